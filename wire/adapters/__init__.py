@@ -1,0 +1,1 @@
+"""What touches the world on both ends: files and the MQTT client."""

@@ -1,0 +1,98 @@
+"""The bundle: a plain `.tflite` file with a zip appended, as the format carries associated files.
+
+Any TFLite tool opens it as a model, any zip tool lists the rest:
+
+    manifest.json   wire.manifest.Manifest
+    labels.txt      one label a line, in output order (absent for regression)
+    golden.npz      `inputs` and `expected`: the golden set, float32, batch first
+
+What the zip says is checked against the bytes in front of it; a bundle that does not add up raises
+`BundleError`. Entries have a size limit, since a bundle may come from anyone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from wire.codec import decode, encode
+from wire.errors import BundleError, MessageError
+from wire.manifest import Manifest
+
+MANIFEST: Final = "manifest.json"
+LABELS: Final = "labels.txt"
+GOLDEN: Final = "golden.npz"
+
+_LIMITS: Final[Mapping[str, int]] = {MANIFEST: 256 * 1024, LABELS: 1024 * 1024, GOLDEN: 32 * 1024 * 1024}
+_EPOCH: Final = (2020, 1, 1, 0, 0, 0)  # a fixed date: equal inputs make equal bundles
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle taken apart. `golden` is the npz file's bytes; the reader decides what to decode."""
+
+    manifest: Manifest
+    tflite: bytes
+    labels: tuple[str, ...]
+    golden: bytes
+
+
+def pack(bundle: Bundle) -> bytes:
+    """Return the file's bytes. The same bundle always packs to the same bytes."""
+    out = io.BytesIO(bundle.tflite)
+    out.seek(0, io.SEEK_END)
+    entries = {MANIFEST: encode(bundle.manifest), GOLDEN: bundle.golden}
+    if bundle.labels:
+        entries[LABELS] = "\n".join(bundle.labels).encode()
+    with zipfile.ZipFile(out, "a", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in entries.items():
+            archive.writestr(zipfile.ZipInfo(name, _EPOCH), data, zipfile.ZIP_DEFLATED)
+    return out.getvalue()
+
+
+def unpack(data: bytes, *, name: str = "bundle") -> Bundle:
+    """Take the bytes of a bundle apart; raise BundleError, which says what is wrong with `name`."""
+    if not data:
+        raise BundleError(f"{name} is empty")
+    if data[4:8] != b"TFL3":
+        raise BundleError(f"{name} is not a TFLite model (no TFL3 mark)")
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            entries = {i.filename: _read(archive, i) for i in archive.infolist() if i.filename in _LIMITS}
+        manifest = decode(Manifest, entries[MANIFEST])
+        labels = tuple(entries[LABELS].decode().split("\n")) if LABELS in entries else ()
+        golden = entries[GOLDEN]
+    except KeyError as error:
+        raise BundleError(f"{name} lacks {error.args[0]}: make bundles with `edgeflock convert`") from error
+    except MessageError as error:
+        raise BundleError(f"{name}: {error}") from error
+    except (
+        zipfile.BadZipFile,
+        UnicodeDecodeError,
+        OSError,
+        EOFError,
+        ValueError,
+        NotImplementedError,
+    ) as error:
+        raise BundleError(
+            f"{name} has no readable zip behind the model (cut off, or a bare .tflite?)"
+        ) from error
+    tflite = data[: manifest.tflite_bytes]
+    if hashlib.sha256(tflite).hexdigest() != manifest.tflite_sha256:
+        raise BundleError(f"{name} is damaged: the model part is not the one that the manifest describes")
+    if len(labels) != manifest.labels:
+        raise BundleError(f"{name} has {len(labels)} labels, its manifest says {manifest.labels}")
+    return Bundle(manifest, tflite, labels, golden)
+
+
+def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    limit = _LIMITS[info.filename]
+    with archive.open(info) as entry:
+        data = entry.read(limit + 1)
+    if len(data) > limit:
+        raise BundleError(f"{info.filename} is larger than {limit} bytes")
+    return data

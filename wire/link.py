@@ -1,0 +1,87 @@
+"""The port to the broker: what a connection must offer, and what may come out of it.
+
+Both ends work with one queue of events and never see a callback. `wire/memory_link.py` is the fake
+beside the real `wire/adapters/paho_link.py`, and just as strict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from wire.errors import MessageError
+from wire.messages import MAX_PAYLOAD_BYTES
+
+#: Publishes that the broker has not acknowledged yet; past it, `publish` takes no more.
+MAX_UNACKNOWLEDGED: Final = 200
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """A message from the broker."""
+
+    topic: str
+    payload: bytes
+    retained: bool = False
+
+
+@dataclass(frozen=True)
+class LinkUp:
+    """The connection stands; earlier subscriptions are restored."""
+
+
+@dataclass(frozen=True)
+class LinkDown:
+    """The connection is lost, or could not be made; it is tried again by itself."""
+
+    reason: str
+
+
+LinkEvent = Incoming | LinkUp | LinkDown
+
+
+@dataclass(frozen=True)
+class Will:
+    """What the broker says in our name when we vanish. Retained."""
+
+    topic: str
+    payload: bytes
+
+
+class Link(Protocol):
+    """A connection to the broker that keeps itself alive."""
+
+    def start(self) -> None:
+        """Begin to connect, and reconnect for ever. Does not wait and does not raise."""
+
+    def close(self) -> None:
+        """Disconnect in an orderly way (the will is not sent)."""
+
+    def publish(
+        self, topic: str, payload: bytes, *, retain: bool = False, expiry_s: int | None = None
+    ) -> bool:
+        """Hand over one message at QoS 1; return False when it was not taken: offline, or too many open.
+
+        Raises MessageError for a payload above MAX_PAYLOAD_BYTES: a broker that refuses one such
+        message disconnects the client, which sends it again, for ever.
+        """
+
+    def subscribe(self, topics: Iterable[str]) -> None:
+        """Subscribe now, and again after every reconnect until unsubscribed."""
+
+    def unsubscribe(self, topics: Iterable[str]) -> None:
+        """End subscriptions."""
+
+    def receive(self, timeout_s: float) -> LinkEvent | None:
+        """Return the next event, or None when none came in `timeout_s`."""
+
+    @property
+    def unacknowledged(self) -> int:
+        """How many publishes the broker has not acknowledged yet."""
+
+
+def check_size(topic: str, payload: bytes) -> None:
+    """Raise MessageError when `payload` is too large to be sent at all."""
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        raise MessageError(topic, f"{len(payload)} bytes, at most {MAX_PAYLOAD_BYTES} can be sent")

@@ -1,0 +1,293 @@
+"""Every message of the protocol, as a frozen dataclass.
+
+Rules:
+- each message carries its version `v`; fields are only ever added, with a default;
+- what a device says carries a `Head`: (boot, sequence) makes it unique for ever, and `first` tells
+  the server which earlier ones it need not wait for (the outbox had to drop them);
+- units are in the names; a field that may be unknown is `None`, never 0 or "".
+
+Messages from the server that change what a device runs (`Plan`, `Desired`) travel inside an
+`Envelope`; `edge/trust.py` is the one place that opens it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from wire.manifest import Manifest
+
+#: Largest payload we send: 64 KiB and a small header, so that AWS IoT (128 KB) and EMQX take it as it is.
+MAX_PAYLOAD_BYTES: Final = 66 * 1024
+
+#: The durable streams of a device, in the order in which their outbox is sent.
+STREAMS: Final = ("event", "telemetry", "samples")
+
+
+# --- device to server ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Head:
+    """Where a durable message stands.
+
+    `boot` is new at every start of the agent, `sequence` counts from 1 in it for each stream,
+    and `first` is the oldest sequence of that boot and stream that the device still holds.
+    """
+
+    boot: str
+    sequence: int
+    first: int
+    time_s: float
+
+
+@dataclass(frozen=True)
+class Online:
+    """Birth and will, both retained on one topic; a will of an older boot says nothing about this one."""
+
+    boot: str
+    online: bool
+    software: str = ""
+    v: int = 1
+
+
+@dataclass(frozen=True)
+class ModelState:
+    """What one model on a device is doing; versions are release names such as `digits/2`."""
+
+    model: str
+    state: str
+    current: str | None = None
+    previous: str | None = None
+    target: str | None = None
+    done_chunks: int = 0
+    total_chunks: int = 0
+    fetched_chunks: int = 0
+    error: str | None = None
+    attempt: int = 0
+
+
+@dataclass(frozen=True)
+class Reported:
+    """The device's own state, retained: the last word wins."""
+
+    boot: str
+    sequence: int
+    time_s: float
+    models: tuple[ModelState, ...]
+    groups: tuple[str, ...] = ()
+    free_bytes: int | None = None
+    targets_version: int | None = None
+    v: int = 1
+
+
+@dataclass(frozen=True)
+class Event:
+    """One transition of a model's state machine: a line of the audit log."""
+
+    model: str
+    before: str
+    after: str
+    cause: str
+    release: str | None = None
+    detail: str | None = None
+
+
+@dataclass(frozen=True)
+class Buckets:
+    """A logarithmic histogram (see wire/histogram.py): `counts[i]` belongs to bucket `first + i`."""
+
+    first: int
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ModelCounters:
+    """What one release did since the last report of this boot.
+
+    `total` counts inferences since boot, so that the sum of all reports can be checked against it.
+    """
+
+    release: str
+    inferences: int
+    errors: int
+    latency_us: Buckets
+    labelled: int
+    correct: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Vitals:
+    """Resource use, from psutil; percentages are of one core for the process, of all for the system."""
+
+    cpu_percent: float
+    process_cpu_percent: float
+    rss_bytes: int
+    memory_available_bytes: int
+    disk_free_bytes: int
+    temperature_c: float | None = None
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What was lost since boot, by cause. All zero on a healthy device."""
+
+    results_dropped: int = 0
+    outbox_dropped: int = 0
+    bad_messages: int = 0
+
+
+@dataclass(frozen=True)
+class Telemetry:
+    """One report: counters of the interval, resource use at its end."""
+
+    interval_s: float
+    models: tuple[ModelCounters, ...]
+    vitals: Vitals
+    loss: Loss
+    final: bool = False
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Sampled predictions of one release as columns; `truth` is None where no label is known yet."""
+
+    release: str
+    rate: float
+    ids: tuple[str, ...]
+    predicted: tuple[int, ...]
+    confidence: tuple[float, ...]
+    truth: tuple[int | None, ...]
+
+    def __post_init__(self) -> None:
+        if len({len(self.ids), len(self.predicted), len(self.confidence), len(self.truth)}) != 1:
+            raise ValueError("columns of unequal length")
+
+
+@dataclass(frozen=True)
+class EventReport:
+    head: Head
+    body: Event
+    v: int = 1
+
+
+@dataclass(frozen=True)
+class TelemetryReport:
+    head: Head
+    body: Telemetry
+    v: int = 1
+
+
+@dataclass(frozen=True)
+class SamplesReport:
+    head: Head
+    body: Samples
+    v: int = 1
+
+
+# --- server to device ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Signature:
+    """One signature of an envelope, base64, by the key with id `keyid`."""
+
+    keyid: str
+    sig: str
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """The JSON form of a DSSE envelope (secure-systems-lab/dsse, envelope.md): `payload` is base64."""
+
+    payloadType: str  # noqa: N815  # the name is DSSE's
+    payload: str
+    signatures: tuple[Signature, ...] = ()
+
+
+@dataclass(frozen=True)
+class Blob:
+    """A compressed bundle (or, later, a delta) as it travels.
+
+    `chunks_sha256` names the list of its chunk digests (32 raw bytes each), itself a one-chunk blob.
+    """
+
+    sha256: str
+    size_bytes: int
+    chunks_sha256: str
+    encoding: str = "xz"
+
+
+@dataclass(frozen=True)
+class Release:
+    """One released bundle: what `meta/targets.json` says of it."""
+
+    name: str
+    bundle_sha256: str
+    bundle_bytes: int
+    blobs: tuple[Blob, ...]
+    manifest: Manifest
+
+
+@dataclass(frozen=True)
+class Targets:
+    """All releases that a plan may name. Its version only ever grows."""
+
+    version: int
+    releases: tuple[Release, ...]
+    v: int = 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A rollout of one release to one group.
+
+    `state` is run, pause or abort. A device takes part when it is among `canaries` or its bucket
+    lies below `percent`. `rate_bytes_s` caps its download.
+    """
+
+    sequence: int
+    group: str
+    model: str
+    release: str
+    bundle_sha256: str
+    state: str = "run"
+    canaries: tuple[str, ...] = ()
+    percent: float = 100.0
+    rate_bytes_s: int | None = None
+    v: int = 1
+
+
+@dataclass(frozen=True)
+class Desired:
+    """What one device should be: its groups, and a pinned release per model that wins over any plan."""
+
+    sequence: int
+    groups: tuple[str, ...]
+    pins: dict[str, str] = field(default_factory=dict)
+    v: int = 1
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Everything up to `sequence` of `boot` is committed in the server's store."""
+
+    boot: str
+    sequence: int
+
+
+@dataclass(frozen=True)
+class Ack:
+    """End-to-end acknowledgement, retained: per stream, one mark for each boot that had something open."""
+
+    streams: dict[str, tuple[Mark, ...]]
+    v: int = 1
+
+
+@dataclass(frozen=True)
+class Command:
+    """A request that may be lost; `name` is `check-now`."""
+
+    name: str
+    v: int = 1

@@ -1,0 +1,100 @@
+"""Which chunks to ask for next: the window rule of the transfer, without a socket.
+
+Rules, each paid for in a measurement:
+- exact topics only, at most 8 outstanding: mosquitto delivers 1,020 retained messages in a burst
+  and drops the rest silently, for a wildcard and for many exact filters alike;
+- start at 2 and grow while a chunk still arrives soon after it was asked for: a larger window
+  fills the pipe and delays control messages behind it;
+- the broker's answer to an absent chunk is silence, so every request has a timer;
+- asking again is UNSUBSCRIBE then SUBSCRIBE: a broker need not resend what is subscribed already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+MIN_OUTSTANDING: Final = 2
+MAX_OUTSTANDING: Final = 8
+
+#: A chunk that took longer than this has waited behind others: window bytes = rate x 0.3 s.
+_TARGET_DELAY_S: Final = 0.3
+_RETRY_AFTER_S: Final = 5.0
+_MAX_REFUSALS: Final = 5
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What to do now: subscribe to some chunks, after unsubscribing from those asked for in vain."""
+
+    subscribe: tuple[int, ...] = ()
+    again: tuple[int, ...] = ()
+
+
+class Window:
+    """The outstanding requests of one download."""
+
+    def __init__(self, missing: Iterable[int], *, rate_bytes_s: int | None = None) -> None:
+        self._waiting = sorted(set(missing), reverse=True)
+        self._asked: dict[int, float] = {}
+        self._first_asked: dict[int, float] = {}
+        self._refused: dict[int, int] = {}
+        self._size = MIN_OUTSTANDING
+        self._rate_bytes_s = rate_bytes_s
+        self._not_before_s = 0.0
+
+    @property
+    def done(self) -> bool:
+        return not self._waiting and not self._asked
+
+    @property
+    def outstanding(self) -> frozenset[int]:
+        return frozenset(self._asked)
+
+    def next(self, now_s: float) -> Ask:
+        """Return the requests to make at `now_s`, and count them as made."""
+        again = tuple(i for i, at in self._asked.items() if now_s - at >= _RETRY_AFTER_S)
+        if again:
+            self._size = MIN_OUTSTANDING
+        fresh = []
+        while self._waiting and len(self._asked) < self._size and now_s >= self._not_before_s:
+            i = self._waiting.pop()
+            fresh.append(i)
+            self._first_asked.setdefault(i, now_s)
+            self._asked[i] = now_s
+        for i in again:
+            self._asked[i] = now_s
+        return Ask(tuple(fresh), again)
+
+    def arrived(self, index: int, size_bytes: int, now_s: float) -> bool:
+        """Take note of a good chunk; return False when nobody asked for it (a late double)."""
+        asked_s = self._asked.pop(index, None)
+        if asked_s is None:
+            return False
+        self._first_asked.pop(index, None)
+        soon = now_s - asked_s <= _TARGET_DELAY_S
+        self._size = min(MAX_OUTSTANDING, self._size + 1) if soon else max(MIN_OUTSTANDING, self._size - 1)
+        if self._rate_bytes_s:
+            self._not_before_s = max(now_s, self._not_before_s) + size_bytes / self._rate_bytes_s
+        return True
+
+    def refuse(self, index: int, now_s: float) -> bool:
+        """Take note of a chunk with a wrong digest; return False when it was wrong too often to go on."""
+        if index not in self._asked:
+            return True
+        self._refused[index] = self._refused.get(index, 0) + 1
+        # Not at once: the publisher needs a moment to repair it. The timer asks again.
+        self._asked[index] = now_s
+        return self._refused[index] < _MAX_REFUSALS
+
+    def stalled_s(self, now_s: float) -> float:
+        """Return for how long the oldest request has been waiting, over all its repetitions."""
+        return max((now_s - self._first_asked[i] for i in self._asked), default=0.0)
+
+    def link_lost(self) -> None:
+        """Forget what was asked for: a new connection starts with no subscriptions."""
+        self._waiting = sorted({*self._waiting, *self._asked}, reverse=True)
+        self._asked.clear()
+        self._first_asked.clear()
+        self._size = MIN_OUTSTANDING
