@@ -1,0 +1,97 @@
+"""Runs a trial in a child process with a time and memory limit, and reads its verdict.
+
+`python -m edge.adapters.child_trial BUNDLE BACKEND THREADS` is the child: it prints one JSON object.
+Whatever else happens to it (a signal, an empty answer) is the verdict that the model failed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+from edge.adapters.tflite import make_loader
+from edge.golden import Verdict
+from edge.trial import examine
+from wire.errors import EdgeflockError
+
+#: Address space, not RAM: the interpreter's libraries map about half a GiB of it.
+_MEMORY_LIMIT_BYTES: Final = 3 * 1024**3 if sys.maxsize > 2**32 else 1024**3
+_CPU_LIMIT_S: Final = 110
+_LOWEST_PRIORITY: Final = 19
+
+
+class ChildTrial:
+    """One trial at a time, polled by the control thread."""
+
+    def __init__(self, backend: str, threads: int) -> None:
+        self._backend = backend
+        self._threads = threads
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def start(self, bundle: Path) -> None:
+        """Begin to try `bundle`; a trial that runs is ended."""
+        self.kill()
+        command = [sys.executable, "-m", __name__, str(bundle), self._backend, str(self._threads)]
+        self._child = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+
+    def poll(self) -> Verdict | None:
+        """Return the verdict, or None while the trial runs."""
+        child = self._child
+        if child is None:
+            return Verdict(False, "no trial is running")
+        code = child.poll()
+        if code is None:
+            return None
+        assert child.stdout is not None
+        answer = child.stdout.read()
+        child.stdout.close()
+        self._child = None
+        return read_verdict(code, answer)
+
+    def kill(self) -> None:
+        """End the trial, if one runs."""
+        if self._child is not None:
+            self._child.kill()
+            self._child.wait()
+            assert self._child.stdout is not None
+            self._child.stdout.close()
+            self._child = None
+
+
+def read_verdict(code: int, answer: bytes) -> Verdict:
+    """Turn a child's exit code and output into a verdict."""
+    if code < 0:
+        return Verdict(False, f"the trial was ended by {signal.Signals(-code).name}")
+    try:
+        said = json.loads(answer)
+        return Verdict(said["passed"] is True and code == 0, str(said["reason"]))
+    except (ValueError, KeyError, TypeError):
+        return Verdict(False, f"the trial ended with code {code} and no verdict")
+
+
+def main(arguments: list[str]) -> int:
+    """Be the child."""
+    bundle, backend, threads = arguments
+    os.nice(_LOWEST_PRIORITY)
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_LIMIT_BYTES, _MEMORY_LIMIT_BYTES))
+    resource.setrlimit(resource.RLIMIT_CPU, (_CPU_LIMIT_S, _CPU_LIMIT_S))
+    try:
+        verdict = examine(Path(bundle), make_loader(backend, threads=int(threads)))
+    except EdgeflockError as error:
+        verdict = Verdict(False, str(error))
+    except MemoryError:
+        verdict = Verdict(False, f"needs more than {_MEMORY_LIMIT_BYTES >> 20} MiB")
+    print(json.dumps({"passed": verdict.passed, "reason": verdict.reason}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

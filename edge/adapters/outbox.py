@@ -1,0 +1,210 @@
+"""The durable outbox: what a device has to say, on disk until the server has it in its store.
+
+SQLite in WAL mode with full synchronisation: a row is on the disk before `add` returns. Bounded:
+at `max_rows` the oldest rows of the longest stream go, are counted, and the next message says so
+in its head (`first`).
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from json import dumps
+from pathlib import Path
+from typing import Any, Final
+
+from edge.sending import SendWindow
+from wire.codec import encode
+from wire.deadline import Clock
+from wire.errors import MessageError, UnavailableError
+from wire.link import Link
+from wire.messages import MAX_PAYLOAD_BYTES, STREAMS, Ack, Head
+from wire.topics import Leaf, Topics
+
+log = logging.getLogger(__name__)
+
+#: Room for the head and the braces around a body.
+_HEAD_BYTES: Final = 256
+
+_SCHEMA: Final = """
+create table if not exists message (
+    stream text not null,
+    boot text not null,
+    sequence integer not null,
+    time_s real not null,
+    body blob not null,
+    primary key (stream, boot, sequence)
+) without rowid
+"""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One message as it lies in the outbox."""
+
+    stream: Leaf
+    boot: str
+    sequence: int
+    time_s: float
+    body: bytes
+
+
+class Outbox:
+    """Messages of all streams, of this boot and of earlier ones."""
+
+    def __init__(
+        self,
+        path: Path,
+        boot: str,
+        *,
+        max_rows: int = 20_000,
+        clock: Clock = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._path = path
+        self._boot = boot
+        self._max_rows = max_rows
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._windows: dict[tuple[Leaf, str], SendWindow] = {}
+        self._sequence: dict[Leaf, int] = {}
+        self._rows = 0
+        self._db: sqlite3.Connection | None = None
+        self.dropped = 0
+
+    def open(self) -> None:
+        """Open the file and find what earlier boots left; a damaged file is put aside."""
+        try:
+            self._db = self._connect()
+        except sqlite3.DatabaseError as error:
+            log.error("%s is damaged and put aside: %s", self._path, error)
+            aside = self._path.with_suffix(f".damaged-{int(self._wall_clock())}")
+            self._path.replace(aside)
+            for side_file in ("-wal", "-shm"):
+                self._path.with_name(self._path.name + side_file).unlink(missing_ok=True)
+            try:
+                self._db = self._connect()
+            except sqlite3.Error as again:
+                raise UnavailableError(f"{self._path}: {again}") from again
+        rows = self._db.execute(
+            "select stream, boot, min(sequence), max(sequence), count(*) from message group by stream, boot"
+        )
+        for stream, boot, first, last, count in rows.fetchall():
+            self._windows[stream, boot] = SendWindow(first - 1, last)
+            self._rows += count
+
+    def _connect(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        db.execute("pragma journal_mode=wal")
+        db.execute("pragma synchronous=full")
+        db.execute(_SCHEMA)
+        db.execute("select count(*) from message").fetchone()
+        return db
+
+    def add(self, stream: Leaf, body: Any) -> None:
+        """Store a message body for `stream`; it is on the disk when this returns.
+
+        Raises MessageError for one that no broker would take: in the outbox it would block all behind it.
+        """
+        encoded = encode(body)
+        if len(encoded) > MAX_PAYLOAD_BYTES - _HEAD_BYTES:
+            self.dropped += 1
+            raise MessageError(stream, f"{len(encoded)} bytes, at most {MAX_PAYLOAD_BYTES - _HEAD_BYTES} fit")
+        sequence = self._sequence.get(stream, 0) + 1
+        self._require().execute(
+            "insert into message values (?, ?, ?, ?, ?)",
+            (stream, self._boot, sequence, self._wall_clock(), encoded),
+        )
+        self._sequence[stream] = sequence
+        self._rows += 1
+        window = self._windows.setdefault((stream, self._boot), SendWindow(0, 0))
+        window.added(sequence)
+        if self._rows > self._max_rows:
+            self._drop_oldest()
+
+    def acknowledge(self, ack: Ack) -> None:
+        """Remove what the server has committed."""
+        for stream, marks in ack.streams.items():
+            if stream not in STREAMS:
+                continue
+            for mark in marks:
+                key: Any = (stream, mark.boot)
+                if key not in self._windows:
+                    continue
+                self._windows[key].acknowledged(mark.sequence, self._clock())
+                cursor = self._require().execute(
+                    "delete from message where stream = ? and boot = ? and sequence <= ?",
+                    (*key, mark.sequence),
+                )
+                self._rows -= cursor.rowcount
+                if self._windows[key].settled and mark.boot != self._boot:
+                    del self._windows[key]
+
+    def reconnected(self) -> None:
+        """Send again what was sent over the old connection."""
+        for window in self._windows.values():
+            window.restart(self._clock())
+
+    def pump(self, link: Link, topics: Topics, device: str) -> None:
+        """Hand what is due to the link, until it takes no more. This boot first, then older ones."""
+        for key in sorted(self._windows, key=lambda k: (k[1] != self._boot, STREAMS.index(k[0]))):
+            window = self._windows[key]
+            while (sequence := window.next(self._clock())) is not None:
+                stored = self._read(*key, sequence)
+                if stored is not None and not self._send(stored, link, topics, device):
+                    return
+                window.sent(sequence, self._clock())
+
+    @property
+    def settled(self) -> bool:
+        """Whether the server has everything."""
+        return all(window.settled for window in self._windows.values())
+
+    def close(self) -> None:
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+    def _send(self, stored: Stored, link: Link, topics: Topics, device: str) -> bool:
+        head = Head(stored.boot, stored.sequence, self._first(stored), stored.time_s)
+        payload = b'{"v":1,"head":%b,"body":%b}' % (
+            dumps(asdict(head), separators=(",", ":")).encode(),
+            stored.body,
+        )
+        return link.publish(topics.device(device, stored.stream), payload)
+
+    def _first(self, stored: Stored) -> int:
+        row = self._require().execute(
+            "select min(sequence) from message where stream = ? and boot = ?", (stored.stream, stored.boot)
+        )
+        first: int | None = row.fetchone()[0]
+        return stored.sequence if first is None else first
+
+    def _read(self, stream: Leaf, boot: str, sequence: int) -> Stored | None:
+        row = self._require().execute(
+            "select time_s, body from message where stream = ? and boot = ? and sequence = ?",
+            (stream, boot, sequence),
+        )
+        found = row.fetchone()
+        return Stored(stream, boot, sequence, found[0], found[1]) if found else None
+
+    def _drop_oldest(self) -> None:
+        """Make room: a tenth of the bound, from the stream that has most. Events go last."""
+        db = self._require()
+        stream, boot = db.execute(
+            "select stream, boot from message group by stream, boot order by count(*) desc limit 1"
+        ).fetchone()
+        cursor = db.execute(
+            "delete from message where stream = ? and boot = ? and sequence in "
+            "(select sequence from message where stream = ? and boot = ? order by sequence limit ?)",
+            (stream, boot, stream, boot, max(1, self._max_rows // 10)),
+        )
+        self._rows -= cursor.rowcount
+        self.dropped += cursor.rowcount
+
+    def _require(self) -> sqlite3.Connection:
+        assert self._db is not None, "the outbox is not open"
+        return self._db

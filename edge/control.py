@@ -1,0 +1,254 @@
+"""The control thread: everything an agent does besides inference.
+
+It takes messages from the link, drives the updater, cuts reports, and sends the outbox. Nothing in
+here is waited for by the inference thread, and nothing in here waits for the network.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from edge.adapters.outbox import Outbox
+from edge.adapters.vitals import VitalsReader
+from edge.recorder import Recorder
+from edge.reporting import Sampler
+from edge.results import ResultQueue, Sink
+from edge.rollout import Wishes
+from edge.trust import Trust
+from edge.updater import Updater
+from wire.codec import decode, encode
+from wire.deadline import Clock, Deadline, wait_until
+from wire.errors import MessageError
+from wire.link import Incoming, Link, LinkDown, LinkUp
+from wire.messages import Ack, Command, Loss, ModelState, Online, Reported, Telemetry
+from wire.topics import BlobTopic, DeviceTopic, Leaf, MetaTopic, PlanTopic, Topics
+
+log = logging.getLogger(__name__)
+
+_IDLE_WAIT_S: Final = 0.1
+_REPORT_PROGRESS_EVERY_S: Final = 0.2
+_FLUSH_S: Final = 10.0
+_BATCH: Final = 64
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who speaks: the device, this start of its agent, and its software."""
+
+    device: str
+    boot: str
+    software: str
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the control thread works with; each is made in edge/app.py."""
+
+    link: Link
+    topics: Topics
+    trust: Trust
+    updater: Updater
+    outbox: Outbox
+    recorder: Recorder
+    results: ResultQueue
+    sampler: Sampler
+    vitals: VitalsReader
+    sinks: tuple[Sink, ...]
+    clock: Clock
+    wall_clock: Callable[[], float]
+
+
+class Control:
+    """One loop; `run` is the body of the thread."""
+
+    def __init__(self, identity: Identity, parts: Parts, interval_s: float) -> None:
+        self._identity = identity
+        self._parts = parts
+        self._interval_s = interval_s
+        self._wishes = Wishes()
+        self._groups: frozenset[str] = frozenset()
+        self._bad: Counter[str] = Counter()
+        self._birth_due = False
+        self._last_report_s = parts.clock()
+        self._told: ModelState | None = None
+        self._tell_due_s = 0.0
+        self._sequence = 0
+        self._last_down = ""
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop`, then say goodbye: the last report is sent and its acknowledgement awaited."""
+        parts = self._parts
+        self._subscribe()
+        parts.link.start()
+        while not stop.is_set():
+            self._step(_IDLE_WAIT_S)
+        self._say_goodbye()
+
+    def _step(self, wait_s: float) -> None:
+        event = self._parts.link.receive(wait_s)
+        for _ in range(_BATCH):
+            if event is None:
+                break
+            self._handle(event)
+            event = self._parts.link.receive(0)
+        self._parts.updater.tick()
+        self._drain_results()
+        if self._parts.clock() - self._last_report_s >= self._interval_s:
+            self._report()
+        self._send()
+
+    # --- from the link ------------------------------------------------------------------------
+
+    def _subscribe(self) -> None:
+        topics, device = self._parts.topics, self._identity.device
+        own = [topics.device(device, leaf) for leaf in ("desired", "ack", "cmd")]
+        self._parts.link.subscribe([*own, topics.meta("targets.json")])
+
+    def _handle(self, event: Incoming | LinkUp | LinkDown) -> None:
+        match event:
+            case Incoming():
+                self._handle_message(event)
+            case LinkUp():
+                log.info("connected")
+                self._last_down = ""
+                self._birth_due = True
+                self._told = None
+                self._parts.outbox.reconnected()
+            case LinkDown(reason):
+                if reason != self._last_down:
+                    log.warning("%s; inference goes on, trying again", reason)
+                self._last_down = reason
+                self._parts.updater.link_lost()
+
+    def _handle_message(self, message: Incoming) -> None:
+        try:
+            match self._parts.topics.parse(message.topic):
+                case BlobTopic() as topic:
+                    self._parts.updater.receive(topic, message.payload)
+                case DeviceTopic(device, leaf) if device == self._identity.device:
+                    self._handle_own(leaf, message.payload)
+                case PlanTopic(group, model):
+                    self._handle_plan(group, model, message.payload)
+                case MetaTopic("targets.json"):
+                    self._wish(replace(self._wishes, targets=self._parts.trust.targets(message.payload)))
+                case _:
+                    raise MessageError("topic", f"{message.topic[:80]!r} is none of ours")
+        except MessageError as error:
+            self._bad[error.kind] += 1
+            if self._bad[error.kind] == 1:
+                log.warning("%s (further ones are only counted)", error)
+
+    def _handle_own(self, leaf: str, payload: bytes) -> None:
+        match leaf:
+            case "desired":
+                desired = self._parts.trust.desired(payload)
+                self._follow_groups(frozenset(desired.groups))
+                self._wish(replace(self._wishes, desired=desired))
+            case "ack":
+                self._parts.outbox.acknowledge(decode(Ack, payload))
+            case "cmd" if decode(Command, payload).name == "check-now":
+                self._parts.updater.wish(self._wishes)
+            case _:
+                raise MessageError(leaf, "not a message to a device")
+
+    def _handle_plan(self, group: str, model: str, payload: bytes) -> None:
+        others = tuple(p for p in self._wishes.plans if (p.group, p.model) != (group, model))
+        if payload:  # an empty retained message withdraws the plan
+            others += (self._parts.trust.plan(payload, group=group, model=model),)
+        self._wish(replace(self._wishes, plans=others))
+
+    def _follow_groups(self, groups: frozenset[str]) -> None:
+        def name(group: str) -> str:
+            return self._parts.topics.plan(group, "+")
+
+        self._parts.link.unsubscribe([name(g) for g in sorted(self._groups - groups)])
+        self._parts.link.subscribe([name(g) for g in sorted(groups - self._groups)])
+        self._groups = groups
+
+    def _wish(self, wishes: Wishes) -> None:
+        self._wishes = wishes
+        self._parts.updater.wish(wishes)
+
+    # --- to the outbox and the link -----------------------------------------------------------
+
+    def _drain_results(self) -> None:
+        results = self._parts.results.take_all()
+        if results:
+            self._parts.sampler.offer(results)
+            for sink in self._parts.sinks:
+                sink(results)
+
+    def _report(self, *, final: bool = False) -> None:
+        parts, now_s = self._parts, self._parts.clock()
+        loss = Loss(
+            results_dropped=parts.results.dropped,
+            outbox_dropped=parts.outbox.dropped,
+            bad_messages=self._bad.total(),
+        )
+        telemetry = Telemetry(
+            interval_s=round(now_s - self._last_report_s, 3),
+            models=parts.recorder.cut(),
+            vitals=parts.vitals.read(),
+            loss=loss,
+            final=final,
+        )
+        self._last_report_s = now_s
+        for samples in parts.sampler.cut():
+            parts.outbox.add("samples", samples)
+        parts.outbox.add("telemetry", telemetry)
+
+    def _send(self) -> None:
+        if self._birth_due:
+            birth = encode(Online(self._identity.boot, True, self._identity.software))
+            self._birth_due = not self._publish_own("online", birth)
+        self._tell_state()
+        self._parts.outbox.pump(self._parts.link, self._parts.topics, self._identity.device)
+
+    def _tell_state(self) -> None:
+        state, now_s = self._parts.updater.report(), self._parts.clock()
+        if state == self._told:
+            return
+        if self._told and state.state == self._told.state and now_s < self._tell_due_s:
+            return  # progress within one state: a few times a second is enough
+        self._sequence += 1
+        targets = self._wishes.targets
+        reported = Reported(
+            boot=self._identity.boot,
+            sequence=self._sequence,
+            time_s=self._parts.wall_clock(),
+            models=(state,),
+            groups=tuple(sorted(self._groups)),
+            targets_version=targets.version if targets else None,
+        )
+        if self._publish_own("reported", encode(reported)):
+            self._told = state
+            self._tell_due_s = now_s + _REPORT_PROGRESS_EVERY_S
+
+    def _publish_own(self, leaf: Leaf, payload: bytes) -> bool:
+        topic = self._parts.topics.device(self._identity.device, leaf)
+        return self._parts.link.publish(topic, payload, retain=True)
+
+    def _say_goodbye(self) -> None:
+        parts = self._parts
+        self._drain_results()
+        self._report(final=True)
+        deadline = Deadline.after(_FLUSH_S, parts.clock)
+
+        def settled() -> bool:
+            event = parts.link.receive(0.02)
+            if event is not None:
+                self._handle(event)
+            self._send()
+            return parts.outbox.settled
+
+        if not wait_until(settled, deadline, every_s=0.001):
+            log.warning("the server has not acknowledged everything; the rest stays in the outbox")
+        self._publish_own("online", encode(Online(self._identity.boot, False, self._identity.software)))
+        wait_until(lambda: parts.link.unacknowledged == 0, Deadline.after(1.0, parts.clock))
+        parts.updater.close()
+        parts.link.close()

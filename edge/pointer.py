@@ -1,0 +1,96 @@
+"""Which model serves, as it stands on the disk; and how that changes, as pure functions.
+
+The pointer is the only state that a restart believes, and each file that it names is hashed again
+before it is loaded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+#: A model on probation that did not survive this many starts of the agent is rolled back.
+MAX_PROBATION_STARTS: Final = 2
+
+#: A bundle that was tried this often without an answer (the agent died each time) is not tried again.
+MAX_ATTEMPTS: Final = 3
+
+_REMEMBERED_BLOCKED: Final = 32
+
+
+@dataclass(frozen=True)
+class Slot:
+    """An installed bundle."""
+
+    release: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """What serves, what served before, and what failed here."""
+
+    current: Slot | None = None
+    previous: Slot | None = None
+    blocked: tuple[str, ...] = ()
+    on_probation: bool = False
+    probation_starts: int = 0
+    attempted: str | None = None
+    attempts: int = 0
+
+    @property
+    def kept(self) -> frozenset[str]:
+        """Digests of the bundles that must stay on the disk."""
+        return frozenset(slot.sha256 for slot in (self.current, self.previous) if slot)
+
+
+def attempted(pointer: Pointer, sha256: str) -> Pointer:
+    """Count an attempt, before it is made."""
+    attempts = pointer.attempts + 1 if pointer.attempted == sha256 else 1
+    return replace(pointer, attempted=sha256, attempts=attempts)
+
+
+def blocked(pointer: Pointer, sha256: str) -> Pointer:
+    """Never try `sha256` here again."""
+    others = tuple(s for s in pointer.blocked if s != sha256)
+    return replace(pointer, blocked=(*others, sha256)[-_REMEMBERED_BLOCKED:], attempted=None, attempts=0)
+
+
+def installed(pointer: Pointer, new: Slot) -> Pointer:
+    """Let `new` serve, on probation, and keep what served as the way back."""
+    return replace(
+        pointer,
+        current=new,
+        previous=pointer.current or pointer.previous,
+        on_probation=True,
+        probation_starts=0,
+        attempted=None,
+        attempts=0,
+    )
+
+
+def committed(pointer: Pointer) -> Pointer:
+    """End the probation well."""
+    return replace(pointer, on_probation=False, probation_starts=0)
+
+
+def rolled_back(pointer: Pointer) -> Pointer:
+    """Return to the previous model and block the current one."""
+    if pointer.current is None:
+        return pointer
+    bad = blocked(pointer, pointer.current.sha256)
+    return replace(bad, current=pointer.previous, previous=None, on_probation=False, probation_starts=0)
+
+
+def lost(pointer: Pointer) -> Pointer:
+    """Return to the previous model because the current one's file is gone; it may be fetched again."""
+    return replace(pointer, current=pointer.previous, previous=None, on_probation=False, probation_starts=0)
+
+
+def started(pointer: Pointer) -> Pointer:
+    """Take note of a start of the agent: a model that keeps ending it on probation loses its place."""
+    if not pointer.on_probation:
+        return pointer
+    if pointer.probation_starts >= MAX_PROBATION_STARTS:
+        return rolled_back(pointer)
+    return replace(pointer, probation_starts=pointer.probation_starts + 1)

@@ -1,0 +1,87 @@
+"""Which release a device should run: pins, plans and waves, decided from a snapshot."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from edge.lifecycle import Cause
+from wire.messages import Desired, Plan, Release, Targets
+
+_BUCKETS: Final = 10_000
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the server has said so far, as far as it was verified."""
+
+    desired: Desired | None = None
+    plans: tuple[Plan, ...] = ()
+    targets: Targets | None = None
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """What the device has: digests of the current model, of those that failed here, and of those on disk."""
+
+    current: str | None = None
+    blocked: frozenset[str] = frozenset()
+    on_disk: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What to do about the wishes: the event for the state machine, and the release it is about."""
+
+    cause: Cause
+    release: Release | None = None
+    rate_bytes_s: int | None = None
+
+
+def bucket(release: str, device: str) -> int:
+    """Return the device's bucket, 0 to 9999, for this release: other canaries at every release."""
+    digest = hashlib.sha256(f"{release}/{device}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") % _BUCKETS
+
+
+def takes_part(plan: Plan, device: str) -> bool:
+    """Return whether `device` is in the plan's wave: a named canary, or in a bucket below the percentage."""
+    return device in plan.canaries or bucket(plan.release, device) < plan.percent * _BUCKETS / 100
+
+
+def choose(device: str, model: str, wishes: Wishes, holdings: Holdings) -> Choice:
+    """Decide what `device` should do about `model`. A pin wins over every plan; the newest plan wins."""
+    plan = _newest_plan(wishes, model)
+    pin = wishes.desired.pins.get(model) if wishes.desired else None
+    name = pin or (plan.release if plan else None)
+    if name is None:
+        return Choice(Cause.UP_TO_DATE)
+    release = _find(wishes.targets, name)
+    if release is None or release.manifest.model != model:
+        return Choice(Cause.UNKNOWN_RELEASE)
+    if plan and not pin and plan.bundle_sha256 != release.bundle_sha256:
+        return Choice(Cause.UNKNOWN_RELEASE)
+    if release.bundle_sha256 == holdings.current:
+        return Choice(Cause.UP_TO_DATE, release)
+    if release.bundle_sha256 in holdings.blocked:
+        return Choice(Cause.BLOCKED_BEFORE, release)
+    if plan and not pin:
+        if plan.state != "run":
+            return Choice(Cause.PAUSED, release)
+        if not takes_part(plan, device):
+            return Choice(Cause.NOT_OUR_WAVE, release)
+    cause = Cause.ON_DISK if release.bundle_sha256 in holdings.on_disk else Cause.WANTED
+    return Choice(cause, release, plan.rate_bytes_s if plan else None)
+
+
+def _newest_plan(wishes: Wishes, model: str) -> Plan | None:
+    groups: Iterable[str] = wishes.desired.groups if wishes.desired else ()
+    ours = [p for p in wishes.plans if p.model == model and p.group in groups and p.state != "abort"]
+    return max(ours, key=lambda p: p.sequence, default=None)
+
+
+def _find(targets: Targets | None, name: str) -> Release | None:
+    releases = targets.releases if targets else ()
+    return next((r for r in releases if r.name == name), None)

@@ -1,0 +1,437 @@
+"""Takes one model on one device from the wish of the server to a committed swap.
+
+The table in edge/lifecycle.py says what may follow what, edge/rollout.py decides what is wanted,
+edge/pointer.py what a restart will find; this file is the order in which they and the ports act.
+
+Rules:
+- every transition is journalled before it is acted on;
+- what changes the pointer is done first in memory (the candidate is loaded), then on the disk, then
+  for the callers: a crash between two of these leaves a model that serves;
+- a transfer that fails is tried again with a growing pause and blocks nothing; a model that fails
+  its trial, its swap or its probation is blocked by its digest.
+
+Everything here runs on the agent's control thread.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+from edge import pointer as pointers
+from edge.download import Download, NoSpaceError, Part
+from edge.golden import Verdict
+from edge.lifecycle import DEADLINE_S, Cause, State, advance
+from edge.pointer import Pointer, Slot
+from edge.rollout import Choice, Holdings, Wishes, choose
+from wire.deadline import Clock, Deadline
+from wire.errors import BundleError, ModelError, TransferError
+from wire.messages import Blob, Event, ModelState, Release
+from wire.topics import BlobTopic
+
+log = logging.getLogger(__name__)
+
+#: A model leaves probation after so many answers without an error, or so many seconds.
+PROBATION_INFERENCES: Final = 50
+PROBATION_S: Final = 60.0
+
+_FIRST_RETRY_S: Final = 2.0
+_LONGEST_RETRY_S: Final = 300.0
+
+
+class Store(Protocol):
+    """The device's disk (edge/adapters/model_store.py)."""
+
+    def read_pointer(self) -> Pointer: ...
+
+    def write_pointer(self, pointer: Pointer) -> None: ...
+
+    def path(self, sha256: str) -> Path: ...
+
+    def holds(self, sha256: str) -> bool: ...
+
+    def on_disk(self) -> frozenset[str]: ...
+
+    def reserve(self, blob: Blob, release: Release) -> Part: ...
+
+    def install(self, part: Part, release: Release) -> None: ...
+
+    def collect(self, keep: frozenset[str]) -> None: ...
+
+
+class Trial(Protocol):
+    """Tries a bundle where a crash does no harm (edge/adapters/child_trial.py)."""
+
+    def start(self, bundle: Path) -> None: ...
+
+    def poll(self) -> Verdict | None: ...
+
+    def kill(self) -> None: ...
+
+
+class Serving(Protocol):
+    """What answers callers (edge/serving.py)."""
+
+    def prepare(self, bundle: Path) -> None:
+        """Load and warm the candidate; raises BundleError or ModelError."""
+
+    def swap(self) -> None:
+        """Let the prepared candidate answer from the next call on."""
+
+    def stop(self) -> None:
+        """Serve nothing."""
+
+    def health(self, release: str) -> tuple[int, int]:
+        """Return (inferences, errors) of a release since boot."""
+
+
+@dataclass(frozen=True)
+class Ports:
+    """What the updater acts through. `journal` must have stored the event when it returns."""
+
+    store: Store
+    trial: Trial
+    serving: Serving
+    make_download: Callable[[Blob, Part, int | None], Download]
+    journal: Callable[[Event], None]
+    clock: Clock
+
+
+class Updater:
+    """The state machine of one model, with its effects."""
+
+    def __init__(self, device: str, model: str, ports: Ports) -> None:
+        self._device = device
+        self._model = model
+        self._ports = ports
+        self._wishes = Wishes()
+        self._pointer = Pointer()
+        self._choice = Choice(Cause.UP_TO_DATE)
+        self._part: Part | None = None
+        self._download: Download | None = None
+        self._deadline: Deadline | None = None
+        self._retry: Deadline | None = None
+        self._failures = 0
+        self._look_again = False
+        self._error: str | None = None
+        self._probation_from = (0, 0)
+        self.state = State.IDLE
+
+    # --- what the agent calls -----------------------------------------------------------------
+
+    def recover(self) -> None:
+        """Serve what the disk says should serve, or the one before it. Call once, at start."""
+        pointer = pointers.started(self._ports.store.read_pointer())
+        self._save(pointer)
+        while (slot := self._pointer.current) is not None:
+            try:
+                self._serve(slot.sha256)
+                break
+            except BundleError as error:
+                self._give_up(slot, error, pointers.lost(self._pointer))
+            except ModelError as error:
+                self._give_up(slot, error, pointers.rolled_back(self._pointer))
+        if self._pointer.on_probation:
+            self._resume_probation()
+
+    def _give_up(self, slot: Slot, error: Exception, pointer: Pointer) -> None:
+        log.error("%s cannot serve: %s", slot.release, error)
+        self._error = str(error)
+        self._save(pointer)
+
+    def wish(self, wishes: Wishes) -> None:
+        """Take note of what the server wants now, and act on it as soon as the state allows."""
+        self._wishes = wishes
+        self._look_again = True
+        self._look()
+
+    def receive(self, topic: BlobTopic, payload: bytes) -> None:
+        """Take a chunk that arrived."""
+        if self._download is None:
+            return
+        try:
+            self._download.receive(topic, payload, self._ports.clock())
+        except (TransferError, OSError) as error:
+            self._transfer_failed(error)
+
+    def link_lost(self) -> None:
+        if self._download is not None:
+            self._download.link_lost()
+
+    def tick(self) -> None:
+        """Do what is due. Never waits."""
+        match self.state:
+            case State.DOWNLOAD:
+                self._tick_download()
+            case State.STAGE:
+                self._tick_trial()
+            case State.PROBATION:
+                self._tick_probation()
+            case _:
+                self._look()
+
+    def report(self) -> ModelState:
+        """Return the state for the `reported` topic."""
+        target = self._choice.release
+        download = self._download
+        return ModelState(
+            model=self._model,
+            state=str(self.state),
+            current=self._pointer.current.release if self._pointer.current else None,
+            previous=self._pointer.previous.release if self._pointer.previous else None,
+            target=target.name if target else None,
+            done_chunks=download.done if download else 0,
+            total_chunks=download.total if download else 0,
+            fetched_chunks=download.fetched if download else 0,
+            error=self._error,
+            attempt=self._pointer.attempts,
+        )
+
+    def close(self) -> None:
+        """Stop what runs beside us; the disk keeps what is needed to go on."""
+        self._ports.trial.kill()
+
+    # --- deciding -----------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        if self._retry is not None and self._retry.passed:
+            self._retry = None
+            self._look_again = True
+        if not self._look_again or self._retry is not None:
+            return
+        if self.state not in (State.IDLE, State.WAIT_WAVE, State.BLOCKED, State.DOWNLOAD):
+            return
+        self._look_again = False
+        choice = choose(self._device, self._model, self._wishes, self._holdings())
+        if choice == self._choice and not self._actionable(choice):
+            return
+        if self.state is State.DOWNLOAD:
+            if choice == self._choice or (choice.cause, choice.release) == (
+                Cause.WANTED,
+                self._choice.release,
+            ):
+                return
+            self._end_download()
+        self._go(Cause.PLAN_CHANGED)
+        self._choice = choice
+        self._go(choice.cause)
+        self._act_on(choice)
+
+    def _actionable(self, choice: Choice) -> bool:
+        return choice.cause in (Cause.WANTED, Cause.ON_DISK)
+
+    def _holdings(self) -> Holdings:
+        current = self._pointer.current
+        return Holdings(
+            current=current.sha256 if current else None,
+            blocked=frozenset(self._pointer.blocked),
+            on_disk=self._ports.store.on_disk(),
+        )
+
+    def _act_on(self, choice: Choice) -> None:
+        match choice.cause:
+            case Cause.WANTED:
+                self._error = None
+                self._reserve()
+            case Cause.ON_DISK:
+                self._error = None
+                self._begin_trial()
+            case Cause.BLOCKED_BEFORE:
+                self._error = self._error or "failed here before"
+            case Cause.UNKNOWN_RELEASE:
+                self._error = "the plan names a release that meta/targets.json does not have"
+            case _:
+                self._error = None
+
+    # --- transfer -----------------------------------------------------------------------------
+
+    def _reserve(self) -> None:
+        release = self._release()
+        blob = release.blobs[0] if release.blobs else None
+        try:
+            if blob is None:
+                raise NoSpaceError("the release has no blob")
+            self._part = self._ports.store.reserve(blob, release)
+        except (NoSpaceError, OSError) as error:
+            self._fail_softly(Cause.NO_SPACE, error)
+            return
+        self._go(Cause.SPACE_RESERVED)
+        self._download = self._ports.make_download(blob, self._part, self._choice.rate_bytes_s)
+        self._download.begin()
+
+    def _tick_download(self) -> None:
+        self._look()
+        download = self._download
+        if download is None:
+            return
+        if self._out_of_time():
+            self._end_download()
+            self._fail_softly(Cause.TIMED_OUT, TransferError("the download took too long"))
+            return
+        try:
+            download.tick(self._ports.clock())
+        except TransferError as error:
+            self._transfer_failed(error)
+            return
+        if download.finished:
+            self._go(Cause.COMPLETE)
+            self._verify()
+
+    def _transfer_failed(self, error: Exception) -> None:
+        self._end_download()
+        self._fail_softly(Cause.TRANSFER_FAILED, error)
+
+    def _end_download(self) -> None:
+        if self._download is not None:
+            self._download.stop()
+        self._download = None
+
+    def _verify(self) -> None:
+        release = self._release()
+        assert self._part is not None
+        self._end_download()
+        try:
+            self._ports.store.install(self._part, release)
+        except NoSpaceError as error:
+            self._fail_softly(Cause.NO_SPACE, error)
+            return
+        except (TransferError, OSError) as error:
+            self._fail_softly(Cause.DAMAGED, error)
+            return
+        self._failures = 0
+        self._go(Cause.VERIFIED)
+        self._begin_trial()
+
+    def _fail_softly(self, cause: Cause, error: Exception) -> None:
+        """Go back to idle and try again later; nothing is held against the model."""
+        self._error = str(error)
+        pause_s = min(_LONGEST_RETRY_S, _FIRST_RETRY_S * 2**self._failures)
+        self._failures = min(self._failures + 1, 16)
+        self._retry = Deadline.after(pause_s, self._ports.clock)
+        self._go(cause, f"{error}; again in {pause_s:.0f} s")
+
+    # --- trial and swap -----------------------------------------------------------------------
+
+    def _begin_trial(self) -> None:
+        sha256 = self._release().bundle_sha256
+        self._save(pointers.attempted(self._pointer, sha256))
+        if self._pointer.attempts > pointers.MAX_ATTEMPTS:
+            self._block(Cause.TRIAL_FAILED, "the agent ended during each trial of it")
+            return
+        self._ports.trial.start(self._ports.store.path(sha256))
+
+    def _tick_trial(self) -> None:
+        verdict = self._ports.trial.poll()
+        if verdict is None:
+            if self._out_of_time():
+                self._ports.trial.kill()
+                self._block(Cause.TIMED_OUT, f"no answer in {DEADLINE_S[State.STAGE]:.0f} s")
+            return
+        if not verdict.passed:
+            self._block(Cause.TRIAL_FAILED, verdict.reason)
+            return
+        self._go(Cause.TRIAL_PASSED, verdict.reason)
+        self._swap()
+
+    def _swap(self) -> None:
+        release = self._release()
+        try:
+            self._serve(release.bundle_sha256, new=Slot(release.name, release.bundle_sha256))
+        except (BundleError, ModelError) as error:
+            self._block(Cause.SWAP_FAILED, str(error))
+            return
+        self._go(Cause.SWAPPED)
+        self._watch(release.name)
+
+    def _serve(self, sha256: str, new: Slot | None = None) -> None:
+        store, serving = self._ports.store, self._ports.serving
+        if not store.holds(sha256):
+            raise BundleError(f"bundle {sha256[:12]} is not on the disk, or damaged")
+        serving.prepare(store.path(sha256))
+        if new is not None:
+            self._save(pointers.installed(self._pointer, new))
+        serving.swap()
+
+    def _block(self, cause: Cause, reason: str) -> None:
+        self._error = reason
+        self._save(pointers.blocked(self._pointer, self._release().bundle_sha256))
+        self._go(cause, reason)
+        self._collect()
+
+    # --- probation ----------------------------------------------------------------------------
+
+    def _resume_probation(self) -> None:
+        assert self._pointer.current is not None
+        self.state = State.PROBATION
+        self._watch(self._pointer.current.release)
+
+    def _watch(self, release: str) -> None:
+        self._probation_from = self._ports.serving.health(release)
+        self._deadline = Deadline.after(PROBATION_S, self._ports.clock)
+
+    def _tick_probation(self) -> None:
+        assert self._pointer.current is not None
+        inferences, errors = self._ports.serving.health(self._pointer.current.release)
+        inferences, errors = inferences - self._probation_from[0], errors - self._probation_from[1]
+        if errors:
+            self._roll_back(f"{errors} of {inferences} inferences failed")
+        elif inferences >= PROBATION_INFERENCES or self._out_of_time():
+            self._go(Cause.HEALTHY, f"{inferences} inferences without an error")
+            self._save(pointers.committed(self._pointer))
+            self._collect()
+            self._go(Cause.DONE)
+            self._look_again = True
+
+    def _roll_back(self, reason: str) -> None:
+        self._error = reason
+        self._go(Cause.UNHEALTHY, reason)
+        self._save(pointers.rolled_back(self._pointer))
+        if self._pointer.current is None:
+            self._ports.serving.stop()
+        else:
+            try:
+                self._serve(self._pointer.current.sha256)
+            except (BundleError, ModelError) as error:
+                log.error("the previous model cannot serve either: %s", error)
+                self._ports.serving.stop()
+        self._go(Cause.DONE)
+        self._look_again = True
+
+    # --- small things -------------------------------------------------------------------------
+
+    def _release(self) -> Release:
+        assert self._choice.release is not None
+        return self._choice.release
+
+    def _save(self, pointer: Pointer) -> None:
+        if pointer != self._pointer:
+            self._ports.store.write_pointer(pointer)
+        self._pointer = pointer
+
+    def _collect(self) -> None:
+        self._ports.store.collect(self._pointer.kept)
+
+    def _out_of_time(self) -> bool:
+        return self._deadline is not None and self._deadline.passed
+
+    def _go(self, cause: Cause, detail: str | None = None) -> None:
+        before, after = self.state, advance(self.state, cause)
+        current = self._pointer.current
+        release = self._choice.release.name if self._choice.release else None
+        if release is None and current is not None:
+            release = current.release
+        self._ports.journal(Event(self._model, str(before), str(after), str(cause), release, detail))
+        log.info(
+            "%s: %s -> %s (%s)%s",
+            release or self._model,
+            before,
+            after,
+            cause,
+            f": {detail}" if detail else "",
+        )
+        self.state = after
+        limit_s = DEADLINE_S.get(after)
+        self._deadline = Deadline.after(limit_s, self._ports.clock) if limit_s else None
