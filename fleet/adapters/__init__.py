@@ -1,0 +1,1 @@
+"""What touches the world on the server: SQLite, msgspec, the broker's process, the terminal."""

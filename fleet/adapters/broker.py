@@ -1,0 +1,168 @@
+"""A broker of our own, where none runs: mosquitto if it is installed, otherwise an embedded one.
+
+Both are child processes that end with us, listen on one address only, and take no part in the
+protocol beyond MQTT 5. The embedded one (rumqttd, from the package iotcore) keeps nothing on disk.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from wire.adapters.paho_link import BrokerAddress
+from wire.deadline import Deadline
+from wire.errors import UnavailableError
+
+_START_S: Final = 15.0
+_STOP_S: Final = 5.0
+
+_MOSQUITTO: Final = """\
+listener {port} {host}
+allow_anonymous true
+set_tcp_nodelay true
+# A fleet that comes back after an outage is a burst; Debian's default of 1000 lost 93 % of one, silently.
+max_queued_messages 1000000
+max_inflight_messages 1000
+max_packet_size 1114112
+persistence true
+persistence_location {folder}/
+autosave_interval 60
+log_dest stderr
+log_type error
+log_type warning
+"""
+
+_RUMQTTD: Final = """\
+id = 0
+[router]
+id = 0
+max_connections = 10000
+max_outgoing_packet_count = 200
+max_segment_size = 104857600
+max_segment_count = 10
+[v5.1]
+name = "edgeflock"
+listen = "{host}:{port}"
+next_connection_delay_ms = 1
+[v5.1.connections]
+connection_timeout_ms = 60000
+max_payload_size = 1114112
+max_inflight_count = 200
+dynamic_filters = true
+"""
+
+
+@dataclass
+class RunningBroker:
+    """A broker that runs; `stop` ends it."""
+
+    kind: str
+    address: BrokerAddress
+    process: subprocess.Popen[bytes]
+
+    def stop(self) -> None:
+        """End it in an orderly way: mosquitto saves what it retains."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+
+def find_mosquitto() -> str | None:
+    """Return the path of mosquitto; Debian puts it where an ordinary user's PATH does not look."""
+    return shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """Return a TCP port that nothing listens on."""
+    with socket.socket() as sock:
+        sock.bind((host, 0))
+        return int(sock.getsockname()[1])
+
+
+def start_broker(folder: Path, address: BrokerAddress, *, kind: str = "auto") -> RunningBroker:
+    """Start a broker that keeps its files in `folder`; return when it accepts connections.
+
+    `kind` is `auto`, `mosquitto` or `embedded`. Raises UnavailableError for a port in use or a
+    broker that is not installed.
+    """
+    _refuse_taken(address)
+    folder.mkdir(parents=True, exist_ok=True)
+    mosquitto = find_mosquitto()
+    if kind == "auto":
+        kind = "mosquitto" if mosquitto else "embedded"
+    if kind == "mosquitto":
+        if mosquitto is None:
+            raise UnavailableError("mosquitto is not installed: sudo apt-get install mosquitto")
+        command = [mosquitto, "-c", str(_write_config(folder / "mosquitto.conf", _MOSQUITTO, address))]
+    else:
+        config = _write_config(folder / "rumqttd.toml", _RUMQTTD, address)
+        command = [sys.executable, "-m", "fleet.adapters.embedded_broker", str(config)]
+    log_path = folder / "broker.log"
+    with log_path.open("wb") as log:
+        process = subprocess.Popen(
+            tied(command), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
+    broker = RunningBroker(kind, address, process)
+    try:
+        _wait_until_listening(broker, log_path)
+    except BaseException:
+        broker.stop()
+        raise
+    return broker
+
+
+def tied(command: list[str]) -> list[str]:
+    """Return `command` so that the kernel ends it with the thread that starts it (setpriv, util-linux).
+
+    A parent that is killed cannot end its children; where setpriv is missing they outlive it.
+    """
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "TERM", "--", *command] if setpriv else command
+
+
+def _write_config(path: Path, template: str, address: BrokerAddress) -> Path:
+    text = template.format(host=address.host, port=address.port, folder=path.parent.resolve())
+    if os.geteuid() == 0 and path.suffix == ".conf":
+        text += "user root\n"  # started as root, mosquitto would drop to a user who may not write here
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def _refuse_taken(address: BrokerAddress) -> None:
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind((address.host, address.port))
+        except OSError as error:
+            raise UnavailableError(
+                f"cannot listen on {address.host}:{address.port}: {error.strerror}; "
+                "choose another --port, or --broker for the broker that runs there"
+            ) from error
+
+
+def _wait_until_listening(broker: RunningBroker, log_path: Path) -> None:
+    deadline = Deadline.after(_START_S)
+    while not deadline.passed:
+        if broker.process.poll() is not None:
+            said = log_path.read_text(errors="replace").strip().splitlines()
+            raise UnavailableError(
+                f"the {broker.kind} broker ended at once: {said[-1] if said else 'no word'}"
+            )
+        try:
+            socket.create_connection((broker.address.host, broker.address.port), timeout=1).close()
+        except OSError:
+            time.sleep(0.02)
+        else:
+            return
+    raise UnavailableError(f"the {broker.kind} broker did not listen within {_START_S:.0f} s")

@@ -1,0 +1,123 @@
+"""The SQLite file of a fleet, shared by the server (which writes reports) and the commands (which wish)."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from wire.errors import UnavailableError
+
+#: Every statement must be safe to run on a file that has it already.
+_SCHEMA: Final = """
+create table if not exists device (
+    name text primary key,
+    first_seen_s real not null,
+    last_seen_s real not null,
+    boot text not null default '',
+    online integer not null default 0,
+    reported blob,
+    telemetry blob
+);
+create table if not exists desired (
+    device text primary key,
+    sequence integer not null,
+    groups text not null,
+    pins text not null default '{}'
+);
+create table if not exists report (
+    device text not null,
+    stream text not null,
+    boot text not null,
+    sequence integer not null,
+    time_s real not null,
+    received_s real not null,
+    body blob not null,
+    primary key (device, stream, boot, sequence)
+) without rowid;
+create table if not exists mark (
+    device text not null,
+    stream text not null,
+    boot text not null,
+    sequence integer not null,
+    lost integer not null,
+    changed_s real not null,
+    primary key (device, stream, boot)
+) without rowid;
+create table if not exists total (
+    device text not null,
+    release text not null,
+    inferences integer not null,
+    errors integer not null,
+    labelled integer not null,
+    correct integer not null,
+    latency_us blob not null,
+    primary key (device, release)
+) without rowid;
+create table if not exists refusal (
+    kind text primary key,
+    count integer not null
+);
+create table if not exists release (
+    name text primary key,
+    sequence integer not null,
+    body blob not null
+);
+create table if not exists plan (
+    "group" text not null,
+    model text not null,
+    sequence integer not null,
+    body blob not null,
+    primary key ("group", model)
+);
+"""
+
+_BUSY_S: Final = 10.0
+
+
+class Database:
+    """One connection to `<state>/fleet.db`."""
+
+    def __init__(self, state: Path) -> None:
+        self.state = state
+        self._connection: sqlite3.Connection | None = None
+
+    def open(self, *, create: bool = True) -> Database:
+        """Open the file, making it if asked to; raise UnavailableError when that cannot be."""
+        path = self.state / "fleet.db"
+        if not create and not path.exists():
+            raise UnavailableError(
+                f"no fleet in {self.state}: run `edgeflock fleet serve --state {self.state}`"
+            )
+        try:
+            self.state.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
+            self._connection.execute("pragma journal_mode=wal")
+            self._connection.execute("pragma synchronous=full")
+            self._connection.executescript(_SCHEMA)
+        except (OSError, sqlite3.Error) as error:
+            raise UnavailableError(f"{path}: {error}") from error
+        return self
+
+    @property
+    def sql(self) -> sqlite3.Connection:
+        assert self._connection is not None, "the database is not open"
+        return self._connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Commit all that happens inside, or nothing of it."""
+        self.sql.execute("begin immediate")
+        try:
+            yield self.sql
+        except BaseException:
+            self.sql.execute("rollback")
+            raise
+        self.sql.execute("commit")
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None

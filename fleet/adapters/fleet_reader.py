@@ -1,0 +1,79 @@
+"""Reads the database for views and the ledger; writes nothing."""
+
+from __future__ import annotations
+
+import time
+
+from fleet.accounting import Ledger, StreamFacts, balance
+from fleet.adapters.database import Database
+from fleet.adapters.msgspec_codec import decode
+from fleet.ingest import ReleaseTotal
+from fleet.view import DeviceFacts, DeviceRow, row
+from wire.messages import Buckets, Event, Reported, Telemetry
+
+
+class FleetReader:
+    """What the store holds, as facts for the pure functions."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def rows(self) -> list[DeviceRow]:
+        """Return a row for each device, by name."""
+        now_s = time.time()
+        totals = self.totals()
+        found = self._database.sql.execute(
+            "select name, online, last_seen_s, reported, telemetry from device order by name"
+        )
+        return [
+            row(
+                DeviceFacts(
+                    device=name,
+                    online=bool(online),
+                    silent_for_s=now_s - last_seen_s,
+                    reported=decode(Reported, reported) if reported else None,
+                    telemetry=decode(Telemetry, telemetry) if telemetry else None,
+                    totals=totals.get(name, {}),
+                )
+            )
+            for name, online, last_seen_s, reported, telemetry in found
+        ]
+
+    def ledger(self) -> Ledger:
+        """Return the proof that every message is accounted for."""
+        sql = self._database.sql
+        streams = sql.execute(
+            "select m.device, m.stream, m.boot, m.sequence, m.lost, count(r.sequence), max(r.sequence) "
+            "from mark m join report r using (device, stream, boot) group by m.device, m.stream, m.boot"
+        )
+        reports = sql.execute(
+            "select device, boot, body from report where stream = 'telemetry' order by device, boot, sequence"
+        )
+        return balance(
+            [StreamFacts(*fields) for fields in streams],
+            [(device, boot, decode(Telemetry, body)) for device, boot, body in reports],
+        )
+
+    def events(self, device: str) -> list[tuple[float, Event]]:
+        """Return the device's audit log, oldest first: (Unix time, event)."""
+        found = self._database.sql.execute(
+            "select time_s, body from report where device = ? and stream = 'event' "
+            "order by received_s, sequence",
+            (device,),
+        )
+        return [(time_s, decode(Event, body)) for time_s, body in found]
+
+    def refusals(self) -> dict[str, int]:
+        """Return how many messages were not understood, by kind."""
+        return dict(self._database.sql.execute("select kind, count from refusal").fetchall())
+
+    def totals(self) -> dict[str, dict[str, ReleaseTotal]]:
+        """Return the sums by device and release."""
+        found = self._database.sql.execute(
+            "select device, release, inferences, errors, labelled, correct, latency_us from total"
+        )
+        totals: dict[str, dict[str, ReleaseTotal]] = {}
+        for device, release, inferences, errors, labelled, correct, latency_us in found:
+            total = ReleaseTotal(inferences, errors, labelled, correct, decode(Buckets, latency_us))
+            totals.setdefault(device, {})[release] = total
+        return totals

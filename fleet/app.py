@@ -1,0 +1,169 @@
+"""The server: wiring, and nothing else.
+
+Threads: paho's network thread puts messages into the link's queue; the main thread does everything
+else in turns: take a batch, commit it, acknowledge it, publish what the registry wants. One process
+holds the database for reports; commands write their wishes beside it, and SQLite keeps them apart.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from fleet.adapters.database import Database
+from fleet.adapters.msgspec_codec import decode
+from fleet.adapters.registry import Registry
+from fleet.adapters.report_store import ReportStore
+from fleet.ingest import Word, understand
+from fleet.publishing import Publication, Publisher, Standing, acknowledgements, publications
+from wire.adapters.paho_link import BrokerAddress, PahoLink
+from wire.deadline import Deadline
+from wire.errors import MessageError, UnavailableError
+from wire.link import Incoming, Link, LinkDown, LinkUp
+from wire.messages import Ack
+from wire.topics import UPWARD, Topics
+
+log = logging.getLogger(__name__)
+
+CLIENT_ID: Final = "fleet-server"
+
+_BATCH: Final = 500
+_WAIT_S: Final = 0.05
+_LOOK_EVERY_S: Final = 0.25
+_CONNECT_S: Final = 10.0
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """Where the server's files and its broker are."""
+
+    state: Path
+    broker: BrokerAddress
+    prefix: str = "edgeflock"
+
+
+def serve(settings: ServerSettings, stop: threading.Event) -> None:
+    """Be the server until `stop`; raise UnavailableError when the broker does not answer at the start."""
+    database = Database(settings.state).open()
+    link = PahoLink(settings.broker, CLIENT_ID)
+    try:
+        server = Server(database, link, Topics(settings.prefix))
+        link.start()
+        server.wait_for_broker(Deadline.after(_CONNECT_S))
+        log.info("serving the fleet in %s through %s", settings.state, settings.broker)
+        while not stop.is_set():
+            server.turn()
+    finally:
+        link.close()
+        database.close()
+
+
+class Server:
+    """One turn after the other; each commits before it acknowledges."""
+
+    def __init__(self, database: Database, link: Link, topics: Topics) -> None:
+        self._link = link
+        self._topics = topics
+        self._store = ReportStore(database).open()
+        self._registry = Registry(database).open()
+        self._publisher = Publisher(link)
+        self._wanted: list[Publication] = []
+        self._acks: dict[str, Ack] = {}
+        self._registry_version = -1
+        self._settled = False
+        self._look = Deadline.after(0)
+
+    def wait_for_broker(self, deadline: Deadline) -> None:
+        """Subscribe, and wait for the first connection."""
+        self._link.subscribe([self._topics.every_device(leaf) for leaf in UPWARD])
+        reason = "no answer"
+        while not deadline.passed:
+            match self._link.receive(deadline.left_s):
+                case LinkUp():
+                    self._connected()
+                    return
+                case LinkDown(why):
+                    reason = why
+        raise UnavailableError(f"{reason}: is the broker running?")
+
+    def turn(self) -> None:
+        """Take what came, commit it, and publish what should stand on the broker."""
+        words = self._receive()
+        if words:
+            self._commit(words)
+        if self._look.passed:
+            self._look = Deadline.after(_LOOK_EVERY_S)
+            self._look_at_registry()
+        if not self._settled:
+            self._settled = self._publisher.pump(self._wanted)
+        self._send_acks()
+
+    def _receive(self) -> list[Word]:
+        words: list[Word] = []
+        event = self._link.receive(_WAIT_S)
+        for _ in range(_BATCH):
+            match event:
+                case None:
+                    break
+                case Incoming():
+                    self._understand(event, words)
+                case LinkUp():
+                    log.info("connected")
+                    self._connected()
+                case LinkDown(reason):
+                    log.warning("%s; trying again", reason)
+            event = self._link.receive(0)
+        return words
+
+    def _understand(self, message: Incoming, words: list[Word]) -> None:
+        try:
+            word = understand(message, self._topics, decode)
+        except MessageError as error:
+            self._refuse(error)
+            return
+        if word is not None:
+            words.append(word)
+
+    def _commit(self, words: list[Word]) -> None:
+        try:
+            taken = self._store.take(words)
+        except (
+            sqlite3.Error
+        ) as error:  # a full disk, say: nothing was acknowledged, the devices send it again
+            log.error("reports could not be stored: %s", error)
+            return
+        for device in taken.new_devices:
+            log.info("%s is new here", device)
+            self._registry.welcome(device)
+            self._registry_version = -1
+        for refusal in taken.refused:
+            self._refuse(refusal)
+        self._acks.update(self._store.acks(taken.acknowledge))
+
+    def _refuse(self, error: MessageError) -> None:
+        if self._store.count_refusal(error.kind) == 1:
+            log.warning("%s (further ones are only counted)", error)
+
+    def _connected(self) -> None:
+        self._publisher.reconnected()
+        self._settled = False
+        self._acks = self._store.acks()
+
+    def _look_at_registry(self) -> None:
+        version = self._registry.changed()
+        if version == self._registry_version:
+            return
+        self._registry_version = version
+        standing = Standing(self._registry.targets(), self._registry.plans(), self._registry.desired())
+        self._wanted = list(publications(standing, self._topics, self._registry.read_blob))
+        self._settled = False
+
+    def _send_acks(self) -> None:
+        for device in list(self._acks):
+            if not self._publisher.pump(acknowledgements({device: self._acks[device]}, self._topics)):
+                return
+            del self._acks[device]

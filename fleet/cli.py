@@ -1,0 +1,201 @@
+"""`edgeflock fleet serve | push | devices`: the server's side of the command line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from fleet.adapters.broker import start_broker
+from fleet.adapters.database import Database
+from fleet.adapters.fleet_reader import FleetReader
+from fleet.adapters.registry import EVERYONE, Registry
+from fleet.adapters.terminal import device_table, make_console
+from fleet.app import ServerSettings, serve
+from fleet.releasing import build
+from fleet.view import DeviceRow
+from wire.adapters.paho_link import BrokerAddress
+from wire.deadline import Deadline
+from wire.errors import BundleError, SettingsError
+from wire.topics import check_name
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+_DEFAULT_PORT: Final = 1883
+_REFRESH_S: Final = 0.5
+
+_SERVE_HELP = """\
+Takes in what devices report and publishes what they should run. Without --broker it starts a broker
+of its own (mosquitto if installed, otherwise an embedded one) on 127.0.0.1.
+
+example:
+    edgeflock fleet serve --state /srv/fleet --broker hub.local:1883
+"""
+
+_PUSH_HELP = """\
+Releases a bundle and makes it the plan of a group: each device of the group fetches it, tries it in
+a child process, swaps it in between two inferences, and reports. `fleet serve` must be running on
+the same state folder for anything to happen.
+
+example:
+    edgeflock fleet push digits-2.bundle --to all --wait
+"""
+
+_DEVICES_HELP = """\
+Shows a row for each device: model, state, throughput, latency, accuracy with its 95 % interval
+(Wilson), and resources.
+
+example:
+    edgeflock fleet devices --watch
+    edgeflock fleet devices --json | jq '.[] | select(.presence != "online") | .device'
+"""
+
+
+def add_parser(commands: _SubParsersAction[argparse.ArgumentParser], version: str) -> None:  # noqa: ARG001  # the same for all
+    """Add `fleet` to the command line."""
+    fleet = commands.add_parser(
+        "fleet",
+        help="serve, push to and watch a fleet",
+        description="The server side of a fleet. Each subcommand's --help has an example.",
+    )
+    parts = fleet.add_subparsers(dest="part", metavar="serve|push|devices", required=True)
+    server = _part(parts, "serve", "take in reports, publish models", _SERVE_HELP, _run_serve)
+    server.add_argument("--broker", metavar="HOST[:PORT]", help="use the broker there instead of an own one")
+    server.add_argument(
+        "--port", type=int, default=_DEFAULT_PORT, help="port of the own broker (%(default)s)"
+    )
+    server.add_argument("--prefix", default="edgeflock", help="first level of every topic (%(default)s)")
+    server.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
+    push = _part(parts, "push", "release a bundle to a group", _PUSH_HELP, _run_push)
+    push.add_argument("bundle", type=Path, help="a bundle made by `edgeflock convert`")
+    push.add_argument("--to", metavar="GROUP", default=EVERYONE, help="the group (%(default)s)")
+    push.add_argument("--percent", type=float, default=100.0, help="share of the group that takes part")
+    push.add_argument("--devices", default="", metavar="A,B", help="canaries by name, besides the percentage")
+    push.add_argument(
+        "--wait", nargs="?", type=float, const=600.0, metavar="SECONDS", help="wait until they run it (600)"
+    )
+    devices = _part(parts, "devices", "show the devices", _DEVICES_HELP, _run_devices)
+    look = devices.add_mutually_exclusive_group()
+    look.add_argument("--watch", action="store_true", help="keep showing, until Ctrl-C")
+    look.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _part(
+    parts: _SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    summary: str,
+    description: str,
+    run: Callable[[argparse.Namespace], int],
+) -> argparse.ArgumentParser:
+    parser = parts.add_parser(
+        name, help=summary, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--state", type=Path, default=Path("fleet-state"), help="the fleet's folder (%(default)s)"
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def parse_address(text: str) -> BrokerAddress:
+    """Return the address in `HOST` or `HOST:PORT`; raise SettingsError for anything else."""
+    host, _, port = text.partition(":")
+    if not host or (port and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536)):
+        raise SettingsError(f"--broker {text!r}: write HOST or HOST:PORT")
+    return BrokerAddress(host, int(port) if port else _DEFAULT_PORT)
+
+
+def _run_serve(arguments: argparse.Namespace) -> int:
+    logging.basicConfig(level=arguments.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    if arguments.broker:
+        serve(ServerSettings(arguments.state, parse_address(arguments.broker), arguments.prefix), stop)
+        return 0
+    broker = start_broker(arguments.state / "broker", BrokerAddress("127.0.0.1", arguments.port))
+    try:
+        logging.getLogger(__name__).info("started %s on %s", broker.kind, broker.address)
+        serve(ServerSettings(arguments.state, broker.address, arguments.prefix), stop)
+    finally:
+        broker.stop()
+    return 0
+
+
+def _run_push(arguments: argparse.Namespace) -> int:
+    check_name("group", arguments.to)
+    canaries = tuple(check_name("device", d) for d in arguments.devices.split(",") if d)
+    if not 0 <= arguments.percent <= 100:
+        raise SettingsError("--percent must be 0 to 100")
+    try:
+        data = arguments.bundle.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{arguments.bundle}: {error.strerror}") from error
+    built = build(data, name=str(arguments.bundle))
+    database = Database(arguments.state).open(create=False)
+    try:
+        registry = Registry(database).open()
+        release = registry.add_release(built)
+        registry.plan(release, arguments.to, percent=arguments.percent, canaries=canaries)
+        members = registry.members(arguments.to)
+        print(
+            f"{release.name} -> {arguments.to} ({len(members)} devices): "
+            f"{release.bundle_bytes} bytes, {release.blobs[0].size_bytes} on the wire"
+        )
+        if arguments.wait is None:
+            return 0
+        return _wait(FleetReader(database), release.name, members, Deadline.after(arguments.wait))
+    finally:
+        database.close()
+
+
+def _wait(reader: FleetReader, release: str, members: list[str], deadline: Deadline) -> int:
+    """Show a progress bar until every member runs the release (0), one blocks it, or time is up (1)."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
+    with Progress(*columns, TimeElapsedColumn(), console=make_console()) as progress:
+        task = progress.add_task(f"devices on {release}", total=len(members))
+        while True:
+            rows = [row for row in reader.rows() if row.device in members]
+            progress.update(task, completed=sum(_settled(row, release) for row in rows))
+            failed = [row for row in rows if row.target == release and row.state == "blocked"]
+            if progress.finished or failed or deadline.passed:
+                break
+            time.sleep(_REFRESH_S)
+    for row in failed:
+        print(f"{row.device} refuses {release}: {row.error}")
+    return 0 if progress.finished else 1
+
+
+def _settled(row: DeviceRow, release: str) -> bool:
+    return row.current == release and row.state == "idle"
+
+
+def _run_devices(arguments: argparse.Namespace) -> int:
+    database = Database(arguments.state).open(create=False)
+    try:
+        reader = FleetReader(database)
+        if arguments.json:
+            print(json.dumps([asdict(row) for row in reader.rows()], indent=2))
+            return 0
+        console = make_console()
+        if not arguments.watch:
+            rows = reader.rows()
+            console.print(device_table(rows) if rows else "no device has reported yet")
+            return 0
+        with Live(console=console, auto_refresh=False) as live:
+            while True:
+                live.update(device_table(reader.rows()), refresh=True)
+                time.sleep(_REFRESH_S)
+    finally:
+        database.close()

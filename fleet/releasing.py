@@ -1,0 +1,49 @@
+"""From a bundle file to a release: what will be published, computed without publishing it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from typing import Any, Final
+
+from wire.blob import compress, describe, digest_list
+from wire.bundle import unpack
+from wire.codec import encode
+from wire.messages import Blob, Envelope, Release
+
+_PAYLOAD_TYPE: Final = "application/vnd.edgeflock.{kind}+json"
+
+
+@dataclass(frozen=True)
+class Built:
+    """A release and the bytes that travel: the compressed bundle and the list of its chunk digests."""
+
+    release: Release
+    blob: bytes
+    digests: bytes
+
+    @property
+    def description(self) -> Blob:
+        return self.release.blobs[0]
+
+
+def build(data: bytes, *, name: str) -> Built:
+    """Check the bundle `data` and make a release of it; raise BundleError when it is none."""
+    bundle = unpack(data, name=name)
+    blob = compress(data)
+    release = Release(
+        name=f"{bundle.manifest.model}/{bundle.manifest.version}",
+        bundle_sha256=hashlib.sha256(data).hexdigest(),
+        bundle_bytes=len(data),
+        blobs=(describe(blob),),
+        manifest=bundle.manifest,
+    )
+    return Built(release, blob, digest_list(blob))
+
+
+def seal(message: Any) -> bytes:
+    """Return `message` inside an envelope, as plan and desired travel. Unsigned: signing comes here."""
+    kind = type(message).__name__.lower()
+    payload = base64.b64encode(encode(message)).decode()
+    return encode(Envelope(_PAYLOAD_TYPE.format(kind=kind), payload))

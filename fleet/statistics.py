@@ -1,0 +1,24 @@
+"""Small-sample honesty: intervals instead of bare percentages."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+#: Two-sided 95 % of the normal distribution.
+Z95: Final = 1.959964
+
+
+def wilson(successes: int, trials: int, z: float = Z95) -> tuple[float, float] | None:
+    """Return the Wilson score interval of a proportion, or None without trials.
+
+    Wilson, "Probable inference", JASA 22 (1927). It treats samples as independent: for one device
+    and one release that is the claim made; over a fleet, samples of one device are not independent.
+    """
+    if trials == 0:
+        return None
+    p = successes / trials
+    centre = p + z * z / (2 * trials)
+    spread = z * math.sqrt(p * (1 - p) / trials + z * z / (4 * trials * trials))
+    scale = 1 + z * z / trials
+    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)

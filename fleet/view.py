@@ -1,0 +1,91 @@
+"""What a person sees of a device: one row, computed from what the store holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fleet.health import presence
+from fleet.ingest import ReleaseTotal
+from fleet.statistics import wilson
+from wire.histogram import quantile
+from wire.messages import Reported, Telemetry
+
+
+@dataclass(frozen=True)
+class DeviceRow:
+    """One device, now. None is "not known yet"; times in microseconds are of the last report."""
+
+    device: str
+    presence: str
+    model: str | None = None
+    state: str | None = None
+    current: str | None = None
+    target: str | None = None
+    error: str | None = None
+    done_chunks: int = 0
+    total_chunks: int = 0
+    fetched_chunks: int = 0
+    inferences: int = 0
+    errors: int = 0
+    dropped: int = 0
+    rate_hz: float | None = None
+    p50_us: float | None = None
+    p99_us: float | None = None
+    accuracy: float | None = None
+    accuracy_low: float | None = None
+    accuracy_high: float | None = None
+    labelled: int = 0
+    cpu_percent: float | None = None
+    process_cpu_percent: float | None = None
+    rss_bytes: int | None = None
+    temperature_c: float | None = None
+
+
+@dataclass(frozen=True)
+class DeviceFacts:
+    """What the store holds of one device. `totals` is by release."""
+
+    device: str
+    online: bool
+    silent_for_s: float
+    reported: Reported | None
+    telemetry: Telemetry | None
+    totals: dict[str, ReleaseTotal]
+
+
+def row(facts: DeviceFacts) -> DeviceRow:
+    """Return the row of one device. Accuracy is of the release that serves now."""
+    model = facts.reported.models[0] if facts.reported and facts.reported.models else None
+    telemetry = facts.telemetry
+    interval_s = telemetry.interval_s if telemetry else 60.0
+    current = model.current if model else None
+    total = facts.totals.get(current or "", ReleaseTotal())
+    interval = wilson(total.correct, total.labelled)
+    latest = next((c for c in telemetry.models if c.release == current), None) if telemetry else None
+    vitals = telemetry.vitals if telemetry else None
+    return DeviceRow(
+        device=facts.device,
+        presence=presence(online=facts.online, silent_for_s=facts.silent_for_s, interval_s=interval_s),
+        model=model.model if model else None,
+        state=model.state if model else None,
+        current=current,
+        target=model.target if model else None,
+        error=model.error if model else None,
+        done_chunks=model.done_chunks if model else 0,
+        total_chunks=model.total_chunks if model else 0,
+        fetched_chunks=model.fetched_chunks if model else 0,
+        inferences=sum(t.inferences for t in facts.totals.values()),
+        errors=sum(t.errors for t in facts.totals.values()),
+        dropped=telemetry.loss.results_dropped + telemetry.loss.outbox_dropped if telemetry else 0,
+        rate_hz=sum(c.inferences for c in telemetry.models) / interval_s if telemetry else None,
+        p50_us=quantile(latest.latency_us, 0.5) if latest else None,
+        p99_us=quantile(latest.latency_us, 0.99) if latest else None,
+        accuracy=total.correct / total.labelled if total.labelled else None,
+        accuracy_low=interval[0] if interval else None,
+        accuracy_high=interval[1] if interval else None,
+        labelled=total.labelled,
+        cpu_percent=vitals.cpu_percent if vitals else None,
+        process_cpu_percent=vitals.process_cpu_percent if vitals else None,
+        rss_bytes=vitals.rss_bytes if vitals else None,
+        temperature_c=vitals.temperature_c if vitals else None,
+    )
