@@ -50,6 +50,9 @@ def main(arguments: list[str] | None = None) -> int:
         return _INTERRUPTED
     except BrokenPipeError:  # the reader of our output went away
         return 1
+    except OSError as error:  # a full disk, a folder that may not be written
+        print(f"edgeflock: {error.filename or 'input/output'}: {error.strerror or error}", file=sys.stderr)
+        return 1
 
 
 def _make_parser(arguments: list[str]) -> argparse.ArgumentParser:

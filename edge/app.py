@@ -96,8 +96,8 @@ def check(settings: AgentSettings) -> str:
     try:
         socket.create_connection((address.host, address.port), timeout=_CONNECT_S).close()
     except OSError as error:
-        raise UnavailableError(f"no broker at {address.host}:{address.port}: {error}") from error
-    return f"settings are good; {backend}; broker {address.host}:{address.port} answers"
+        raise UnavailableError(f"no broker at {address}: {error.strerror or error}") from error
+    return f"settings are good; {backend}; broker {address} answers"
 
 
 class _Agent:

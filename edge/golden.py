@@ -1,6 +1,6 @@
 """The golden set: inputs with the outputs that the converter computed, compared on the device.
 
-A wrong kernel, a damaged weight or an old interpreter changes answers without any error (an int8
+A wrong kernel or an old interpreter changes answers without any error (an int8
 dynamic model that is right on LiteRT scores 8 to 13 % on tflite-runtime 2.14), so nothing serves
 before it has given these answers here.
 """

@@ -101,7 +101,7 @@ def parse(raw: Mapping[str, Any], origin: str) -> AgentSettings:
 
 def _build(kind: Any, raw: Any, origin: str, at: str) -> Any:
     if not isinstance(raw, Mapping):
-        raise SettingsError(f"{origin}: {at} must be a table")
+        raise SettingsError(f"{origin}: {at.rstrip('.')} must be a table")
     known = {f.name: f for f in fields(kind)}
     hints = get_type_hints(kind)
     for key in raw.keys() - known.keys():

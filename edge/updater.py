@@ -277,7 +277,7 @@ class Updater:
             self._transfer_failed(error)
             return
         if download.finished:
-            self._go(Cause.COMPLETE)
+            self._go(Cause.COMPLETE, f"fetched {download.fetched} of {download.total} chunks")
             self._verify()
 
     def _transfer_failed(self, error: Exception) -> None:

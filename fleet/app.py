@@ -140,6 +140,7 @@ class Server:
             log.info("%s is new here", device)
             self._registry.welcome(device)
             self._registry_version = -1
+            self._look = Deadline.after(0)
         for refusal in taken.refused:
             self._refuse(refusal)
         self._acks.update(self._store.acks(taken.acknowledge))

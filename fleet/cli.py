@@ -82,6 +82,7 @@ def add_parser(commands: _SubParsersAction[argparse.ArgumentParser], version: st
     push.add_argument("--to", metavar="GROUP", default=EVERYONE, help="the group (%(default)s)")
     push.add_argument("--percent", type=float, default=100.0, help="share of the group that takes part")
     push.add_argument("--devices", default="", metavar="A,B", help="canaries by name, besides the percentage")
+    push.add_argument("--rate-kb", type=int, metavar="KB/S", help="cap on the download of each device")
     push.add_argument(
         "--wait", nargs="?", type=float, const=600.0, metavar="SECONDS", help="wait until they run it (600)"
     )
@@ -138,6 +139,8 @@ def _run_push(arguments: argparse.Namespace) -> int:
     canaries = tuple(check_name("device", d) for d in arguments.devices.split(",") if d)
     if not 0 <= arguments.percent <= 100:
         raise SettingsError("--percent must be 0 to 100")
+    if arguments.rate_kb is not None and arguments.rate_kb < 1:
+        raise SettingsError("--rate-kb must be at least 1")
     try:
         data = arguments.bundle.read_bytes()
     except OSError as error:
@@ -147,7 +150,13 @@ def _run_push(arguments: argparse.Namespace) -> int:
     try:
         registry = Registry(database).open()
         release = registry.add_release(built)
-        registry.plan(release, arguments.to, percent=arguments.percent, canaries=canaries)
+        registry.plan(
+            release,
+            arguments.to,
+            percent=arguments.percent,
+            canaries=canaries,
+            rate_bytes_s=arguments.rate_kb and arguments.rate_kb * 1000,
+        )
         members = registry.members(arguments.to)
         print(
             f"{release.name} -> {arguments.to} ({len(members)} devices): "

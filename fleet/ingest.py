@@ -25,6 +25,9 @@ from wire.topics import DeviceTopic, Leaf, Topics
 #: Decodes a payload as a message class (wire.codec.decode, or the server's faster one).
 Decode = Callable[[Any, bytes], Any]
 
+#: No device counts further between two boots; past it a sum could leave 64 bits.
+MAX_COUNT: Final = 2**40
+
 _KINDS: Final[dict[Leaf, Any]] = {
     "event": EventReport,
     "telemetry": TelemetryReport,
@@ -90,8 +93,8 @@ def _check_counters(telemetry: Telemetry) -> None:
         except ValueError as error:
             raise MessageError("Telemetry", str(error)) from error
         sane = (
-            0 <= counters.correct <= counters.labelled <= counters.inferences <= counters.total
-            and counters.errors >= 0
+            0 <= counters.correct <= counters.labelled <= counters.inferences <= counters.total <= MAX_COUNT
+            and 0 <= counters.errors <= MAX_COUNT
             and all(n >= 0 for n in counters.latency_us.counts)
         )
         if not sane:

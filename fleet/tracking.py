@@ -41,7 +41,7 @@ class Tracker:
         self._skip_to(first)
         if self.seen(sequence):
             return False
-        if len(self._pending) >= MAX_PENDING:
+        if sequence > self.mark + 1 and len(self._pending) >= MAX_PENDING:
             raise MessageError("Head", f"more than {MAX_PENDING} messages above a gap at {self.mark + 1}")
         self._pending.add(sequence)
         self._advance()

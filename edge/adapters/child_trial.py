@@ -24,6 +24,8 @@ from wire.errors import EdgeflockError
 _MEMORY_LIMIT_BYTES: Final = 3 * 1024**3 if sys.maxsize > 2**32 else 1024**3
 _CPU_LIMIT_S: Final = 110
 _LOWEST_PRIORITY: Final = 19
+_MODULE: Final = "edge.adapters.child_trial"
+_ROOT: Final = Path(__file__).resolve().parents[2]
 
 
 class ChildTrial:
@@ -37,9 +39,14 @@ class ChildTrial:
     def start(self, bundle: Path) -> None:
         """Begin to try `bundle`; a trial that runs is ended."""
         self.kill()
-        command = [sys.executable, "-m", __name__, str(bundle), self._backend, str(self._threads)]
+        # -P: a file `numpy.py` in the current folder is not ours to import.
+        command = [sys.executable, "-P", "-m", _MODULE, str(bundle), self._backend, str(self._threads)]
         self._child = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            command,
+            env=os.environ | {"PYTHONPATH": str(_ROOT)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
         )
 
     def poll(self) -> Verdict | None:
@@ -81,6 +88,7 @@ def main(arguments: list[str]) -> int:
     """Be the child."""
     bundle, backend, threads = arguments
     os.nice(_LOWEST_PRIORITY)
+    _offer_to_oom_killer()
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_LIMIT_BYTES, _MEMORY_LIMIT_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (_CPU_LIMIT_S, _CPU_LIMIT_S))
     try:
@@ -91,6 +99,14 @@ def main(arguments: list[str]) -> int:
         verdict = Verdict(False, f"needs more than {_MEMORY_LIMIT_BYTES >> 20} MiB")
     print(json.dumps({"passed": verdict.passed, "reason": verdict.reason}))
     return 0
+
+
+def _offer_to_oom_killer() -> None:
+    """On a small board the memory limit is above what there is: then we go, and not the agent."""
+    try:
+        Path("/proc/self/oom_score_adj").write_text("500")
+    except OSError:  # not Linux, or a container that does not let us
+        return
 
 
 if __name__ == "__main__":

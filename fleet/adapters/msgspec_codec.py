@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
+from wire.codec import decode as careful_decode
 from wire.errors import MessageError
 
 T = TypeVar("T")
+
+#: msgspec lets integers of any size through; SQLite and the device take 64 bits.
+_LONG_NUMBER: Final = re.compile(rb"[0-9]{19}")
 
 
 @cache
@@ -19,6 +24,8 @@ def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
 
 def decode(kind: type[T], payload: bytes) -> T:
     """Decode `payload` as a message of dataclass `kind`; raise MessageError and nothing else."""
+    if _LONG_NUMBER.search(payload):
+        return careful_decode(kind, payload)
     try:
         message: T = _decoder(kind).decode(payload)  # type: ignore[arg-type]  # a class is hashable
         return message

@@ -73,7 +73,15 @@ class Registry:
                 kept.append(release)
         return Targets(version=rows[0], releases=tuple(reversed(kept)))
 
-    def plan(self, release: Release, group: str, *, percent: float, canaries: tuple[str, ...]) -> Plan:
+    def plan(
+        self,
+        release: Release,
+        group: str,
+        *,
+        percent: float = 100.0,
+        canaries: tuple[str, ...] = (),
+        rate_bytes_s: int | None = None,
+    ) -> Plan:
         """Make `release` the plan of `group`, from now on."""
         with self._database.transaction() as sql:
             (last,) = sql.execute("select coalesce(max(sequence), 0) from plan").fetchone()
@@ -85,6 +93,7 @@ class Registry:
                 bundle_sha256=release.bundle_sha256,
                 percent=percent,
                 canaries=canaries,
+                rate_bytes_s=rate_bytes_s,
             )
             sql.execute(
                 "insert or replace into plan values (?, ?, ?, ?)",

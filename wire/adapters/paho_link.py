@@ -45,6 +45,9 @@ class BrokerAddress:
     host: str
     port: int
 
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
 
 class PahoLink:
     """A `wire.link.Link` to a real broker, MQTT 5."""
@@ -154,7 +157,7 @@ class PahoLink:
 
     def _on_connect_fail(self, *_: Any) -> None:
         self._wait_longer()
-        self._put(LinkDown(f"no broker at {self._address.host}:{self._address.port}"))
+        self._put(LinkDown(f"no broker at {self._address}"))
 
     def _on_disconnect(self, _client: Any, _userdata: Any, _flags: Any, reason: Any, _props: Any) -> None:
         self._wait_longer()
