@@ -1,0 +1,1 @@
+"""What touches the world: Keras, the quantizer, the interpreters, files and the terminal."""

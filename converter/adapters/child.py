@@ -1,0 +1,137 @@
+"""Child processes: what may crash, hang or print its heart out does so apart from us.
+
+The parent side is `run_child`, the child side `answer`. They share a folder: big arrays travel as
+files in it, and the child's last act is to write `answer.json` there. Standard output is no channel
+for that: TensorFlow and its kind write to it as they please. A child without an answer has failed,
+whatever its exit code says.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from wire.errors import DataError, EdgeflockError, ModelError, UnavailableError
+
+_ANSWER: Final = "answer.json"
+_ERRORS: Final[Mapping[str, type[EdgeflockError]]] = {
+    kind.__name__: kind for kind in (DataError, ModelError, UnavailableError)
+}
+_ROOT: Final = Path(__file__).resolve().parents[2]
+_PR_SET_PDEATHSIG: Final = 1
+#: What native libraries log around the one line that matters.
+_NOISE: Final = re.compile(r"^(WARNING|INFO|[IWE]\d{4} |\s*\^|\s+File |Extension modules|Current thread)")
+
+
+@contextmanager
+def work_folder() -> Iterator[Path]:
+    """Make the folder that parent and child share, for the time of the block."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="edgeflock-") as name:
+            yield Path(name)
+    except OSError as error:  # a full disk, nearly always
+        raise UnavailableError(f"temporary files in {tempfile.gettempdir()}: {error.strerror}") from error
+
+
+def run_child(module: str, folder: Path, *arguments: str, doing: str, time_limit_s: float) -> dict[str, Any]:
+    """Run `module`'s main with `folder` and `arguments`; return its answer.
+
+    Raises the error that the child gave, or ModelError, beginning with `doing`, when it crashed or
+    took longer than `time_limit_s`. The child ends when this process does.
+    """
+    (folder / _ANSWER).unlink(missing_ok=True)
+    # -P: a user's file `numpy.py` in the current folder is not ours to import.
+    command = [sys.executable, "-P", "-m", module, str(folder), *arguments]
+    try:
+        ended = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            timeout=time_limit_s,
+            env=_environment(),
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ModelError(f"{doing}: not done after {time_limit_s:.0f} s, stopped") from error
+    return _read_answer(folder / _ANSWER, ended, doing)
+
+
+def answer(folder: Path, work: Callable[[], dict[str, Any]]) -> int:
+    """Be the child: do `work`, write its result or its error as the answer, return the exit code."""
+    _end_with_parent()
+    try:
+        said: dict[str, Any] = {"result": work()}
+    except EdgeflockError as error:
+        said = {"kind": type(error).__name__, "error": str(error)}
+    except ImportError as error:
+        missing = (error.name or "").split(".")[0] or str(error)
+        said = {
+            "kind": "UnavailableError",
+            "error": f"{missing} cannot be imported: pip install 'edgeflock[converter]'",
+        }
+    except MemoryError:
+        said = {"kind": "ModelError", "error": "not enough memory"}
+    except Exception as error:  # the outermost loop: three foreign libraries raise what they like
+        traceback.print_exc()
+        said = {"kind": "ModelError", "error": one_line(error)}
+    (folder / _ANSWER).write_text(json.dumps(said))
+    return 0 if "result" in said else 1
+
+
+def one_line(error: BaseException) -> str:
+    """Return the line of an error's text that says most: the one marked `error:`, else the first."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    marked = [line for line in lines if "error:" in line]
+    return (marked or lines or [type(error).__name__])[0][:300]
+
+
+def _read_answer(path: Path, ended: subprocess.CompletedProcess[bytes], doing: str) -> dict[str, Any]:
+    if ended.returncode < 0:
+        raise ModelError(
+            f"{doing}: the process was ended by {signal.Signals(-ended.returncode).name}"
+            f"{_last_words(ended.stderr)}"
+        )
+    try:
+        said = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{doing}: the process ended with code {ended.returncode}{_last_words(ended.stderr)}"
+        ) from error
+    if "result" not in said:
+        raise _ERRORS.get(said["kind"], ModelError)(f"{doing}: {said['error']}")
+    result: dict[str, Any] = said["result"]
+    return result
+
+
+def _last_words(stderr: bytes) -> str:
+    lines = [line for line in stderr.decode(errors="replace").splitlines() if line.strip()]
+    useful = [line.strip() for line in lines if not _NOISE.match(line)]
+    return f" ({useful[-1][:200]})" if useful else ""
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment of a child: quiet, without a GPU, and the same numbers on every run."""
+    paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return os.environ | {
+        "PYTHONPATH": os.pathsep.join(paths),
+        "PYTHONHASHSEED": "0",
+        "CUDA_VISIBLE_DEVICES": "-1",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "TF_ENABLE_ONEDNN_OPTS": "0",
+    }
+
+
+def _end_with_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
