@@ -1,0 +1,1 @@
+"""The guided tour: drives the commands as a person would, on one machine, and checks what they did."""
