@@ -1,0 +1,37 @@
+"""The table of states: nothing hangs, nothing is unreachable, nothing illegal passes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edge.lifecycle import DEADLINE_S, TRANSITIONS, Cause, IllegalTransitionError, State, advance, diagram
+
+
+def test_every_state_can_be_reached_and_left() -> None:
+    reached = {State.IDLE}
+    while new := {b for (a, _), b in TRANSITIONS.items() if a in reached} - reached:
+        reached |= new
+    assert reached == set(State)
+    assert {a for a, _ in TRANSITIONS} == set(State)
+
+
+def test_an_illegal_event_raises() -> None:
+    with pytest.raises(IllegalTransitionError, match="swapped in state idle"):
+        advance(State.IDLE, Cause.SWAPPED)
+
+
+def test_no_model_serves_that_was_not_tried() -> None:
+    assert {a for (a, _), b in TRANSITIONS.items() if b is State.SWAP} == {State.STAGE}
+    assert {a for (a, _), b in TRANSITIONS.items() if b is State.COMMIT} == {State.PROBATION}
+
+
+def test_every_state_that_waits_for_another_process_has_a_deadline() -> None:
+    assert set(DEADLINE_S) == {State.DOWNLOAD, State.STAGE}
+    assert all((state, Cause.TIMED_OUT) in TRANSITIONS for state in DEADLINE_S)
+
+
+def test_the_documented_diagram_is_the_table() -> None:
+    page = Path(__file__).parents[2] / "docs" / "reference" / "lifecycle.md"
+    assert diagram() in page.read_text(encoding="utf-8")

@@ -1,0 +1,63 @@
+"""Values into tensors: quantization and refusals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge.backend import Tensor
+from edge.tensors import InputWriter, dequantize
+from wire.errors import InputError
+
+INT8 = Tensor(0, "x", np.dtype(np.int8), (1, 4), scale=0.5, zero_point=-3)
+FLOAT = Tensor(0, "x", np.dtype(np.float32), (1, 4))
+
+
+def written(tensor: Tensor, value: object) -> np.ndarray:  # type: ignore[type-arg]
+    view = np.zeros(tensor.shape, tensor.dtype)
+    InputWriter(tensor, view).write(value)
+    return view
+
+
+def test_floats_are_quantized_rounded_and_clipped() -> None:
+    assert written(INT8, [0.0, 1.0, 1.3, 1e9]).tolist() == [[-3, -1, 0, 127]]
+    assert written(INT8, [-1e9, 0.24, 0.26, -0.5]).tolist() == [[-128, -3, -2, -4]]
+
+
+def test_integers_of_the_tensors_own_type_are_raw_codes() -> None:
+    assert written(INT8, np.array([[1, 2, 3, 4]], np.int8)).tolist() == [[1, 2, 3, 4]]
+
+
+def test_other_integers_are_real_values() -> None:
+    assert written(INT8, np.array([0, 1, 2, 3], np.int64)).tolist() == [[-3, -1, 1, 3]]
+
+
+def test_the_batch_dimension_is_optional() -> None:
+    assert written(FLOAT, [1, 2, 3, 4]).tolist() == written(FLOAT, [[1, 2, 3, 4]]).tolist()
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ([1.0, 2.0], r"has shape \[1, 4\], got \[2\]"),
+        (np.zeros((4, 1)), r"got \[4, 1\]"),
+        (5.0, r"got \[\]"),
+        ([1, [2, 3]], "inhomogeneous"),
+        (["a", "b", "c", "d"], "takes float32"),
+        (np.zeros((1, 4), complex), "got complex128"),
+        (None, r"got \[\]"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name(value: object, reason: str) -> None:
+    for tensor in (INT8, FLOAT):
+        with pytest.raises(InputError, match=reason) as refusal:
+            written(tensor, value)
+        assert "'x'" in str(refusal.value)
+
+
+@given(st.lists(st.floats(-60, 60, width=32), min_size=4, max_size=4))
+def test_quantizing_and_back_is_within_half_a_step(values: list[float]) -> None:
+    back = dequantize(INT8, written(INT8, values))
+    assert np.all(np.abs(back - np.array(values, np.float32)) <= 0.25 + 1e-5)

@@ -1,0 +1,253 @@
+"""From the wish of the server to a committed swap, with a real store and a broker in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edge.adapters.model_store import RESERVE_BYTES, ModelStore
+from edge.download import STALL_S, Download
+from edge.golden import Verdict
+from edge.lifecycle import DEADLINE_S, State
+from edge.rollout import Wishes
+from edge.updater import PROBATION_INFERENCES, Ports, Updater
+from tests.support.fakes import ScriptedServing, ScriptedTrial, TurnedClock
+from tests.support.shelf import TOPICS, Goods, make_goods, put_on_broker
+from wire.link import Incoming
+from wire.memory_link import MemoryBroker, MemoryLink
+from wire.messages import Desired, Event, Plan, Targets
+from wire.topics import BlobTopic
+
+ONE, TWO = make_goods(1), make_goods(2)
+LARGE = make_goods(1, 1_300_000)  # 20 chunks: the window needs several rounds
+
+
+class Device:
+    """An updater with everything around it; `restart` is a power cut that the disk survives."""
+
+    def __init__(self, state: Path, broker: MemoryBroker) -> None:
+        self.store, self.broker, self.clock = ModelStore(state), broker, TurnedClock()
+        self.trial, self.serving = ScriptedTrial(), ScriptedServing()
+        self.journal: list[Event] = []
+        self.restart()
+
+    def restart(self) -> None:
+        self.link: MemoryLink = self.broker.link()
+        self.link.start()
+        self.store.open()
+        self.serving.serves = None
+        ports = Ports(
+            self.store, self.trial, self.serving, self._make_download, self.journal.append, self.clock
+        )
+        self.updater = Updater("pi-1", "digits", ports)
+        self.updater.recover()
+
+    def _make_download(self, blob, part, rate_bytes_s):  # type: ignore[no-untyped-def]
+        return Download(blob, part, self.link, TOPICS, rate_bytes_s=rate_bytes_s)
+
+    def wish(self, *goods: Goods, plan: Plan | None = None) -> None:
+        put_on_broker(self.broker, list(goods), [], [])
+        targets = Targets(len(goods), tuple(g.release for g in goods))
+        self.updater.wish(Wishes(Desired(1, ("all",)), (plan or goods[-1].plan,), targets))
+
+    def turn(self, until: Callable[[], bool], *, turns: int = 300) -> None:
+        for _ in range(turns):
+            if until():
+                return
+            while (event := self.link.receive(0)) is not None:
+                if isinstance(event, Incoming):
+                    topic = TOPICS.parse(event.topic)
+                    assert isinstance(topic, BlobTopic)
+                    self.updater.receive(topic, event.payload)
+            self.updater.tick()
+            self.clock.turn(0.05)
+        raise AssertionError(f"not reached from {self.updater.report()}")
+
+    def turn_to(self, state: State) -> None:
+        self.turn(lambda: self.updater.state is state)
+
+    def commit(self, *goods: Goods) -> None:
+        self.wish(*goods)
+        self.turn_to(State.PROBATION)
+        self.serving.inferences += PROBATION_INFERENCES
+        self.turn_to(State.IDLE)
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Device:
+    return Device(tmp_path / "state", MemoryBroker())
+
+
+def test_a_release_travels_from_the_plan_to_a_commit(device: Device) -> None:
+    device.commit(ONE)
+    report = device.updater.report()
+    assert (report.current, report.error) == ("digits/1", None)
+    assert device.serving.serves == device.store.path(ONE.release.bundle_sha256)
+    assert device.serving.serves.read_bytes() == ONE.bundle
+    assert [e.after for e in device.journal] == [
+        "check", "space", "download", "verify", "stage", "swap", "probation", "commit", "idle",
+    ]  # fmt: skip
+
+
+def test_a_chunk_is_fetched_once_even_over_a_restart_in_the_middle(device: Device) -> None:
+    device.wish(LARGE)
+    device.turn(lambda: device.updater.report().done_chunks >= 5)
+    before = device.updater.report()
+    device.restart()
+    device.wish(LARGE)
+    device.turn_to(State.PROBATION)
+    missing = before.total_chunks - before.done_chunks
+    (complete,) = (e.detail for e in device.journal if e.cause == "complete")
+    assert complete == f"fetched {missing} of {before.total_chunks} chunks"
+
+
+def test_a_damaged_part_file_costs_only_its_damaged_chunks(device: Device, tmp_path: Path) -> None:
+    device.wish(LARGE)
+    device.turn(lambda: device.updater.report().done_chunks >= 5)
+    done = device.updater.report().done_chunks
+    (part,) = (tmp_path / "state" / "parts").glob("*.part")
+    with part.open("r+b") as file:
+        file.write(b"\0" * 100)
+    device.restart()
+    device.wish(LARGE)
+    assert device.updater.report().done_chunks == done - 1
+    device.turn_to(State.PROBATION)
+
+
+def test_a_model_that_fails_its_trial_is_blocked_and_not_tried_again(device: Device) -> None:
+    device.commit(ONE)
+    device.trial.verdict = Verdict(False, "golden outputs differ")
+    device.wish(ONE, TWO)
+    device.turn_to(State.BLOCKED)
+    assert device.updater.report().error == "golden outputs differ"
+    assert device.serving.serves == device.store.path(ONE.release.bundle_sha256)
+    tried = len(device.trial.started)
+    device.restart()
+    device.wish(ONE, TWO)
+    device.turn_to(State.BLOCKED)
+    assert len(device.trial.started) == tried
+    assert device.updater.report().current == "digits/1"
+
+
+def test_a_trial_without_an_end_is_ended(device: Device) -> None:
+    device.trial.verdict = None
+    device.wish(ONE)
+    device.turn_to(State.STAGE)
+    device.clock.turn(DEADLINE_S[State.STAGE])
+    device.turn_to(State.BLOCKED)
+    assert device.trial.killed
+
+
+def test_a_model_that_cannot_be_loaded_after_its_trial_is_blocked(device: Device) -> None:
+    device.commit(ONE)
+    device.serving.refuses.add(device.store.path(TWO.release.bundle_sha256))
+    device.wish(ONE, TWO)
+    device.turn_to(State.BLOCKED)
+    assert device.updater.report().current == "digits/1"
+
+
+def test_errors_on_probation_roll_back_to_the_previous_model(device: Device) -> None:
+    device.commit(ONE)
+    device.wish(ONE, TWO)
+    device.turn_to(State.PROBATION)
+    device.serving.errors = 1
+    device.turn_to(State.BLOCKED)
+    assert device.serving.serves == device.store.path(ONE.release.bundle_sha256)
+    assert (device.updater.report().current, device.store.read_pointer().current.release) == ("digits/1",) * 2  # type: ignore[union-attr]
+
+
+def test_a_restart_serves_what_was_committed_and_goes_on_with_a_probation(device: Device) -> None:
+    device.commit(ONE)
+    device.wish(ONE, TWO)
+    device.turn_to(State.PROBATION)
+    device.restart()
+    assert device.updater.state is State.PROBATION
+    assert device.serving.serves == device.store.path(TWO.release.bundle_sha256)
+
+
+def test_a_model_that_ends_the_agent_on_probation_is_left_after_some_starts(device: Device) -> None:
+    device.commit(ONE)
+    device.wish(ONE, TWO)
+    device.turn_to(State.PROBATION)
+    for _ in range(3):
+        device.restart()
+    assert device.serving.serves == device.store.path(ONE.release.bundle_sha256)
+
+
+def test_a_damaged_current_model_is_replaced_by_the_previous_one_and_fetched_again(device: Device) -> None:
+    device.commit(ONE)
+    device.commit(ONE, TWO)
+    device.store.path(TWO.release.bundle_sha256).write_bytes(b"damaged")
+    device.restart()
+    assert device.updater.report().current == "digits/1"
+    device.wish(ONE, TWO)
+    device.turn_to(State.PROBATION)
+    assert device.updater.report().current == "digits/2"
+
+
+def test_going_back_to_the_previous_release_downloads_nothing(device: Device) -> None:
+    device.commit(ONE)
+    device.commit(ONE, TWO)
+    device.journal.clear()
+    device.wish(ONE, TWO, plan=ONE.plan)
+    device.turn_to(State.PROBATION)
+    assert [e.after for e in device.journal] == ["check", "stage", "swap", "probation"]
+
+
+def test_only_the_current_and_the_previous_model_stay_on_the_disk(device: Device) -> None:
+    three = make_goods(3)
+    for goods in (ONE, TWO, three):
+        device.commit(ONE, TWO, goods)
+    assert device.store.on_disk() == {TWO.release.bundle_sha256, three.release.bundle_sha256}
+
+
+def test_no_space_is_told_before_the_first_byte_and_tried_again(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device.store, "free_bytes", lambda: RESERVE_BYTES + 1000)
+    device.wish(ONE)
+    assert "needs" in str(device.updater.report().error)
+    assert device.updater.report().fetched_chunks == 0
+    monkeypatch.undo()
+    device.clock.turn(10.0)
+    device.turn_to(State.PROBATION)
+
+
+def test_a_pause_stops_the_download_and_a_resume_keeps_what_is_there(device: Device) -> None:
+    device.wish(ONE)
+    device.turn(lambda: device.updater.report().done_chunks >= 2)
+    paused = Plan(2, "all", "digits", ONE.release.name, ONE.release.bundle_sha256, state="pause")
+    device.wish(ONE, plan=paused)
+    assert (device.updater.state, device.link.filters) == (State.IDLE, {})
+    device.wish(ONE, plan=Plan(3, "all", "digits", ONE.release.name, ONE.release.bundle_sha256))
+    assert device.updater.report().done_chunks >= 2
+    device.turn_to(State.PROBATION)
+
+
+def test_a_chunk_that_stays_wrong_fails_the_transfer_and_blocks_nothing(device: Device) -> None:
+    device.wish(ONE)
+    topic = TOPICS.blob(ONE.release.blobs[0].sha256, 1)
+    device.broker.retained[topic] = b"tampered"
+    device.turn(lambda: device.updater.state is State.IDLE, turns=2000)
+    assert "keeps arriving damaged" in str(device.updater.report().error)
+    assert device.store.read_pointer().blocked == ()
+
+
+def test_a_chunk_that_is_missing_stalls_and_is_tried_again(device: Device) -> None:
+    device.wish(ONE)
+    topic = TOPICS.blob(ONE.release.blobs[0].sha256, 1)
+    chunk = device.broker.retained.pop(topic)
+    device.turn(lambda: device.updater.state is State.IDLE, turns=int(STALL_S / 0.05) + 200)
+    assert "no chunk for" in str(device.updater.report().error)
+    device.broker.retained[topic] = chunk
+    device.turn(lambda: device.updater.state is State.PROBATION, turns=1000)
+
+
+def test_a_new_plan_in_the_middle_of_a_download_wins(device: Device) -> None:
+    device.wish(ONE)
+    device.turn(lambda: device.updater.report().done_chunks >= 1)
+    device.wish(ONE, TWO)
+    device.turn_to(State.PROBATION)
+    assert device.updater.report().current == "digits/2"

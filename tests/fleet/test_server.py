@@ -1,0 +1,203 @@
+"""The server over a broker in memory: it commits, then acknowledges, and survives what it is sent."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fleet.adapters.database import Database
+from fleet.adapters.fleet_reader import FleetReader
+from fleet.adapters.registry import Registry
+from fleet.app import Server
+from fleet.releasing import Built
+from tests.support.examples import counters, report, telemetry
+from tests.support.shelf import Goods, make_goods
+from wire.codec import decode, encode
+from wire.deadline import Deadline
+from wire.errors import SettingsError
+from wire.memory_link import MemoryBroker
+from wire.messages import Ack, Mark, ModelState, Online, Reported, Targets
+from wire.topics import Topics
+
+TOPICS = Topics()
+ACK = TOPICS.device("pi-1", "ack")
+
+
+class Fleet:
+    """A server and a device's voice on one broker."""
+
+    def __init__(self, state: Path) -> None:
+        self.broker, self.state = MemoryBroker(), state
+        self.voice = self.broker.link()
+        self.voice.start()
+        self.start_server()
+
+    def start_server(self) -> None:
+        self.database = Database(self.state).open()
+        self.link = self.broker.link()
+        self.server = Server(self.database, self.link, TOPICS)
+        self.link.start()
+        self.server.wait_for_broker(Deadline.after(1))
+        self.turn()
+
+    def turn(self) -> None:
+        for _ in range(3):
+            self.server.turn()
+
+    def kill_server(self) -> None:
+        self.link.drop("killed", send_will=False)
+        self.database.close()
+
+    def say(self, leaf: str, message: object) -> None:
+        payload = message if isinstance(message, bytes) else encode(message)
+        self.voice.publish(TOPICS.device("pi-1", leaf), payload, retain=leaf in ("online", "reported"))  # type: ignore[arg-type]
+        self.turn()
+
+    @property
+    def reader(self) -> FleetReader:
+        return FleetReader(self.database)
+
+    def acked(self) -> Ack | None:
+        payload = self.broker.retained.get(ACK)
+        return decode(Ack, payload) if payload else None
+
+    def push(self, goods: Goods) -> None:
+        """Do what `fleet push` does, over a connection of its own."""
+        database = Database(self.state).open()
+        registry = Registry(database).open()
+        release = registry.add_release(Built(goods.release, goods.blob, goods.digests))
+        registry.plan(release, "all", percent=100.0, canaries=())
+        database.close()
+        self.server._look = Deadline.after(0)  # time is not waited for
+        self.turn()
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[Fleet]:
+    fleet = Fleet(tmp_path / "fleet")
+    yield fleet
+    fleet.database.close()
+
+
+def test_a_report_is_committed_and_then_acknowledged(fleet: Fleet) -> None:
+    fleet.say("telemetry", report(1, telemetry(counters(inferences=10))))
+    assert fleet.acked() == Ack({"telemetry": (Mark("b1", 1),)})
+    assert fleet.reader.rows()[0].inferences == 10
+
+
+def test_a_double_changes_nothing_and_is_acknowledged_again(fleet: Fleet) -> None:
+    fleet.say("telemetry", report(1, telemetry(counters(inferences=10))))
+    fleet.broker.retained.pop(ACK)
+    fleet.server._connected()
+    fleet.say("telemetry", report(1, telemetry(counters(inferences=10))))
+    assert fleet.reader.rows()[0].inferences == 10
+    assert fleet.acked() == Ack({"telemetry": (Mark("b1", 1),)})
+
+
+def test_a_killed_server_goes_on_where_its_store_stands(fleet: Fleet) -> None:
+    for sequence in (1, 2, 4):
+        fleet.say("telemetry", report(sequence, telemetry(counters(total=10 * sequence))))
+    fleet.kill_server()
+    fleet.broker.retained.clear()
+    fleet.start_server()
+    assert fleet.acked() == Ack({"telemetry": (Mark("b1", 2),)})
+    for sequence in (4, 3):
+        fleet.say("telemetry", report(sequence, telemetry(counters(total=10 * sequence))))
+    assert fleet.acked() == Ack({"telemetry": (Mark("b1", 4),)})
+    assert fleet.reader.rows()[0].inferences == 40
+
+
+def test_what_cannot_be_committed_is_not_acknowledged(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full_disk(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(fleet.server._store, "_roll_up", full_disk)
+    fleet.say("telemetry", report(1, telemetry()))
+    assert fleet.acked() is None
+    monkeypatch.undo()
+    fleet.say("telemetry", report(1, telemetry()))
+    assert fleet.acked() == Ack({"telemetry": (Mark("b1", 1),)})
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b"", b"{}", b"\xff", b"[1,2", encode(report(0, telemetry())), encode(report(1, telemetry(), first=9)),
+     encode(report(1, telemetry(counters(inferences=10, total=5)))),
+     encode(report(1, telemetry())).replace(b'"errors":0', b'"errors":-1'),
+     encode(report(1, telemetry())).replace(b'"first":251', b'"first":938'),
+     encode(report(1, telemetry())).replace(b'"sequence":1', b'"sequence":1e999'),
+     encode(report(1, telemetry())).replace(b'"sequence":1', b'"sequence":%d' % 10**30)],
+)  # fmt: skip
+def test_a_bad_message_is_counted_and_never_stops_ingest(fleet: Fleet, payload: bytes) -> None:
+    fleet.say("telemetry", payload)
+    fleet.say("telemetry", report(1, telemetry(counters(inferences=7))))
+    assert fleet.reader.rows()[0].inferences == 7
+    assert sum(fleet.reader.refusals().values()) == (1 if payload else 0)
+
+
+def test_a_new_device_becomes_a_member_of_everyone(fleet: Fleet) -> None:
+    fleet.say("online", Online("b1", True))
+    assert Registry(fleet.database).members("all") == ["pi-1"]
+    assert TOPICS.device("pi-1", "desired") in fleet.broker.retained
+
+
+def test_a_late_will_of_an_older_boot_does_not_mark_a_live_device_dead(fleet: Fleet) -> None:
+    fleet.say("online", Online("b2", True))
+    fleet.say("online", Online("b1", False))
+    assert fleet.reader.rows()[0].presence == "online"
+    fleet.say("online", Online("b2", False))
+    assert fleet.reader.rows()[0].presence == "offline"
+
+
+def test_a_push_is_published_chunks_first_and_the_plan_last(fleet: Fleet) -> None:
+    goods = make_goods(1)
+    fleet.push(goods)
+    topics = [topic.split("/")[1] for topic, _ in fleet.broker.published]
+    order = [t for t in topics if t in ("blobs", "meta", "plan")]
+    assert order[-2:] == ["meta", "plan"]
+    assert order.count("blobs") == len(goods.digests) // 32 + 1
+
+
+def test_a_broker_that_lost_everything_is_filled_again(fleet: Fleet) -> None:
+    fleet.push(make_goods(1))
+    before = dict(fleet.broker.retained)
+    fleet.broker.retained.clear()
+    fleet.link.drop("broker killed")
+    fleet.link.start()
+    fleet.turn()
+    assert fleet.broker.retained.keys() >= {t for t in before if "/ack" not in t}
+
+
+def test_the_same_release_may_be_pushed_again_and_other_content_may_not_take_its_name(fleet: Fleet) -> None:
+    goods = make_goods(1)
+    fleet.push(goods)
+    fleet.push(goods)
+    other = make_goods(1, 100_000)
+    with pytest.raises(SettingsError, match="other content"):
+        Registry(fleet.database).add_release(Built(other.release, other.blob, other.digests))
+
+
+def test_old_releases_leave_the_targets_but_never_one_that_a_plan_names(fleet: Fleet) -> None:
+    for version in range(1, 6):
+        fleet.push(make_goods(version, 1000))
+    registry = Registry(fleet.database)
+    first = registry.releases()[0]
+    registry.plan(first, "lab", percent=100.0, canaries=())
+    targets: Targets = registry.targets()
+    assert [r.name for r in targets.releases] == ["digits/1", "digits/3", "digits/4", "digits/5"]
+
+
+def test_the_row_of_a_device_says_what_it_does(fleet: Fleet) -> None:
+    fleet.say("online", Online("b1", True))
+    downloading = ModelState("digits", "download", "digits/1", None, "digits/2", 3, 9)
+    fleet.say("reported", Reported("b1", 1, 0.0, (downloading,)))
+    fleet.say("telemetry", report(1, telemetry(counters("digits/1", 100, total=100))))
+    (row,) = fleet.reader.rows()
+    assert (row.state, row.current, row.target, row.done_chunks) == ("download", "digits/1", "digits/2", 3)
+    assert row.p50_us == pytest.approx(150, rel=0.02)
+    assert (row.accuracy, row.rate_hz) == (0.9, 100.0)
+    assert row.accuracy_low is not None
+    assert 0.82 < row.accuracy_low < 0.9

@@ -1,0 +1,83 @@
+"""Hypothesis strategies for every message of the protocol, derived from the dataclasses themselves."""
+
+from __future__ import annotations
+
+import types
+from dataclasses import fields, is_dataclass
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from hypothesis import strategies as st
+
+from wire.manifest import Manifest
+from wire.messages import (
+    Ack,
+    Command,
+    Desired,
+    Envelope,
+    EventReport,
+    Online,
+    Plan,
+    Reported,
+    Samples,
+    SamplesReport,
+    Targets,
+    TelemetryReport,
+)
+
+#: Every message that travels, and what travels inside one.
+MESSAGES = (
+    Ack,
+    Command,
+    Desired,
+    Envelope,
+    EventReport,
+    Manifest,
+    Online,
+    Plan,
+    Reported,
+    SamplesReport,
+    Targets,
+    TelemetryReport,
+)
+
+_SCALARS: dict[Any, st.SearchStrategy[Any]] = {
+    int: st.integers(-(2**63), 2**63 - 1),
+    float: st.floats(allow_nan=False, allow_infinity=False),
+    str: st.text(max_size=20),
+    bool: st.booleans(),
+}
+
+
+def values_of(annotation: Any) -> st.SearchStrategy[Any]:
+    """Return a strategy for values of a field annotation or a message class."""
+    origin, args = get_origin(annotation), get_args(annotation)
+    if annotation is Samples:
+        return _samples()
+    if is_dataclass(annotation):
+        hints = get_type_hints(annotation)
+        return st.builds(annotation, **{f.name: values_of(hints[f.name]) for f in fields(annotation)})
+    if origin in (Union, types.UnionType):
+        (inner,) = (a for a in args if a is not type(None))
+        return st.none() | values_of(inner)
+    if origin is tuple:
+        return st.lists(values_of(args[0]), max_size=3).map(tuple)
+    if origin is dict:
+        return st.dictionaries(st.text(max_size=8), values_of(args[1]), max_size=3)
+    return _SCALARS[annotation]
+
+
+@st.composite
+def _samples(draw: st.DrawFn) -> Samples:
+    n = draw(st.integers(0, 4))
+
+    def column(values: st.SearchStrategy[Any]) -> tuple[Any, ...]:
+        return tuple(draw(st.lists(values, min_size=n, max_size=n)))
+
+    return Samples(
+        release=draw(_SCALARS[str]),
+        rate=draw(_SCALARS[float]),
+        ids=column(_SCALARS[str]),
+        predicted=column(_SCALARS[int]),
+        confidence=column(_SCALARS[float]),
+        truth=column(st.none() | _SCALARS[int]),
+    )

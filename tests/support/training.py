@@ -1,0 +1,75 @@
+"""Real models for the tests: the demo's, trained once a session in a child process."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from tests.support.local_fleet import ROOT, run
+from wire.bundle import pack, unpack
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Two versions of a digits classifier and their data."""
+
+    folder: Path
+    data: Path
+    v1: Path
+    v2: Path
+    log: str
+
+
+@dataclass(frozen=True)
+class Bundles:
+    """What `edgeflock convert` made of them: `one` and `two` are int8, `float_two` is float32.
+
+    `large` is `two` as version 3 with 3 MB of ballast in its golden file: about 50 chunks.
+    `wrong` is `two` as version 4 with golden outputs that it does not give.
+    """
+
+    one: Path
+    two: Path
+    float_two: Path
+    large: Path
+    wrong: Path
+
+
+def train(folder: Path) -> Trained:
+    data, v1, v2 = folder / "digits.npz", folder / "v1.keras", folder / "v2.keras"
+    command = [sys.executable, "-m", "demo.train", "--out-data", data, "--out-v1", v1, "--out-v2", v2]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    return Trained(folder, data, v1, v2, done.stdout)
+
+
+def convert_all(trained: Trained) -> Bundles:
+    one, two = _convert(trained, trained.v1, "1"), _convert(trained, trained.v2, "2")
+    float_two = _convert(trained, trained.v2, "2f", "--recipe", "float32")
+    large = _rewrite(two, "3", ballast=np.random.default_rng(1).bytes(3_000_000))
+    wrong = _rewrite(two, "4", shift=0.5)
+    return Bundles(one, two, float_two, large, wrong)
+
+
+def _convert(trained: Trained, source: Path, version: str, *options: str) -> Path:
+    out = trained.folder / f"digits-{version}.bundle"
+    done = run("convert", source, "--data", trained.data, "--out", out, "--name", "digits",
+               "--version", version, *options)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def _rewrite(source: Path, version: str, *, ballast: bytes = b"", shift: float = 0.0) -> Path:
+    bundle = unpack(source.read_bytes())
+    with np.load(io.BytesIO(bundle.golden)) as archive:
+        golden = {"inputs": archive["inputs"], "expected": archive["expected"] + np.float32(shift)}
+    out = io.BytesIO()
+    np.savez(out, ballast=np.frombuffer(ballast, np.uint8), **golden)
+    path = source.with_name(f"digits-{version}.bundle")
+    manifest = replace(bundle.manifest, version=version)
+    path.write_bytes(pack(replace(bundle, manifest=manifest, golden=out.getvalue())))
+    return path
