@@ -1,0 +1,33 @@
+# One command for people and for CI. `make` alone lists the targets.
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-long flash clean
+PYTHON_FILES := setup.cfg pyproject.toml requirements/constraints.txt
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | column -t -s '	'
+
+demo: .venv/.demo  ## train, convert, push and hot-swap a real model on three local devices; ARGS=--keep
+	@.venv/bin/edgeflock demo $(ARGS)
+
+test: .venv/.dev  ## run all checks: lint, types, walls, tests
+	@scripts/ensure-mosquitto
+	@scripts/check -m "not long"
+
+test-long: .venv/.dev  ## run the tests with their full counts and write a dated JSON into benchmarks/results/
+	@scripts/ensure-mosquitto
+	@scripts/check --long-results benchmarks/results
+
+flash: .venv/.demo  ## render the boot files of one device: make flash BOOT=/media/boot DEVICE=pi-1
+	@.venv/bin/edgeflock flash --boot "$(BOOT)" --device "$(DEVICE)" $(ARGS)
+
+clean:  ## remove what the other targets made
+	rm -rf .venv demo-run build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+# The development environment holds the demo's, so that one .venv serves both.
+.venv/.demo: $(PYTHON_FILES)
+	@scripts/make-venv demo
+	@touch $@
+
+.venv/.dev: $(PYTHON_FILES)
+	@scripts/make-venv dev
+	@touch $@ .venv/.demo
