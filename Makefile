@@ -11,7 +11,7 @@ demo: .venv/.demo  ## train, convert, push and hot-swap a real model on three lo
 
 test: .venv/.dev  ## run all checks: lint, types, walls, tests
 	@scripts/ensure-mosquitto
-	@scripts/check -m "not long"
+	@scripts/check
 
 test-long: .venv/.dev  ## run the tests with their full counts and write a dated JSON into benchmarks/results/
 	@scripts/ensure-mosquitto

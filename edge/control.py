@@ -78,6 +78,7 @@ class Control:
         self._told: ModelState | None = None
         self._tell_due_s = 0.0
         self._sequence = 0
+        self._up = False
         self._last_down = ""
 
     def run(self, stop: threading.Event) -> None:
@@ -115,6 +116,7 @@ class Control:
                 self._handle_message(event)
             case LinkUp():
                 log.info("connected")
+                self._up = True
                 self._last_down = ""
                 self._birth_due = True
                 self._told = None
@@ -122,6 +124,7 @@ class Control:
             case LinkDown(reason):
                 if reason != self._last_down:
                     log.warning("%s; inference goes on, trying again", reason)
+                self._up = False
                 self._last_down = reason
                 self._parts.updater.link_lost()
 
@@ -237,7 +240,7 @@ class Control:
         parts = self._parts
         self._drain_results()
         self._report(final=True)
-        deadline = Deadline.after(_FLUSH_S, parts.clock)
+        deadline = Deadline.after(_FLUSH_S if self._up else 0.0, parts.clock)
 
         def settled() -> bool:
             event = parts.link.receive(0.02)

@@ -215,8 +215,8 @@ class Updater:
             ):
                 return
             self._end_download()
-        self._go(Cause.PLAN_CHANGED)
         self._choice = choice
+        self._go(Cause.PLAN_CHANGED)
         self._go(choice.cause)
         self._act_on(choice)
 
@@ -383,6 +383,7 @@ class Updater:
             self._save(pointers.committed(self._pointer))
             self._collect()
             self._go(Cause.DONE)
+            self._choice = Choice(Cause.UP_TO_DATE, self._choice.release)
             self._look_again = True
 
     def _roll_back(self, reason: str) -> None:

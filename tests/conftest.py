@@ -1,10 +1,76 @@
-"""What every test may ask for: trained models and their bundles, made once a session."""
+"""What every test may ask for: trained models and their bundles, and how often to try.
+
+Random tests run with fixed seeds and few examples by default (the counts stand in the header), and
+with fresh seeds and many under `--long-results FOLDER`, which also writes a dated JSON there.
+"""
 
 from __future__ import annotations
 
+import json
+import platform
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.training import Bundles, Trained, convert_all, train
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How often to try: examples of a random test, SIGKILLs of a kill test."""
+
+    examples: int
+    kills: int
+
+
+SHORT, LONG = Counts(examples=60, kills=3), Counts(examples=5000, kills=100)
+
+settings.register_profile("short", max_examples=SHORT.examples, derandomize=True, deadline=None)
+settings.register_profile(
+    "long", max_examples=LONG.examples, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long-results", type=Path, metavar="FOLDER", help="full counts, and a JSON in FOLDER")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    settings.load_profile("long" if config.getoption("--long-results") else "short")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"counts: {_counts(config)}"
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    folder: Path | None = session.config.getoption("--long-results")
+    if folder is None:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    now = time.strftime("%Y-%m-%dT%H%M%SZ", time.gmtime())
+    result = {
+        "time": now,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "counts": vars(_counts(session.config)),
+        "tests": session.testscollected,
+        "failed": session.testsfailed,
+        "exit_status": int(exitstatus),
+    }
+    (folder / f"test-long-{now}.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def _counts(config: pytest.Config) -> Counts:
+    return LONG if config.getoption("--long-results") else SHORT
+
+
+@pytest.fixture(scope="session")
+def counts(pytestconfig: pytest.Config) -> Counts:
+    return _counts(pytestconfig)
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import random
+
 from fleet.accounting import Ledger
+from tests.conftest import Counts
 from tests.support.local_fleet import LocalFleet
 from tests.support.training import Bundles
 
@@ -106,3 +109,25 @@ def test_a_model_whose_golden_outputs_are_wrong_here_never_serves(
     ledger = end_and_balance(fleet)
     assert ledger.problems == ()
     assert set(fleet.answered()) == {"digits/1"}
+
+
+def test_a_device_killed_at_random_moments_always_converges(
+    fleet: LocalFleet, bundles: Bundles, counts: Counts
+) -> None:
+    moments, releases = random.Random(7), {"digits/1": bundles.one, "digits/2": bundles.two}
+    fleet.start_device()
+    for n in range(counts.kills):
+        release = list(releases)[n % 2]
+        fleet.push(releases[release])
+        kill_at = len(fleet.answered()) + moments.randrange(60)
+        fleet.wait(
+            "the moment of the kill",
+            lambda kill_at=kill_at: len(fleet.answered()) >= kill_at or fleet.row().current is None,
+        )
+        fleet.kill("pi-1")
+        fleet.start_device()
+        fleet.wait_for_release(release)
+    fleet.end("pi-1")
+    fleet.wait("the device is offline", lambda: fleet.row().presence == "offline")
+    problems = [p for p in fleet.reader.ledger().problems if "no final report" not in p]
+    assert problems == []

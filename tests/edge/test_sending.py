@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.sending import MAX_OPEN, RESEND_AFTER_S, SendWindow
@@ -54,7 +54,6 @@ def test_an_acknowledgement_of_the_future_is_not_believed() -> None:
     assert drain(window, 0.0) == [3]
 
 
-@settings(max_examples=300)
 @given(
     st.integers(0, 50),
     st.lists(st.sampled_from(["add", "send", "ack", "lose", "wait"]), max_size=120),

@@ -55,7 +55,8 @@ def values_of(annotation: Any) -> st.SearchStrategy[Any]:
         return _samples()
     if is_dataclass(annotation):
         hints = get_type_hints(annotation)
-        return st.builds(annotation, **{f.name: values_of(hints[f.name]) for f in fields(annotation)})
+        make: Any = annotation
+        return st.builds(make, **{f.name: values_of(hints[f.name]) for f in fields(annotation)})
     if origin in (Union, types.UnionType):
         (inner,) = (a for a in args if a is not type(None))
         return st.none() | values_of(inner)

@@ -42,7 +42,8 @@ class Bundles:
 
 def train(folder: Path) -> Trained:
     data, v1, v2 = folder / "digits.npz", folder / "v1.keras", folder / "v2.keras"
-    command = [sys.executable, "-m", "demo.train", "--out-data", data, "--out-v1", v1, "--out-v2", v2]
+    files = ["--out-data", str(data), "--out-v1", str(v1), "--out-v2", str(v2)]
+    command = [sys.executable, "-m", "demo.train", *files]
     done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     return Trained(folder, data, v1, v2, done.stdout)
 
