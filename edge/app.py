@@ -42,13 +42,14 @@ from edge.golden import Verdict
 from edge.lifecycle import DEADLINE_S, State
 from edge.loading import read_bundle, release_name
 from edge.pointer import committed, installed
+from edge.ports import Ports
 from edge.recorder import Recorder
 from edge.reporting import Sampler
 from edge.results import ResultQueue, Sample
 from edge.serving import Serving
 from edge.settings import AgentSettings, SourceSettings
 from edge.trust import Unsigned
-from edge.updater import Ports, Updater
+from edge.updater import Updater
 from wire.adapters.paho_link import BrokerAddress, PahoLink
 from wire.codec import encode
 from wire.deadline import Deadline
@@ -192,7 +193,7 @@ class _Agent:
             recorder=self._recorder,
             results=self._results,
             sampler=Sampler(settings.telemetry.sample_rate, random.random),
-            vitals=VitalsReader(Path(settings.device.state)),
+            vitals=VitalsReader(Path(settings.device.state)).read,
             sinks=(sink.write,) if sink else (),
             clock=time.monotonic,
             wall_clock=time.time,

@@ -13,8 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from edge.adapters.outbox import Outbox
-from edge.adapters.vitals import VitalsReader
+from edge.ports import Outbox
 from edge.recorder import Recorder
 from edge.reporting import Sampler
 from edge.results import ResultQueue, Sink
@@ -25,7 +24,7 @@ from wire.codec import decode, encode
 from wire.deadline import Clock, Deadline, wait_until
 from wire.errors import MessageError
 from wire.link import Incoming, Link, LinkDown, LinkUp
-from wire.messages import Ack, Command, Loss, ModelState, Online, Reported, Telemetry
+from wire.messages import Ack, Command, Loss, ModelState, Online, Reported, Telemetry, Vitals
 from wire.topics import BlobTopic, DeviceTopic, Leaf, MetaTopic, PlanTopic, Topics
 
 log = logging.getLogger(__name__)
@@ -57,7 +56,7 @@ class Parts:
     recorder: Recorder
     results: ResultQueue
     sampler: Sampler
-    vitals: VitalsReader
+    vitals: Callable[[], Vitals]
     sinks: tuple[Sink, ...]
     clock: Clock
     wall_clock: Callable[[], float]
@@ -196,7 +195,7 @@ class Control:
         telemetry = Telemetry(
             interval_s=round(now_s - self._last_report_s, 3),
             models=parts.recorder.cut(),
-            vitals=parts.vitals.read(),
+            vitals=parts.vitals(),
             loss=loss,
             final=final,
         )

@@ -16,20 +16,17 @@ Everything here runs on the agent's control thread.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 from edge import pointer as pointers
 from edge.download import Download, NoSpaceError, Part
-from edge.golden import Verdict
 from edge.lifecycle import DEADLINE_S, Cause, State, advance
 from edge.pointer import Pointer, Slot
+from edge.ports import Ports
 from edge.rollout import Choice, Holdings, Wishes, choose
-from wire.deadline import Clock, Deadline
+from wire.deadline import Deadline
 from wire.errors import BundleError, ModelError, TransferError
-from wire.messages import Blob, Event, ModelState, Release
+from wire.messages import Event, ModelState, Release
 from wire.topics import BlobTopic
 
 log = logging.getLogger(__name__)
@@ -40,64 +37,6 @@ PROBATION_S: Final = 60.0
 
 _FIRST_RETRY_S: Final = 2.0
 _LONGEST_RETRY_S: Final = 300.0
-
-
-class Store(Protocol):
-    """The device's disk (edge/adapters/model_store.py)."""
-
-    def read_pointer(self) -> Pointer: ...
-
-    def write_pointer(self, pointer: Pointer) -> None: ...
-
-    def path(self, sha256: str) -> Path: ...
-
-    def holds(self, sha256: str) -> bool: ...
-
-    def on_disk(self) -> frozenset[str]: ...
-
-    def reserve(self, blob: Blob, release: Release) -> Part: ...
-
-    def install(self, part: Part, release: Release) -> None: ...
-
-    def collect(self, keep: frozenset[str]) -> None: ...
-
-
-class Trial(Protocol):
-    """Tries a bundle where a crash does no harm (edge/adapters/child_trial.py)."""
-
-    def start(self, bundle: Path) -> None: ...
-
-    def poll(self) -> Verdict | None: ...
-
-    def kill(self) -> None: ...
-
-
-class Serving(Protocol):
-    """What answers callers (edge/serving.py)."""
-
-    def prepare(self, bundle: Path) -> None:
-        """Load and warm the candidate; raises BundleError or ModelError."""
-
-    def swap(self) -> None:
-        """Let the prepared candidate answer from the next call on."""
-
-    def stop(self) -> None:
-        """Serve nothing."""
-
-    def health(self, release: str) -> tuple[int, int]:
-        """Return (inferences, errors) of a release since boot."""
-
-
-@dataclass(frozen=True)
-class Ports:
-    """What the updater acts through. `journal` must have stored the event when it returns."""
-
-    store: Store
-    trial: Trial
-    serving: Serving
-    make_download: Callable[[Blob, Part, int | None], Download]
-    journal: Callable[[Event], None]
-    clock: Clock
 
 
 class Updater:

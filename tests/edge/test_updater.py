@@ -11,8 +11,9 @@ from edge.adapters.model_store import RESERVE_BYTES, ModelStore
 from edge.download import STALL_S, Download
 from edge.golden import Verdict
 from edge.lifecycle import DEADLINE_S, State
+from edge.ports import Ports
 from edge.rollout import Wishes
-from edge.updater import PROBATION_INFERENCES, Ports, Updater
+from edge.updater import PROBATION_INFERENCES, Updater
 from tests.support.fakes import ScriptedServing, ScriptedTrial, TurnedClock
 from tests.support.shelf import TOPICS, Goods, make_goods, put_on_broker
 from wire.link import Incoming

@@ -1,0 +1,95 @@
+"""What the device's rules act through: one port for each part of the world, implemented in adapters/."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from edge.download import Download, Part
+from edge.golden import Verdict
+from edge.pointer import Pointer
+from wire.deadline import Clock
+from wire.link import Link
+from wire.messages import Ack, Blob, Event, Release
+from wire.topics import Leaf, Topics
+
+
+class Store(Protocol):
+    """The device's disk (edge/adapters/model_store.py)."""
+
+    def read_pointer(self) -> Pointer: ...
+
+    def write_pointer(self, pointer: Pointer) -> None: ...
+
+    def path(self, sha256: str) -> Path: ...
+
+    def holds(self, sha256: str) -> bool: ...
+
+    def on_disk(self) -> frozenset[str]: ...
+
+    def reserve(self, blob: Blob, release: Release) -> Part: ...
+
+    def install(self, part: Part, release: Release) -> None: ...
+
+    def collect(self, keep: frozenset[str]) -> None: ...
+
+
+class Trial(Protocol):
+    """Tries a bundle where a crash does no harm (edge/adapters/child_trial.py)."""
+
+    def start(self, bundle: Path) -> None: ...
+
+    def poll(self) -> Verdict | None: ...
+
+    def kill(self) -> None: ...
+
+
+class Serving(Protocol):
+    """What answers callers (edge/serving.py)."""
+
+    def prepare(self, bundle: Path) -> None:
+        """Load and warm the candidate; raises BundleError or ModelError."""
+
+    def swap(self) -> None:
+        """Let the prepared candidate answer from the next call on."""
+
+    def stop(self) -> None:
+        """Serve nothing."""
+
+    def health(self, release: str) -> tuple[int, int]:
+        """Return (inferences, errors) of a release since boot."""
+
+
+@dataclass(frozen=True)
+class Ports:
+    """What the updater acts through. `journal` must have stored the event when it returns."""
+
+    store: Store
+    trial: Trial
+    serving: Serving
+    make_download: Callable[[Blob, Part, int | None], Download]
+    journal: Callable[[Event], None]
+    clock: Clock
+
+
+class Outbox(Protocol):
+    """Durable messages until the server has them (edge/adapters/outbox.py)."""
+
+    @property
+    def dropped(self) -> int:
+        """How many messages were lost to a bound."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether the server has everything."""
+
+    def add(self, stream: Leaf, body: Any) -> None:
+        """Store a message; it is on the disk when this returns. Raises MessageError for one too large."""
+
+    def acknowledge(self, ack: Ack) -> None: ...
+
+    def reconnected(self) -> None: ...
+
+    def pump(self, link: Link, topics: Topics, device: str) -> None: ...

@@ -1,0 +1,167 @@
+"""The control thread over a broker in memory: what it says, and what it does with anything it is told."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from edge.adapters.model_store import ModelStore
+from edge.adapters.outbox import Outbox
+from edge.control import Control, Identity, Parts
+from edge.download import Download
+from edge.ports import Ports
+from edge.recorder import Recorder
+from edge.reporting import Sampler
+from edge.results import Result, ResultQueue, Sample
+from edge.runtime import Prediction
+from edge.trust import Unsigned
+from edge.updater import Updater
+from fleet.releasing import seal
+from tests.support.examples import VITALS
+from tests.support.fakes import ScriptedServing, ScriptedTrial, TurnedClock
+from tests.support.shelf import make_goods, put_on_broker
+from tests.support.strategies import values_of
+from wire.codec import decode, encode
+from wire.link import Will
+from wire.memory_link import MemoryBroker
+from wire.messages import Ack, Desired, Online, Plan, Reported, Targets, TelemetryReport
+from wire.topics import Topics
+
+TOPICS = Topics()
+OWN = {
+    leaf: TOPICS.device("pi-1", leaf) for leaf in ("desired", "ack", "cmd", "online", "reported", "telemetry")
+}  # type: ignore[arg-type]
+
+
+class Agent:
+    """An agent's control thread, stepped by the test."""
+
+    def __init__(self, state: Path) -> None:
+        self.broker, self.clock = MemoryBroker(), TurnedClock()
+        self.link = self.broker.link(Will(OWN["online"], encode(Online("b1", False))))
+        self.outbox = Outbox(state / "outbox.db", "b1", clock=self.clock)
+        self.recorder, self.results, self.serving = Recorder(), ResultQueue(100), ScriptedServing()
+        store = ModelStore(state)
+        store.open()
+        self.outbox.open()
+        ports = Ports(
+            store,
+            ScriptedTrial(),
+            self.serving,
+            lambda blob, part, rate: Download(blob, part, self.link, TOPICS, rate_bytes_s=rate),
+            lambda event: self.outbox.add("event", event),
+            self.clock,
+        )
+        self.updater = Updater("pi-1", "digits", ports)
+        parts = Parts(
+            self.link, TOPICS, Unsigned(), self.updater, self.outbox, self.recorder, self.results,
+            Sampler(1.0, lambda: 0.0), lambda: VITALS, (), self.clock, lambda: 1.7e9,
+        )  # fmt: skip
+        self.control = Control(Identity("pi-1", "b1", "test"), parts, interval_s=10.0)
+        self.voice = self.broker.link()
+        self.voice.start()
+        self.control._subscribe()
+        self.link.start()
+
+    def step(self, n: int = 3) -> None:
+        for _ in range(n):
+            self.control._step(0)
+            self.clock.turn(0.1)
+
+    def tell(self, topic: str, payload: bytes) -> None:
+        self.voice.publish(topic, payload, retain=True)
+        self.step()
+
+    def telemetry(self) -> list[TelemetryReport]:
+        return [decode(TelemetryReport, p) for t, p in self.broker.published if t == OWN["telemetry"]]
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[Agent]:
+    agent = Agent(tmp_path)
+    yield agent
+    agent.outbox.close()
+
+
+def test_it_says_that_it_is_there_and_what_it_does(agent: Agent) -> None:
+    agent.step()
+    assert decode(Online, agent.broker.retained[OWN["online"]]).online
+    assert decode(Reported, agent.broker.retained[OWN["reported"]]).models[0].state == "idle"
+
+
+def test_it_says_so_again_after_a_broker_lost_everything(agent: Agent) -> None:
+    agent.step()
+    agent.broker.stop()
+    agent.step()
+    agent.link.start()
+    agent.step()
+    assert {OWN["online"], OWN["reported"]} <= agent.broker.retained.keys()
+
+
+def test_it_follows_its_groups_to_a_plan_and_fetches_the_release(agent: Agent) -> None:
+    goods = make_goods(1)
+    put_on_broker(agent.broker, [goods], [goods.plan], ["pi-1"])
+    agent.step(100)
+    assert decode(Reported, agent.broker.retained[OWN["reported"]]).models[0].current == "digits/1"
+    assert agent.serving.serves is not None
+
+
+def test_a_report_is_due_every_interval_and_holds_what_was_counted(agent: Agent) -> None:
+    agent.recorder.answered("digits/1", 1e-4, best=1, truth=1)
+    agent.results.put(Result(Sample("7", None, 1), Prediction("digits/1", {}, 1, 0.9, None, 1e-4), 1.7e9))
+    agent.clock.turn(10.0)
+    agent.step()
+    (report,) = agent.telemetry()
+    assert [c.inferences for c in report.body.models] == [1]
+    assert any(topic.endswith("/samples") for topic, _ in agent.broker.published)
+
+
+def test_its_goodbye_is_a_final_report_and_no_will(agent: Agent) -> None:
+    agent.step()
+    stop = threading.Event()
+    stop.set()
+    acker = agent.broker.link()
+    acker.start()
+    agent.tell(OWN["ack"], encode(Ack({"telemetry": ()})))
+    agent.control._up = False  # nobody acknowledges here: it must not wait
+    agent.control.run(stop)
+    assert agent.telemetry()[-1].body.final
+    assert not decode(Online, agent.broker.retained[OWN["online"]]).online
+
+
+TOLD = [OWN["desired"], OWN["ack"], OWN["cmd"], TOPICS.plan("all", "digits"), TOPICS.meta("targets.json"),
+        TOPICS.blob("a" * 64, 0), "edgeflock/d/pi-2/ack", "edgeflock/nonsense"]  # fmt: skip
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(TOLD), st.binary(max_size=300))
+def test_no_bytes_on_any_topic_raise_through(agent: Agent, topic: str, payload: bytes) -> None:
+    agent.link.subscribe(TOLD)
+    agent.tell(topic, payload)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_no_legal_message_with_absurd_content_raises_through(agent: Agent, data: st.DataObject) -> None:
+    agent.link.subscribe(TOLD)
+    agent.tell(
+        OWN["desired"], seal(Desired(1, ("all", *data.draw(st.lists(st.text(max_size=5), max_size=3)))))
+    )
+    agent.tell(OWN["ack"], encode(data.draw(values_of(Ack))))
+    agent.tell(TOPICS.meta("targets.json"), encode(data.draw(values_of(Targets))))
+    plan = data.draw(values_of(Plan))
+    agent.tell(TOPICS.plan("all", "digits"), seal(plan))
+    agent.step()
+
+
+def test_bad_messages_are_counted_in_the_next_report(agent: Agent) -> None:
+    for _ in range(3):
+        agent.tell(OWN["ack"], b"nonsense")
+    agent.clock.turn(10.0)
+    agent.step()
+    assert agent.telemetry()[-1].body.loss.bad_messages == 3
