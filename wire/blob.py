@@ -16,12 +16,10 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from wire.errors import BundleError, TransferError
-from wire.messages import Blob
+from wire.messages import MAX_BLOB_BYTES, Blob
 
 CHUNK_BYTES: Final = 64 * 1024
 DIGEST_BYTES: Final = 32
-MAX_CHUNKS: Final = CHUNK_BYTES // DIGEST_BYTES
-MAX_BLOB_BYTES: Final = MAX_CHUNKS * CHUNK_BYTES
 
 _DICTIONARY_BYTES: Final = 8 * 1024 * 1024
 #: xz needs its dictionary and about 32 KiB to decode; a file that asks for more is refused.

@@ -4,7 +4,9 @@ Rules:
 - each message carries its version `v`; fields are only ever added, with a default;
 - what a device says carries a `Head`: (boot, sequence) makes it unique for ever, and `first` tells
   the server which earlier ones it need not wait for (the outbox had to drop them);
-- units are in the names; a field that may be unknown is `None`, never 0 or "".
+- units are in the names; a field that may be unknown is `None`, never 0 or "";
+- what a device acts upon checks itself when it is made (ValueError): a digest becomes a file's name
+  and a group a subscription, so neither may be anything else.
 
 Messages from the server that change what a device runs (`Plan`, `Desired`) travel inside an
 `Envelope`; `edge/trust.py` is the one place that opens it.
@@ -16,9 +18,20 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from wire.manifest import Manifest
+from wire.topics import NAME, SHA256
 
 #: Largest payload we send: 64 KiB and a small header, so that AWS IoT (128 KB) and EMQX take it as it is.
 MAX_PAYLOAD_BYTES: Final = 66 * 1024
+
+#: A blob's chunk digests fit one chunk (wire/blob.py).
+MAX_BLOB_BYTES: Final = 128 * 1024 * 1024
+
+#: What a bundle may grow to on a device; far above what a board of this class can run.
+MAX_BUNDLE_BYTES: Final = 1024 * 1024 * 1024
+
+PLAN_STATES: Final = ("run", "pause", "abort")
+
+_MAX_GROUPS: Final = 64
 
 #: The durable streams of a device, in the order in which their outbox is sent.
 STREAMS: Final = ("event", "telemetry", "samples")
@@ -218,6 +231,11 @@ class Blob:
     chunks_sha256: str
     encoding: str = "xz"
 
+    def __post_init__(self) -> None:
+        _check_digest(self.sha256)
+        _check_digest(self.chunks_sha256)
+        _check(0 < self.size_bytes <= MAX_BLOB_BYTES, f"a blob of {self.size_bytes} bytes")
+
 
 @dataclass(frozen=True)
 class Release:
@@ -228,6 +246,15 @@ class Release:
     bundle_bytes: int
     blobs: tuple[Blob, ...]
     manifest: Manifest
+
+    def __post_init__(self) -> None:
+        _check_digest(self.bundle_sha256)
+        _check(0 < self.bundle_bytes <= MAX_BUNDLE_BYTES, f"a bundle of {self.bundle_bytes} bytes")
+        _check(bool(self.blobs), "a release without a blob")
+        _check_name(self.manifest.model)
+        _check_name(self.manifest.version)
+        own_name = f"{self.manifest.model}/{self.manifest.version}"
+        _check(self.name == own_name, f"release {self.name!r} holds {own_name}")
 
 
 @dataclass(frozen=True)
@@ -258,6 +285,14 @@ class Plan:
     rate_bytes_s: int | None = None
     v: int = 1
 
+    def __post_init__(self) -> None:
+        _check_name(self.group)
+        _check_name(self.model)
+        _check_digest(self.bundle_sha256)
+        _check(self.state in PLAN_STATES, f"state {self.state!r}")
+        _check(0 <= self.percent <= 100, f"percent {self.percent}")
+        _check(self.rate_bytes_s is None or self.rate_bytes_s > 0, f"rate {self.rate_bytes_s}")
+
 
 @dataclass(frozen=True)
 class Desired:
@@ -267,6 +302,11 @@ class Desired:
     groups: tuple[str, ...]
     pins: dict[str, str] = field(default_factory=dict)
     v: int = 1
+
+    def __post_init__(self) -> None:
+        _check(len(self.groups) <= _MAX_GROUPS, f"{len(self.groups)} groups")
+        for group in self.groups:
+            _check_name(group)
 
 
 @dataclass(frozen=True)
@@ -291,3 +331,16 @@ class Command:
 
     name: str
     v: int = 1
+
+
+def _check(holds: bool, problem: str) -> None:
+    if not holds:
+        raise ValueError(problem)
+
+
+def _check_digest(text: str) -> None:
+    _check(SHA256.fullmatch(text) is not None, f"{text[:80]!r} is no SHA-256")
+
+
+def _check_name(text: str) -> None:
+    _check(NAME.fullmatch(text) is not None, f"{text[:80]!r} is no name")

@@ -16,7 +16,7 @@ from typing import Final, Literal, get_args
 from wire.errors import SettingsError
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 Leaf = Literal[
     "desired", "ack", "cmd", "reported", "online", "event", "telemetry", "samples",
@@ -107,7 +107,7 @@ class Topics:
                 return DeviceTopic(device, leaf)
             case ["plan", group, model] if NAME.fullmatch(group) and NAME.fullmatch(model):
                 return PlanTopic(group, model)
-            case ["blobs", sha256, index] if _SHA256.fullmatch(sha256) and _is_index(index):
+            case ["blobs", sha256, index] if SHA256.fullmatch(sha256) and _is_index(index):
                 return BlobTopic(sha256, int(index))
             case ["meta", file] if NAME.fullmatch(file):
                 return MetaTopic(file)

@@ -33,7 +33,7 @@ def device_table(rows: Iterable[DeviceRow], *, title: str | None = None) -> Tabl
         table.add_row(
             row.device,
             Text(row.presence, style=_STYLES[row.presence]),
-            row.current or _UNKNOWN,
+            Text(_printable(row.current or _UNKNOWN)),
             _state(row),
             _number(row.rate_hz, "{:.0f}"),
             _micros(row.p50_us),
@@ -47,6 +47,11 @@ def device_table(rows: Iterable[DeviceRow], *, title: str | None = None) -> Tabl
     return table
 
 
+def _printable(text: str) -> str:
+    """Return what a device said without what would steer a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
 def _state(row: DeviceRow) -> Text:
     if row.state is None:
         return Text(_UNKNOWN)
@@ -56,8 +61,8 @@ def _state(row: DeviceRow) -> Text:
     elif row.state not in ("idle", "blocked") and row.target:
         text = f"{row.state} {row.target}"
     if row.error:
-        return Text(f"{text}: {row.error}"[:60], style="red")
-    return Text(text)
+        return Text(_printable(f"{text}: {row.error}")[:60], style="red")
+    return Text(_printable(text))
 
 
 def _accuracy(row: DeviceRow) -> str:

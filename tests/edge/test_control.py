@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,14 +23,14 @@ from edge.runtime import Prediction
 from edge.trust import Unsigned
 from edge.updater import Updater
 from fleet.releasing import seal
-from tests.support.examples import VITALS
+from tests.support.examples import RELEASE_1, VITALS
 from tests.support.fakes import ScriptedServing, ScriptedTrial, TurnedClock
 from tests.support.shelf import make_goods, put_on_broker
 from tests.support.strategies import values_of
 from wire.codec import decode, encode
 from wire.link import Will
 from wire.memory_link import MemoryBroker
-from wire.messages import Ack, Desired, Online, Plan, Reported, Targets, TelemetryReport
+from wire.messages import Ack, Desired, Online, Plan, Release, Reported, Targets, TelemetryReport
 from wire.topics import Topics
 
 TOPICS = Topics()
@@ -147,16 +148,43 @@ def test_no_bytes_on_any_topic_raise_through(agent: Agent, topic: str, payload: 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
-def test_no_legal_message_with_absurd_content_raises_through(agent: Agent, data: st.DataObject) -> None:
+def test_no_legal_message_raises_through_and_no_plan_leaves_the_state_folder(
+    agent: Agent, tmp_path: Path, data: st.DataObject
+) -> None:
     agent.link.subscribe(TOLD)
-    agent.tell(
-        OWN["desired"], seal(Desired(1, ("all", *data.draw(st.lists(st.text(max_size=5), max_size=3)))))
-    )
     agent.tell(OWN["ack"], encode(data.draw(values_of(Ack))))
-    agent.tell(TOPICS.meta("targets.json"), encode(data.draw(values_of(Targets))))
-    plan = data.draw(values_of(Plan))
-    agent.tell(TOPICS.plan("all", "digits"), seal(plan))
+    release = data.draw(values_of(Release))
+    manifest = replace(release.manifest, model="digits")
+    release = replace(release, name=f"digits/{manifest.version}", manifest=manifest)
+    agent.tell(OWN["desired"], seal(Desired(1, ("all",))))
+    agent.tell(TOPICS.meta("targets.json"), encode(Targets(2**40, (release,))))
+    plan = replace(
+        data.draw(values_of(Plan)), sequence=2**40, group="all", model="digits", release=release.name
+    )
+    agent.tell(TOPICS.plan("all", "digits"), seal(replace(plan, bundle_sha256=release.bundle_sha256)))
     agent.step()
+    assert {p.name for p in tmp_path.iterdir()} <= {
+        "models", "parts", "pointer.json", "outbox.db", "outbox.db-wal", "outbox.db-shm",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b'"' + b"1" * 64 + b'"', b'"../../../etc/passwd"'),
+        (b'"' + b"1" * 64 + b'"', b'"x"'),
+        (b'"bundle_bytes":50000', b'"bundle_bytes":-1'),
+        (b'"size_bytes":40000', b'"size_bytes":0'),
+        (b'"size_bytes":40000', b'"size_bytes":1152921504606846976'),
+        (b'"blobs":[', b'"blobs":[],"x":['),
+        (b'"digits/1"', b'"digits/../1"'),
+    ],
+)
+def test_a_release_that_is_not_what_it_must_be_is_refused(agent: Agent, before: bytes, after: bytes) -> None:
+    payload = encode(Targets(1, (RELEASE_1,)))
+    assert before in payload
+    agent.tell(TOPICS.meta("targets.json"), payload.replace(before, after))
+    assert agent.control._bad["Targets"] == 1
 
 
 def test_bad_messages_are_counted_in_the_next_report(agent: Agent) -> None:

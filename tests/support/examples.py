@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from wire.manifest import Golden, Manifest, TensorSpec
 from wire.messages import (
     Blob,
@@ -27,7 +29,9 @@ MANIFEST = Manifest(
     labels=10,
 )
 RELEASE_1 = Release("digits/1", "1" * 64, 50_000, (Blob("b" * 64, 40_000, "c" * 64),), MANIFEST)
-RELEASE_2 = Release("digits/2", "2" * 64, 50_000, (Blob("d" * 64, 40_000, "e" * 64),), MANIFEST)
+RELEASE_2 = Release(
+    "digits/2", "2" * 64, 50_000, (Blob("d" * 64, 40_000, "e" * 64),), replace(MANIFEST, version="2")
+)
 
 VITALS = Vitals(12.5, 6.0, 66_000_000, 400_000_000, 9_000_000_000, None)
 

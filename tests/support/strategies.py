@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import types
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from hypothesis import strategies as st
 
 from wire.manifest import Manifest
 from wire.messages import (
+    MAX_BLOB_BYTES,
+    MAX_BUNDLE_BYTES,
+    PLAN_STATES,
     Ack,
+    Blob,
     Command,
     Desired,
     Envelope,
     EventReport,
     Online,
     Plan,
+    Release,
     Reported,
     Samples,
     SamplesReport,
     Targets,
     TelemetryReport,
 )
+from wire.topics import NAME, SHA256
 
 #: Every message that travels, and what travels inside one.
 MESSAGES = (
@@ -47,16 +53,36 @@ _SCALARS: dict[Any, st.SearchStrategy[Any]] = {
     bool: st.booleans(),
 }
 
+_NAMES = st.from_regex(NAME, fullmatch=True)
+_DIGESTS = st.from_regex(SHA256, fullmatch=True)
+
+#: Fields that check themselves.
+_CHECKED: dict[Any, dict[str, st.SearchStrategy[Any]]] = {
+    Blob: {"sha256": _DIGESTS, "chunks_sha256": _DIGESTS, "size_bytes": st.integers(1, MAX_BLOB_BYTES)},
+    Plan: {
+        "group": _NAMES,
+        "model": _NAMES,
+        "bundle_sha256": _DIGESTS,
+        "state": st.sampled_from(PLAN_STATES),
+        "percent": st.floats(0, 100),
+        "rate_bytes_s": st.none() | st.integers(1, 10**9),
+    },
+    Desired: {"groups": st.lists(_NAMES, max_size=3).map(tuple)},
+}
+
 
 def values_of(annotation: Any) -> st.SearchStrategy[Any]:
     """Return a strategy for values of a field annotation or a message class."""
     origin, args = get_origin(annotation), get_args(annotation)
     if annotation is Samples:
         return _samples()
+    if annotation is Release:
+        return _releases()
     if is_dataclass(annotation):
         hints = get_type_hints(annotation)
         make: Any = annotation
-        return st.builds(make, **{f.name: values_of(hints[f.name]) for f in fields(annotation)})
+        given = {f.name: values_of(hints[f.name]) for f in fields(annotation)}
+        return st.builds(make, **(given | _CHECKED.get(make, {})))
     if origin in (Union, types.UnionType):
         (inner,) = (a for a in args if a is not type(None))
         return st.none() | values_of(inner)
@@ -65,6 +91,18 @@ def values_of(annotation: Any) -> st.SearchStrategy[Any]:
     if origin is dict:
         return st.dictionaries(st.text(max_size=8), values_of(args[1]), max_size=3)
     return _SCALARS[annotation]
+
+
+@st.composite
+def _releases(draw: st.DrawFn) -> Release:
+    manifest = replace(draw(values_of(Manifest)), model=draw(_NAMES), version=draw(_NAMES))
+    return Release(
+        name=f"{manifest.model}/{manifest.version}",
+        bundle_sha256=draw(_DIGESTS),
+        bundle_bytes=draw(st.integers(1, MAX_BUNDLE_BYTES)),
+        blobs=tuple(draw(st.lists(values_of(Blob), min_size=1, max_size=2))),
+        manifest=manifest,
+    )
 
 
 @st.composite

@@ -9,7 +9,6 @@ import pytest
 
 from wire.blob import (
     CHUNK_BYTES,
-    MAX_BLOB_BYTES,
     chunk_count,
     chunks,
     compress,
@@ -19,6 +18,7 @@ from wire.blob import (
     parse_digests,
 )
 from wire.errors import BundleError, TransferError
+from wire.messages import MAX_BLOB_BYTES
 
 DATA = random.Random(1).randbytes(300_000) + bytes(300_000)
 

@@ -13,7 +13,7 @@ from fleet.adapters import msgspec_codec
 from tests.support.strategies import MESSAGES, values_of
 from wire import codec
 from wire.errors import MessageError
-from wire.messages import Command, Online, Plan, Samples, SamplesReport
+from wire.messages import Command, Head, Online, Plan, Samples, SamplesReport
 
 DECODERS = {"device": codec.decode, "server": msgspec_codec.decode}
 
@@ -69,8 +69,8 @@ def test_no_payload_raises_through_either_decoder(payload: bytes) -> None:
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists, max_leaves=5))
 def test_both_decoders_refuse_and_accept_the_same_values_of_a_field(value: Any) -> None:
-    payload = json.dumps({"sequence": 1, "group": "g", "model": "m", "release": "r", "percent": value}
-                         | {"bundle_sha256": value}).encode()  # fmt: skip
+    plan = {"sequence": 1, "group": "g", "model": "m", "release": value, "bundle_sha256": "0" * 64}
+    payload = json.dumps(plan | {"rate_bytes_s": value}).encode()
     outcomes = []
     for decode in DECODERS.values():
         try:
@@ -86,14 +86,14 @@ def test_an_unknown_field_of_a_newer_peer_is_ignored(decode: Any) -> None:
 
 @pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"-Infinity", b"1e999"])
 def test_a_number_that_json_does_not_have_is_refused(decode: Any, number: bytes) -> None:
-    plan = b'{"sequence":1,"group":"g","model":"m","release":"r","bundle_sha256":"s","percent":%b}' % number
+    head = b'{"boot":"b","sequence":1,"first":1,"time_s":%b}' % number
     with pytest.raises(MessageError):
-        decode(Plan, plan)
+        decode(Head, head)
 
 
 def test_nan_is_not_sent_either() -> None:
     with pytest.raises(MessageError):
-        codec.encode(Plan(1, "g", "m", "r", "s", percent=float("nan")))
+        codec.encode(Head("b", 1, 1, float("nan")))
 
 
 def test_columns_of_unequal_length_are_refused(decode: Any) -> None:
