@@ -1,0 +1,43 @@
+"""What a stranger installs: the wheel's contents and what its extras pull."""
+
+from __future__ import annotations
+
+import email
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[zipfile.ZipFile]:
+    """The wheel, built from the sdist, as an index would have it."""
+    out = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    (path,) = out.glob("*.whl")
+    with zipfile.ZipFile(path) as archive:
+        yield archive
+
+
+def test_it_holds_the_packages_and_the_device_files_and_no_tests(wheel: zipfile.ZipFile) -> None:
+    names = wheel.namelist()
+    data = [n.split("/firmware-config/")[1] for n in names if "/share/edgeflock/firmware-config/" in n]
+    given = [p for p in (ROOT / "firmware-config").rglob("*") if p.is_file()]
+    assert sorted(data) == sorted(str(p.relative_to(ROOT / "firmware-config")) for p in given)
+    tops = {n.split("/")[0] for n in names if not n.startswith("edgeflock-")}
+    assert tops == {"wire", "edge", "converter", "fleet", "demo", "edgeflock.py"}
+    assert {f"{p}/py.typed" for p in ("wire", "edge", "converter", "fleet", "demo")} <= set(names)
+
+
+def test_a_device_installs_no_workstation_or_server_library(wheel: zipfile.ZipFile) -> None:
+    (name,) = (n for n in wheel.namelist() if n.endswith("/METADATA"))
+    needs = email.message_from_bytes(wheel.read(name)).get_all("Requires-Dist") or []
+    of_device = {need.split(">")[0].split("=")[0].split("<")[0] for need in needs if 'extra == "edge"' in need}
+    assert of_device == {"numpy", "paho-mqtt", "psutil", "ai-edge-litert", "tflite-runtime"}
