@@ -78,6 +78,7 @@ class Control:
         self._tell_due_s = 0.0
         self._sequence = 0
         self._up = False
+        self._unsunk = 0
         self._last_down = ""
 
     def run(self, stop: threading.Event) -> None:
@@ -154,7 +155,7 @@ class Control:
             case "ack":
                 self._parts.outbox.acknowledge(decode(Ack, payload))
             case "cmd" if decode(Command, payload).name == "check-now":
-                self._parts.updater.wish(self._wishes)
+                self._parts.updater.check_now()
             case _:
                 raise MessageError(leaf, "not a message to a device")
 
@@ -183,12 +184,17 @@ class Control:
         if results:
             self._parts.sampler.offer(results)
             for sink in self._parts.sinks:
-                sink(results)
+                try:
+                    sink(results)
+                except OSError as error:  # a full disk: the answers were given, their copies are lost
+                    if not self._unsunk:
+                        log.error("results could not be written (further ones are only counted): %s", error)
+                    self._unsunk += len(results)
 
     def _report(self, *, final: bool = False) -> None:
         parts, now_s = self._parts, self._parts.clock()
         loss = Loss(
-            results_dropped=parts.results.dropped,
+            results_dropped=parts.results.dropped + self._unsunk,
             outbox_dropped=parts.outbox.dropped,
             bad_messages=self._bad.total(),
         )

@@ -16,6 +16,7 @@ Everything here runs on the agent's control thread.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Final
 
 from edge import pointer as pointers
@@ -83,9 +84,21 @@ class Updater:
 
     def wish(self, wishes: Wishes) -> None:
         """Take note of what the server wants now, and act on it as soon as the state allows."""
+        if wishes != self._wishes:
+            self._forget_failures()
         self._wishes = wishes
         self._look_again = True
-        self._look()
+        self._guard(self._look)
+
+    def check_now(self) -> None:
+        """Look again without waiting for the pause after a failure."""
+        self._forget_failures()
+        self._look_again = True
+        self._guard(self._look)
+
+    def _forget_failures(self) -> None:
+        self._retry = None
+        self._failures = 0
 
     def receive(self, topic: BlobTopic, payload: bytes) -> None:
         """Take a chunk that arrived."""
@@ -101,7 +114,17 @@ class Updater:
             self._download.link_lost()
 
     def tick(self) -> None:
-        """Do what is due. Never waits."""
+        """Do what is due. Never waits. A disk that fails is tried again; what serves, serves on."""
+        if self._retry is None or self._retry.passed:
+            self._guard(self._tick)
+
+    def _guard(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except OSError as error:
+            self._disk_failed(error)
+
+    def _tick(self) -> None:
         match self.state:
             case State.DOWNLOAD:
                 self._tick_download()
@@ -109,6 +132,10 @@ class Updater:
                 self._tick_trial()
             case State.PROBATION:
                 self._tick_probation()
+            case State.COMMIT:
+                self._finish_commit()
+            case State.ROLLBACK:
+                self._finish_rollback()
             case _:
                 self._look()
 
@@ -319,15 +346,22 @@ class Updater:
             self._roll_back(f"{errors} of {inferences} inferences failed")
         elif inferences >= PROBATION_INFERENCES or self._out_of_time():
             self._go(Cause.HEALTHY, f"{inferences} inferences without an error")
-            self._save(pointers.committed(self._pointer))
-            self._collect()
-            self._go(Cause.DONE)
-            self._choice = Choice(Cause.UP_TO_DATE, self._choice.release)
-            self._look_again = True
+            self._finish_commit()
+
+    def _finish_commit(self) -> None:
+        self._save(pointers.committed(self._pointer))
+        self._collect()
+        self._error = None
+        self._go(Cause.DONE)
+        self._choice = Choice(Cause.UP_TO_DATE, self._choice.release)
+        self._look_again = True
 
     def _roll_back(self, reason: str) -> None:
         self._error = reason
         self._go(Cause.UNHEALTHY, reason)
+        self._finish_rollback()
+
+    def _finish_rollback(self) -> None:
         self._save(pointers.rolled_back(self._pointer))
         if self._pointer.current is None:
             self._ports.serving.stop()
@@ -353,6 +387,18 @@ class Updater:
 
     def _collect(self) -> None:
         self._ports.store.collect(self._pointer.kept)
+
+    def _disk_failed(self, error: OSError) -> None:
+        """Wait and try again: from the start where nothing is at stake, from where it is otherwise."""
+        log.error("the disk failed: %s", error)
+        if self.state in (State.SPACE, State.VERIFY, State.STAGE, State.SWAP):
+            self._ports.trial.kill()
+            self._fail_softly(Cause.NO_SPACE, error)
+        elif self.state is State.DOWNLOAD:
+            self._transfer_failed(error)
+        else:
+            self._error = str(error)
+            self._retry = Deadline.after(_FIRST_RETRY_S, self._ports.clock)
 
     def _out_of_time(self) -> bool:
         return self._deadline is not None and self._deadline.passed

@@ -35,6 +35,7 @@ _BATCH: Final = 500
 _WAIT_S: Final = 0.05
 _LOOK_EVERY_S: Final = 0.25
 _CONNECT_S: Final = 10.0
+_LOG_EVERY_S: Final = 10.0
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ class Server:
         self._registry_version = -1
         self._settled = False
         self._look = Deadline.after(0)
+        self._quiet = Deadline.after(0)
 
     def wait_for_broker(self, deadline: Deadline) -> None:
         """Subscribe, and wait for the first connection."""
@@ -91,7 +93,18 @@ class Server:
         raise UnavailableError(f"{reason}: is the broker running?")
 
     def turn(self) -> None:
-        """Take what came, commit it, and publish what should stand on the broker."""
+        """Take what came, commit it, and publish what should stand on the broker.
+
+        A store that fails (a full disk) acknowledges nothing: the devices send it all again.
+        """
+        try:
+            self._turn()
+        except (sqlite3.Error, OSError) as error:
+            if self._quiet.passed:
+                log.error("the store failed, nothing was acknowledged: %s", error)
+                self._quiet = Deadline.after(_LOG_EVERY_S)
+
+    def _turn(self) -> None:
         words = self._receive()
         if words:
             self._commit(words)
@@ -129,18 +142,11 @@ class Server:
             words.append(word)
 
     def _commit(self, words: list[Word]) -> None:
-        try:
-            taken = self._store.take(words)
-        except (
-            sqlite3.Error
-        ) as error:  # a full disk, say: nothing was acknowledged, the devices send it again
-            log.error("reports could not be stored: %s", error)
-            return
-        for device in taken.new_devices:
-            log.info("%s is new here", device)
-            self._registry.welcome(device)
-            self._registry_version = -1
-            self._look = Deadline.after(0)
+        taken = self._store.take(words)
+        if taken.new_devices:
+            log.info("new here: %s", ", ".join(sorted(taken.new_devices)))
+            self._registry.welcome(taken.new_devices)
+            self._look_now()
         for refusal in taken.refused:
             self._refuse(refusal)
         self._acks.update(self._store.acks(taken.acknowledge))
@@ -149,7 +155,13 @@ class Server:
         if self._store.count_refusal(error.kind) == 1:
             log.warning("%s (further ones are only counted)", error)
 
+    def _look_now(self) -> None:
+        self._registry_version = -1
+        self._look = Deadline.after(0)
+
     def _connected(self) -> None:
+        self._registry.welcome(self._store.devices)  # should a full disk have kept one out
+        self._look_now()
         self._publisher.reconnected()
         self._settled = False
         self._acks = self._store.acks()

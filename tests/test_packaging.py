@@ -39,5 +39,7 @@ def test_it_holds_the_packages_and_the_device_files_and_no_tests(wheel: zipfile.
 def test_a_device_installs_no_workstation_or_server_library(wheel: zipfile.ZipFile) -> None:
     (name,) = (n for n in wheel.namelist() if n.endswith("/METADATA"))
     needs = email.message_from_bytes(wheel.read(name)).get_all("Requires-Dist") or []
-    of_device = {need.split(">")[0].split("=")[0].split("<")[0] for need in needs if 'extra == "edge"' in need}
+    of_device = {
+        need.split(">")[0].split("=")[0].split("<")[0] for need in needs if 'extra == "edge"' in need
+    }
     assert of_device == {"numpy", "paho-mqtt", "psutil", "ai-edge-litert", "tflite-runtime"}

@@ -107,26 +107,45 @@ class Outbox:
     def add(self, stream: Leaf, body: Any) -> None:
         """Store a message body for `stream`; it is on the disk when this returns.
 
-        Raises MessageError for one that no broker would take: in the outbox it would block all behind it.
+        A disk that fails costs the message, which is counted, and never the agent. Raises MessageError
+        for one that no broker would take: in the outbox it would block all behind it.
         """
         encoded = encode(body)
         if len(encoded) > MAX_PAYLOAD_BYTES - _HEAD_BYTES:
             self.dropped += 1
             raise MessageError(stream, f"{len(encoded)} bytes, at most {MAX_PAYLOAD_BYTES - _HEAD_BYTES} fit")
         sequence = self._sequence.get(stream, 0) + 1
-        self._require().execute(
-            "insert into message values (?, ?, ?, ?, ?)",
-            (stream, self._boot, sequence, self._wall_clock(), encoded),
-        )
+        try:
+            self._require().execute(
+                "insert into message values (?, ?, ?, ?, ?)",
+                (stream, self._boot, sequence, self._wall_clock(), encoded),
+            )
+        except sqlite3.Error as error:
+            self._lost(error)
+            return
         self._sequence[stream] = sequence
         self._rows += 1
         window = self._windows.setdefault((stream, self._boot), SendWindow(0, 0))
         window.added(sequence)
         if self._rows > self._max_rows:
-            self._drop_oldest()
+            try:
+                self._drop_oldest()
+            except sqlite3.Error as error:
+                log.warning("old messages could not be dropped: %s", error)
+
+    def _lost(self, error: sqlite3.Error) -> None:
+        if not self.dropped:
+            log.error("a message could not be stored (further ones are only counted): %s", error)
+        self.dropped += 1
 
     def acknowledge(self, ack: Ack) -> None:
-        """Remove what the server has committed."""
+        """Remove what the server has committed; what a failing disk keeps goes with a later one."""
+        try:
+            self._acknowledge(ack)
+        except sqlite3.Error as error:
+            log.warning("acknowledged messages could not be removed: %s", error)
+
+    def _acknowledge(self, ack: Ack) -> None:
         for stream, marks in ack.streams.items():
             if stream not in STREAMS:
                 continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -113,11 +114,14 @@ class Registry:
             for device, sequence, groups, pins in rows
         }
 
-    def welcome(self, device: str) -> None:
-        """Make a device that is new here a member of EVERYONE."""
-        self._database.sql.execute(
-            "insert or ignore into desired values (?, 1, ?, '{}')", (device, json.dumps([EVERYONE]))
-        )
+    def welcome(self, devices: Iterable[str]) -> None:
+        """Make those of `devices` that are new here members of EVERYONE."""
+        groups = json.dumps([EVERYONE])
+        with self._database.transaction() as sql:
+            sql.executemany(
+                "insert or ignore into desired values (?, 1, ?, '{}')",
+                [(device, groups) for device in devices],
+            )
 
     def members(self, group: str) -> list[str]:
         """Return the devices of `group`."""

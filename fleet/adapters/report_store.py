@@ -52,6 +52,11 @@ class ReportStore:
             self._trackers[device, stream, boot] = Tracker(mark, lost, frozenset(s for (s,) in pending))
         return self
 
+    @property
+    def devices(self) -> frozenset[str]:
+        """All devices that ever said something here."""
+        return frozenset(self._devices)
+
     def take(self, words: Iterable[Word]) -> Taken:
         """Commit a batch in one transaction. When that fails, nothing of it is remembered, and it raises."""
         try:

@@ -101,6 +101,23 @@ def test_a_damaged_file_is_put_aside(tmp_path: Path) -> None:
     assert [p.suffix for p in tmp_path.glob("outbox.damaged-*")] == [".damaged-1700000000"]
 
 
+def test_a_full_disk_costs_messages_that_are_counted_and_nothing_else(
+    tmp_path: Path, link: MemoryLink
+) -> None:
+    outbox = open_outbox(tmp_path)
+    outbox.add("telemetry", telemetry())
+    assert outbox._db is not None
+    (pages,) = outbox._db.execute("pragma page_count").fetchone()
+    outbox._db.execute(f"pragma max_page_count = {pages}")  # SQLite's own "disk is full"
+    for _ in range(50):
+        outbox.add("telemetry", telemetry())
+    assert outbox.dropped > 0
+    outbox._db.execute("pragma max_page_count = 1000000")
+    outbox.add("telemetry", telemetry())
+    sequences = [report.head.sequence for report in sent(outbox, link)]
+    assert sequences == list(range(1, len(sequences) + 1))
+
+
 def test_a_message_is_plain_json(tmp_path: Path, link: MemoryLink) -> None:
     outbox = open_outbox(tmp_path)
     outbox.add("telemetry", telemetry(counters("digits/1", 3, total=3)))

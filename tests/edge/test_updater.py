@@ -216,6 +216,41 @@ def test_no_space_is_told_before_the_first_byte_and_tried_again(
     device.turn_to(State.PROBATION)
 
 
+@pytest.mark.parametrize("state", [State.STAGE, State.PROBATION])
+def test_a_disk_that_fails_to_take_the_pointer_blocks_nothing_and_is_tried_again(
+    device: Device, monkeypatch: pytest.MonkeyPatch, state: State
+) -> None:
+    device.commit(ONE)
+    device.wish(ONE, TWO)
+    device.turn_to(state)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(device.store, "write_pointer", full)
+    device.serving.inferences += PROBATION_INFERENCES
+    for _ in range(5):
+        device.updater.tick()
+        device.clock.turn(0.1)
+    assert "No space left" in str(device.updater.report().error)
+    assert device.serving.serves is not None
+    monkeypatch.undo()
+    device.turn(lambda: device.updater.report().current == "digits/2")
+    device.serving.inferences += PROBATION_INFERENCES
+    device.turn_to(State.IDLE)
+    assert device.store.read_pointer().blocked == ()
+
+
+def test_a_new_wish_does_not_wait_for_the_pause_after_a_failure(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device.store, "free_bytes", lambda: 0)
+    device.wish(ONE)
+    monkeypatch.undo()
+    device.wish(ONE, TWO)
+    assert device.updater.state is State.DOWNLOAD
+
+
 def test_a_pause_stops_the_download_and_a_resume_keeps_what_is_there(device: Device) -> None:
     device.wish(ONE)
     device.turn(lambda: device.updater.report().done_chunks >= 2)
