@@ -1,10 +1,10 @@
 # One command for people and for CI. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long flash clean
+.PHONY: help demo test test-long flash flash-arguments clean
 PYTHON_FILES := setup.cfg pyproject.toml requirements/constraints.txt
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | column -t -s '	'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: .venv/.demo  ## train, convert, push and hot-swap a real model on three local devices; ARGS=--keep
 	@.venv/bin/edgeflock demo $(ARGS)
@@ -17,8 +17,11 @@ test-long: .venv/.dev  ## run the tests with their full counts and write a dated
 	@scripts/ensure-mosquitto
 	@scripts/check --long-results benchmarks/results
 
-flash: .venv/.demo  ## render the boot files of one device: make flash BOOT=/media/boot DEVICE=pi-1
+flash: flash-arguments .venv/.demo  ## render the boot files of one device: make flash BOOT=/media/boot DEVICE=pi-1
 	@.venv/bin/edgeflock flash --boot "$(BOOT)" --device "$(DEVICE)" $(ARGS)
+
+flash-arguments:
+	@[ -n "$(BOOT)" ] && [ -n "$(DEVICE)" ] || { echo "say which: make flash BOOT=/media/boot DEVICE=pi-1" >&2; exit 2; }
 
 clean:  ## remove what the other targets made
 	rm -rf .venv demo-run build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -12,7 +12,6 @@ import json
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -29,7 +28,9 @@ from fleet.adapters.database import Database
 from fleet.adapters.fleet_reader import FleetReader
 from fleet.adapters.terminal import device_table, make_console
 from fleet.view import DeviceRow
+from wire.adapters.files import only_owner
 from wire.adapters.paho_link import BrokerAddress
+from wire.adapters.processes import python_environment, python_module, tied
 from wire.deadline import Deadline
 from wire.errors import SettingsError
 
@@ -38,6 +39,7 @@ _MARK: Final = ".edgeflock-demo"
 _REFRESH_S: Final = 0.25
 _UP_S: Final = 60.0
 _SWAP_S: Final = 120.0
+_CLEAN_UP_S: Final = 10.0
 
 _DEVICE_TOML: Final = """\
 [device]
@@ -89,9 +91,15 @@ class Tour:
 
     def run(self) -> int:
         """Take the tour; every child has ended when this returns or raises."""
-        signal.signal(signal.SIGTERM, _raise_interrupt)
+        for number in (signal.SIGTERM, signal.SIGINT):  # SIGINT too: a shell ignores it for a background job
+            signal.signal(number, _raise_interrupt)
+        self._check_folder()
+        with only_owner(self._folder / _MARK, "demo"):
+            return self._run()
+
+    def _run(self) -> int:
         try:
-            self._prepare_folder()
+            self._empty_folder()
             self._train()
             self._convert("1")
             self._convert("2")
@@ -111,25 +119,32 @@ class Tour:
 
     # --- the steps ----------------------------------------------------------------------------
 
-    def _prepare_folder(self) -> None:
+    def _check_folder(self) -> None:
         folder = self._folder
+        if folder.exists() and not folder.is_dir():
+            raise SettingsError(f"{folder} is a file: choose another --folder")
         if folder.exists() and any(folder.iterdir()) and not (folder / _MARK).exists():
             raise SettingsError(f"{folder} holds something that is not a demo: choose another --folder")
-        shutil.rmtree(folder, ignore_errors=True)
-        (folder / "logs").mkdir(parents=True)
-        (folder / _MARK).touch()
+
+    def _empty_folder(self) -> None:
+        for path in self._folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != _MARK:
+                path.unlink()
+        (self._folder / "logs").mkdir()
 
     def _train(self) -> None:
         self._say("train a small Keras CNN on real handwritten digits (two versions)")
         arguments = ["--out-data", "digits.npz", "--out-v1", "digits-1.keras", "--out-v2", "digits-2.keras"]
-        self._do("train", [sys.executable, "-m", "demo.train", *self._in_folder(arguments)])
+        self._do("train", python_module("demo.train", *self._in_folder(arguments)))
 
     def _convert(self, version: str) -> None:
         self._say(f"convert version {version}: float32 and int8, with what that costs")
         arguments = ["convert", f"digits-{version}.keras", "--data", "digits.npz"]
         arguments += ["--out", f"digits-{version}.bundle"]
-        command = [sys.executable, "-m", "edgeflock", *self._in_folder(arguments)]
-        self._do("convert", [*command, "--name", _MODEL, "--version", version])
+        arguments = [*self._in_folder(arguments), "--name", _MODEL, "--version", version]
+        self._do("convert", python_module("edgeflock", *arguments))
 
     def _start_fleet(self) -> None:
         address = BrokerAddress("127.0.0.1", free_port())
@@ -165,10 +180,10 @@ class Tour:
         )
 
     def _push(self, version: str) -> None:
-        command = [sys.executable, "-m", "edgeflock", "fleet", "push"]
-        bundle = str(self._folder / f"digits-{version}.bundle")
+        bundle, state = (str(self._folder / name) for name in (f"digits-{version}.bundle", "fleet"))
         done = subprocess.run(
-            [*command, bundle, "--state", str(self._folder / "fleet")],
+            tied(python_module("edgeflock", "fleet", "push", bundle, "--state", state)),
+            env=python_environment(),
             capture_output=True,
             text=True,
             check=False,
@@ -233,13 +248,16 @@ class Tour:
         self._console.print(f"{self._step}. {text}", style="bold", highlight=False)
 
     def _do(self, name: str, command: list[str]) -> None:
-        """Run a step in the foreground, in its own words."""
-        with contextlib.suppress(KeyboardInterrupt):
-            done = subprocess.run(command, check=False)
-            if done.returncode:
-                raise TourError(f"{name} failed with code {done.returncode}")
-            return
-        raise KeyboardInterrupt
+        """Run a step in the foreground, in its own words; it may clean up when we are interrupted."""
+        with subprocess.Popen(tied(command), env=python_environment()) as child:
+            try:
+                code = child.wait()
+            except KeyboardInterrupt:
+                child.send_signal(signal.SIGINT)
+                child.wait(_CLEAN_UP_S)
+                raise
+        if code:
+            raise TourError(f"{name} failed with code {code}")
 
     def _in_folder(self, arguments: list[str]) -> list[str]:
         return [str(self._folder / a) if "digits" in a else a for a in arguments]

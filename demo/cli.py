@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,8 +43,8 @@ def add_parser(commands: _SubParsersAction[argparse.ArgumentParser], version: st
 def _run(arguments: argparse.Namespace) -> int:
     if not 1 <= arguments.devices <= 50:
         raise SettingsError("--devices must be 1 to 50")
-    if arguments.rate <= 0:
-        raise SettingsError("--rate must be more than 0")
+    if not 0 < arguments.rate < math.inf:
+        raise SettingsError("--rate must be a number above 0")
     return Tour(
         TourSettings(
             folder=arguments.folder.resolve(),

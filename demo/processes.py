@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from fleet.adapters.broker import tied
+from wire.adapters.processes import python_environment, python_module, tied
 from wire.errors import EdgeflockError
 
 _STOP_S: Final = 15.0
@@ -59,7 +58,8 @@ class Children:
         log = self.logs / f"{name}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                tied([sys.executable, "-m", "edgeflock", *arguments]),
+                tied(python_module("edgeflock", *arguments)),
+                env=python_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -13,13 +13,9 @@ the runtime's one reference (control assigns, main reads), and the stop event.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import logging
-import os
 import random
 import secrets
-import signal
 import socket
 import sys
 import threading
@@ -50,10 +46,12 @@ from edge.serving import Serving
 from edge.settings import AgentSettings, SourceSettings
 from edge.trust import Unsigned
 from edge.updater import Updater
+from wire.adapters.files import only_owner
 from wire.adapters.paho_link import BrokerAddress, PahoLink
+from wire.adapters.signals import stop_on_signals
 from wire.codec import encode
 from wire.deadline import Deadline
-from wire.errors import ModelError, SettingsError, UnavailableError
+from wire.errors import ModelError, UnavailableError
 from wire.link import Will
 from wire.messages import Blob, Online
 from wire.topics import Topics
@@ -76,11 +74,10 @@ def run(settings: AgentSettings, software: str) -> int:
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     stop = threading.Event()
     state = Path(settings.device.state)
-    with _only_owner(state):
+    with only_owner(state / "lock", "agent"):
         agent = _Agent(settings, software, stop)
         agent.adopt_first_bundle()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
+        stop_on_signals(stop)
         return agent.work()
 
 
@@ -91,7 +88,10 @@ def check(settings: AgentSettings) -> str:
     """
     address = BrokerAddress(settings.broker.host, settings.broker.port)
     backend = backend_version(settings.model.backend)
-    _open_source(settings.source, threading.Event())
+    with only_owner(Path(settings.device.state) / "lock", "agent"):
+        ModelStore(Path(settings.device.state)).open()
+    if settings.source.kind == "npz":
+        _open_source(settings.source, threading.Event())
     if settings.model.bundle:
         _try(settings, Path(settings.model.bundle))
     try:
@@ -106,7 +106,7 @@ class _Agent:
 
     def __init__(self, settings: AgentSettings, software: str, stop: threading.Event) -> None:
         self._settings = settings
-        self._identity = Identity(settings.device.name, secrets.token_hex(6), software)
+        self._identity = Identity(settings.device.name, settings.model.name, secrets.token_hex(6), software)
         self._stop = stop
         self._store = ModelStore(Path(settings.device.state))
         self._recorder = Recorder()
@@ -133,16 +133,17 @@ class _Agent:
         outbox = Outbox(Path(self._settings.device.state) / "outbox.db", self._identity.boot)
         outbox.open()
         control = self._make_control(outbox, sink)
-        thread = threading.Thread(target=self._run_control, args=(control,), name="control")
+        answered = threading.Event()  # the last answer is given: only then is the last report cut
+        thread = threading.Thread(target=self._run_control, args=(control, answered), name="control")
         log.info(
             "agent %s starts with %s", self._identity.device, backend_version(self._settings.model.backend)
         )
         thread.start()
         notify("READY=1")
         try:
-            _inference_loop(source, self._serving, self._settings.source.rate_hz, self._stop)
+            _inference_loop(source, self._serving, _pause_s(self._settings.source), self._stop)
         finally:
-            self._stop.set()
+            answered.set()
             notify("STOPPING=1")
             thread.join()
             outbox.close()
@@ -150,9 +151,9 @@ class _Agent:
                 sink.close()
         return 1 if self._crashed else 0
 
-    def _run_control(self, control: Control) -> None:
+    def _run_control(self, control: Control, answered: threading.Event) -> None:
         try:
-            control.run(self._stop)
+            control.run(answered)
         except Exception:
             log.exception("the control thread failed; the agent ends so that it is started anew")
             self._crashed = True
@@ -195,21 +196,27 @@ class _Agent:
             sampler=Sampler(settings.telemetry.sample_rate, random.random),
             vitals=VitalsReader(Path(settings.device.state)).read,
             sinks=(sink.write,) if sink else (),
+            inputs_refused=lambda: self._serving.inputs_refused,
+            free_bytes=self._store.free_bytes,
             clock=time.monotonic,
             wall_clock=time.time,
         )
         return Control(self._identity, parts, settings.telemetry.interval_s)
 
 
+def _pause_s(settings: SourceSettings) -> float:
+    return 1 / settings.rate_hz if settings.kind == "npz" and settings.rate_hz else 0.0
+
+
 def _inference_loop(
-    source: Iterator[Sample], serving: Serving, rate_hz: float, stop: threading.Event
+    source: Iterator[Sample], serving: Serving, pause_s: float, stop: threading.Event
 ) -> None:
     """Answer one sample after the other. The watchdog's ping comes from here: a stuck model misses it."""
-    pause_s = 1 / rate_hz if rate_hz else 0.0
-    due_s = alive_s = time.monotonic()
+    alive = _Pinger()
+    due_s = time.monotonic()
     while not stop.is_set():
+        alive.ping()
         if not serving.wait_ready(_WATCHDOG_EVERY_S):
-            notify("WATCHDOG=1")
             due_s = time.monotonic()
             continue
         sample = next(source, None)
@@ -217,13 +224,22 @@ def _inference_loop(
             return
         if sample is not IDLE:
             serving.answer(sample)
+        due_s = max(due_s + pause_s, time.monotonic())
+        while (left_s := due_s - time.monotonic()) > 0 and not stop.wait(min(left_s, _WATCHDOG_EVERY_S)):
+            alive.ping()
+
+
+class _Pinger:
+    """Tells systemd that we live, once a second however often it is called."""
+
+    def __init__(self) -> None:
+        self._last_s = 0.0
+
+    def ping(self) -> None:
         now_s = time.monotonic()
-        if now_s - alive_s >= _WATCHDOG_EVERY_S:
+        if now_s - self._last_s >= _WATCHDOG_EVERY_S:
             notify("WATCHDOG=1")
-            alive_s = now_s
-        due_s = max(due_s + pause_s, now_s)
-        if due_s > now_s:
-            stop.wait(due_s - now_s)
+            self._last_s = now_s
 
 
 def _open_source(settings: SourceSettings, stop: threading.Event) -> Iterator[Sample]:
@@ -252,22 +268,3 @@ def _try(settings: AgentSettings, bundle: Path) -> str:
     if verdict is None or not verdict.passed:
         raise ModelError(f"{bundle} failed its trial: {verdict.reason if verdict else 'no answer'}")
     return release
-
-
-@contextlib.contextmanager
-def _only_owner(state: Path) -> Iterator[None]:
-    """Hold the state folder: two agents in one would undo each other's work."""
-    try:
-        state.mkdir(parents=True, exist_ok=True)
-        handle = os.open(state / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise SettingsError(f"device.state {state}: {error.strerror}") from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(handle)
-        raise UnavailableError(f"another agent works in {state}") from error
-    try:
-        yield
-    finally:
-        os.close(handle)

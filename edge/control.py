@@ -24,7 +24,7 @@ from wire.codec import decode, encode
 from wire.deadline import Clock, Deadline, wait_until
 from wire.errors import MessageError
 from wire.link import Incoming, Link, LinkDown, LinkUp
-from wire.messages import Ack, Command, Loss, ModelState, Online, Reported, Telemetry, Vitals
+from wire.messages import Ack, Command, Loss, Online, Reported, Samples, Telemetry, Vitals
 from wire.topics import BlobTopic, DeviceTopic, Leaf, MetaTopic, PlanTopic, Topics
 
 log = logging.getLogger(__name__)
@@ -37,9 +37,10 @@ _BATCH: Final = 64
 
 @dataclass(frozen=True)
 class Identity:
-    """Who speaks: the device, this start of its agent, and its software."""
+    """Who speaks: the device, this start of its agent, its software, and the model it is there for."""
 
     device: str
+    model: str
     boot: str
     software: str
 
@@ -58,6 +59,8 @@ class Parts:
     sampler: Sampler
     vitals: Callable[[], Vitals]
     sinks: tuple[Sink, ...]
+    inputs_refused: Callable[[], int]
+    free_bytes: Callable[[], int]
     clock: Clock
     wall_clock: Callable[[], float]
 
@@ -74,7 +77,7 @@ class Control:
         self._bad: Counter[str] = Counter()
         self._birth_due = False
         self._last_report_s = parts.clock()
-        self._told: ModelState | None = None
+        self._told: Reported | None = None
         self._tell_due_s = 0.0
         self._sequence = 0
         self._up = False
@@ -86,9 +89,13 @@ class Control:
         parts = self._parts
         self._subscribe()
         parts.link.start()
-        while not stop.is_set():
-            self._step(_IDLE_WAIT_S)
-        self._say_goodbye()
+        try:
+            while not stop.is_set():
+                self._step(_IDLE_WAIT_S)
+            self._say_goodbye()
+        finally:
+            parts.updater.close()
+            parts.link.close()
 
     def _step(self, wait_s: float) -> None:
         event = self._parts.link.receive(wait_s)
@@ -121,6 +128,7 @@ class Control:
                 self._birth_due = True
                 self._told = None
                 self._parts.outbox.reconnected()
+                self._parts.updater.link_restored()
             case LinkDown(reason):
                 if reason != self._last_down:
                     log.warning("%s; inference goes on, trying again", reason)
@@ -142,9 +150,15 @@ class Control:
                 case _:
                     raise MessageError("topic", f"{message.topic[:80]!r} is none of ours")
         except MessageError as error:
-            self._bad[error.kind] += 1
-            if self._bad[error.kind] == 1:
-                log.warning("%s (further ones are only counted)", error)
+            self._count(error)
+        except Exception:  # the outermost loop of a message: whatever it holds, the agent lives on
+            log.exception("a message on %r could not be handled", message.topic[:80])
+            self._bad["crash"] += 1
+
+    def _count(self, error: MessageError) -> None:
+        self._bad[error.kind] += 1
+        if self._bad[error.kind] == 1:
+            log.warning("%s (further ones are only counted)", error)
 
     def _handle_own(self, leaf: str, payload: bytes) -> None:
         match leaf:
@@ -167,9 +181,12 @@ class Control:
 
     def _follow_groups(self, groups: frozenset[str]) -> None:
         def name(group: str) -> str:
-            return self._parts.topics.plan(group, "+")
+            return self._parts.topics.plan(group, self._identity.model)
 
-        self._parts.link.unsubscribe([name(g) for g in sorted(self._groups - groups)])
+        left = self._groups - groups
+        self._parts.link.unsubscribe([name(g) for g in sorted(left)])
+        plans = tuple(p for p in self._wishes.plans if p.group not in left)
+        self._wishes = replace(self._wishes, plans=plans)
         self._parts.link.subscribe([name(g) for g in sorted(groups - self._groups)])
         self._groups = groups
 
@@ -197,9 +214,10 @@ class Control:
             results_dropped=parts.results.dropped + self._unsunk,
             outbox_dropped=parts.outbox.dropped,
             bad_messages=self._bad.total(),
+            inputs_refused=parts.inputs_refused(),
         )
         telemetry = Telemetry(
-            interval_s=round(now_s - self._last_report_s, 3),
+            interval_s=max(0.001, round(now_s - self._last_report_s, 3)),
             models=parts.recorder.cut(),
             vitals=parts.vitals(),
             loss=loss,
@@ -207,8 +225,14 @@ class Control:
         )
         self._last_report_s = now_s
         for samples in parts.sampler.cut():
-            parts.outbox.add("samples", samples)
-        parts.outbox.add("telemetry", telemetry)
+            self._store("samples", samples)
+        self._store("telemetry", telemetry)
+
+    def _store(self, stream: Leaf, body: Samples | Telemetry) -> None:
+        try:
+            self._parts.outbox.add(stream, body)
+        except MessageError as error:  # what a source or a model said cannot be sent
+            self._count(error)
 
     def _send(self) -> None:
         if self._birth_due:
@@ -218,24 +242,29 @@ class Control:
         self._parts.outbox.pump(self._parts.link, self._parts.topics, self._identity.device)
 
     def _tell_state(self) -> None:
-        state, now_s = self._parts.updater.report(), self._parts.clock()
-        if state == self._told:
-            return
-        if self._told and state.state == self._told.state and now_s < self._tell_due_s:
-            return  # progress within one state: a few times a second is enough
+        now_s = self._parts.clock()
+        reported = self._reported()
+        if self._told is not None:
+            if replace(reported, sequence=0, time_s=0.0, free_bytes=0) == self._told:
+                return
+            if reported.models[0].state == self._told.models[0].state and now_s < self._tell_due_s:
+                return  # progress within one state: a few times a second is enough
         self._sequence += 1
-        targets = self._wishes.targets
-        reported = Reported(
+        if self._publish_own("reported", encode(replace(reported, sequence=self._sequence))):
+            self._told = replace(reported, sequence=0, time_s=0.0, free_bytes=0)
+            self._tell_due_s = now_s + _REPORT_PROGRESS_EVERY_S
+
+    def _reported(self) -> Reported:
+        parts, targets = self._parts, self._wishes.targets
+        return Reported(
             boot=self._identity.boot,
             sequence=self._sequence,
-            time_s=self._parts.wall_clock(),
-            models=(state,),
+            time_s=parts.wall_clock(),
+            models=(parts.updater.report(),),
             groups=tuple(sorted(self._groups)),
+            free_bytes=parts.free_bytes(),
             targets_version=targets.version if targets else None,
         )
-        if self._publish_own("reported", encode(reported)):
-            self._told = state
-            self._tell_due_s = now_s + _REPORT_PROGRESS_EVERY_S
 
     def _publish_own(self, leaf: Leaf, payload: bytes) -> bool:
         topic = self._parts.topics.device(self._identity.device, leaf)
@@ -258,5 +287,3 @@ class Control:
             log.warning("the server has not acknowledged everything; the rest stays in the outbox")
         self._publish_own("online", encode(Online(self._identity.boot, False, self._identity.software)))
         wait_until(lambda: parts.link.unacknowledged == 0, Deadline.after(1.0, parts.clock))
-        parts.updater.close()
-        parts.link.close()

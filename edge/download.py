@@ -101,6 +101,10 @@ class Download:
         self.done += 1
         self.fetched += 1
 
+    def limit(self, rate_bytes_s: int | None) -> None:
+        """Change the cap of a running download."""
+        self._rate_bytes_s = self._window.rate_bytes_s = rate_bytes_s
+
     def link_lost(self) -> None:
         """Start the requests over when the link is back."""
         self._drop_subscriptions()

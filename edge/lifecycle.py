@@ -50,6 +50,8 @@ class Cause(StrEnum):
     DAMAGED = "damaged"
     TRIAL_PASSED = "trial-passed"
     TRIAL_FAILED = "trial-failed"
+    TRIAL_INTERRUPTED = "trial-interrupted"
+    FILE_LOST = "file-lost"
     SWAPPED = "swapped"
     SWAP_FAILED = "swap-failed"
     HEALTHY = "healthy"
@@ -86,10 +88,13 @@ TRANSITIONS: Final[dict[tuple[State, Cause], State]] = {
     (_S.STAGE, _C.TRIAL_PASSED): _S.SWAP,
     (_S.STAGE, _C.TRIAL_FAILED): _S.BLOCKED,
     (_S.STAGE, _C.TIMED_OUT): _S.BLOCKED,
+    (_S.STAGE, _C.TRIAL_INTERRUPTED): _S.IDLE,
+    (_S.STAGE, _C.PLAN_CHANGED): _S.CHECK,
     (_S.STAGE, _C.NO_SPACE): _S.IDLE,
     (_S.SWAP, _C.SWAPPED): _S.PROBATION,
     (_S.SWAP, _C.SWAP_FAILED): _S.BLOCKED,
     (_S.SWAP, _C.NO_SPACE): _S.IDLE,
+    (_S.SWAP, _C.FILE_LOST): _S.IDLE,
     (_S.PROBATION, _C.HEALTHY): _S.COMMIT,
     (_S.PROBATION, _C.UNHEALTHY): _S.ROLLBACK,
     (_S.COMMIT, _C.DONE): _S.IDLE,

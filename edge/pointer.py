@@ -50,6 +50,16 @@ def attempted(pointer: Pointer, sha256: str) -> Pointer:
     return replace(pointer, attempted=sha256, attempts=attempts)
 
 
+def not_attempted(pointer: Pointer) -> Pointer:
+    """Take an attempt back: it ended for a reason that is not the bundle's."""
+    return replace(pointer, attempts=max(0, pointer.attempts - 1))
+
+
+def ended_well(pointer: Pointer) -> Pointer:
+    """Take a start back: the agent was told to end, the model on probation did not end it."""
+    return replace(pointer, probation_starts=max(0, pointer.probation_starts - 1))
+
+
 def blocked(pointer: Pointer, sha256: str) -> Pointer:
     """Never try `sha256` here again."""
     others = tuple(s for s in pointer.blocked if s != sha256)

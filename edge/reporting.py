@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -9,8 +10,10 @@ from typing import Final
 from edge.results import Result
 from wire.messages import Samples
 
-#: Samples of one release in one message: about 60 bytes each, so a message stays under 20 KB.
-MAX_SAMPLES: Final = 256
+#: Samples of one release in one message: at most about 350 bytes each, so a message stays under 64 KiB.
+MAX_SAMPLES: Final = 128
+
+_MAX_ID: Final = 64
 
 
 class Sampler:
@@ -37,8 +40,12 @@ class Sampler:
         return Samples(
             release=release,
             rate=self._rate,
-            ids=tuple(r.sample.id for r in results),
+            ids=tuple(r.sample.id[:_MAX_ID] for r in results),
             predicted=tuple(r.prediction.best for r in results),
-            confidence=tuple(round(r.prediction.confidence, 4) for r in results),
+            confidence=tuple(_finite(r.prediction.confidence) for r in results),
             truth=tuple(r.sample.truth for r in results),
         )
+
+
+def _finite(value: float) -> float | None:
+    return round(value, 4) if math.isfinite(value) else None

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
 
 from edge.lifecycle import Cause
 from wire.messages import Desired, Plan, Release, Targets
-
-_BUCKETS: Final = 10_000
+from wire.wave import takes_part
 
 
 @dataclass(frozen=True)
@@ -38,17 +35,6 @@ class Choice:
     cause: Cause
     release: Release | None = None
     rate_bytes_s: int | None = None
-
-
-def bucket(release: str, device: str) -> int:
-    """Return the device's bucket, 0 to 9999, for this release: other canaries at every release."""
-    digest = hashlib.sha256(f"{release}/{device}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") % _BUCKETS
-
-
-def takes_part(plan: Plan, device: str) -> bool:
-    """Return whether `device` is in the plan's wave: a named canary, or in a bucket below the percentage."""
-    return device in plan.canaries or bucket(plan.release, device) < plan.percent * _BUCKETS / 100
 
 
 def choose(device: str, model: str, wishes: Wishes, holdings: Holdings) -> Choice:

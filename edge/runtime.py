@@ -136,7 +136,11 @@ class Runtime:
                 raise ModelError("no model is loaded yet")
             with active.lock:
                 if not active.closed:
-                    return active.run(inputs)
+                    try:
+                        return active.run(inputs)
+                    except ModelError as error:
+                        error.release = active.release
+                        raise
 
     def swap(self, new: LoadedModel) -> None:
         """Let `new`, loaded and warmed, answer from the next call on, and close the old model."""

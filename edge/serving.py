@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from pathlib import Path
@@ -13,6 +14,8 @@ from edge.recorder import Recorder
 from edge.results import Result, ResultQueue, Sample
 from edge.runtime import LoadedModel, Runtime
 from wire.errors import InputError, ModelError
+
+log = logging.getLogger(__name__)
 
 _NO_RELEASE: Final = "none"
 
@@ -30,6 +33,7 @@ class Serving:
         self._runtime = Runtime()
         self._candidate: LoadedModel | None = None
         self._ready = threading.Event()
+        self.inputs_refused = 0
 
     @property
     def release(self) -> str | None:
@@ -40,11 +44,14 @@ class Serving:
         return self._ready.wait(timeout_s)
 
     def answer(self, sample: Sample) -> Result | None:
-        """Answer one sample, count it and queue the result; None when the model failed, which is counted."""
+        """Answer one sample, count it and queue the result; None when it failed, which is counted."""
         try:
             prediction = self._runtime.predict(sample.inputs)
-        except (ModelError, InputError):
-            self._recorder.failed(self._runtime.release or _NO_RELEASE)
+        except InputError as error:  # the source's fault: it must not count against a model on probation
+            self._refuse(error)
+            return None
+        except ModelError as error:
+            self._recorder.failed(error.release or _NO_RELEASE)
             return None
         self._recorder.answered(
             prediction.release, prediction.latency_s, best=prediction.best, truth=sample.truth
@@ -53,8 +60,14 @@ class Serving:
         self._results.put(result)
         return result
 
+    def _refuse(self, error: InputError) -> None:
+        if not self.inputs_refused:
+            log.warning("%s (further ones are only counted)", error)
+        self.inputs_refused += 1
+
     def prepare(self, bundle: Path) -> None:
         """Load and warm the candidate beside the model that serves."""
+        self._candidate = None
         self._candidate = load_bundle(bundle, self._loader)
 
     def swap(self) -> None:

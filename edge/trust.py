@@ -9,7 +9,6 @@ already, and everything behind the targets is bound to them by digests.
 from __future__ import annotations
 
 import base64
-import binascii
 from typing import Protocol, TypeVar
 
 from wire.codec import decode
@@ -60,6 +59,6 @@ def _open(kind: type[T], payload: bytes) -> T:
     envelope = decode(Envelope, payload)
     try:
         inner = base64.b64decode(envelope.payload, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:  # not ASCII, or binascii.Error
         raise MessageError("Envelope", f"payload is not base64: {error}") from error
     return decode(kind, inner)

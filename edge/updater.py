@@ -4,13 +4,13 @@ The table in edge/lifecycle.py says what may follow what, edge/rollout.py decide
 edge/pointer.py what a restart will find; this file is the order in which they and the ports act.
 
 Rules:
-- every transition is journalled before it is acted on;
+- a transition is journalled when it is made, before what it leads to;
 - what changes the pointer is done first in memory (the candidate is loaded), then on the disk, then
   for the callers: a crash between two of these leaves a model that serves;
 - a transfer that fails is tried again with a growing pause and blocks nothing; a model that fails
   its trial, its swap or its probation is blocked by its digest.
 
-Everything here runs on the agent's control thread.
+Everything here runs on the agent's control thread, but for `recover`, which runs before it.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ PROBATION_S: Final = 60.0
 
 _FIRST_RETRY_S: Final = 2.0
 _LONGEST_RETRY_S: Final = 300.0
+_LONGEST_DETAIL: Final = 500
 
 
 class Updater:
@@ -57,6 +58,7 @@ class Updater:
         self._failures = 0
         self._look_again = False
         self._error: str | None = None
+        self._link_up = True
         self._probation_from = (0, 0)
         self.state = State.IDLE
 
@@ -64,22 +66,34 @@ class Updater:
 
     def recover(self) -> None:
         """Serve what the disk says should serve, or the one before it. Call once, at start."""
-        pointer = pointers.started(self._ports.store.read_pointer())
-        self._save(pointer)
+        try:
+            self._save(pointers.started(self._ports.store.read_pointer()))
+            self._serve_what_stands()
+            store = self._ports.store
+            store.collect(self._pointer.kept | (store.on_disk() - set(self._pointer.blocked)))
+        except OSError as error:  # a full disk: what was changed is changed in memory, and serves
+            log.error("the disk failed: %s", error)
+            self._error = str(error)
+        if self._pointer.on_probation and self._pointer.current:
+            self.state = State.PROBATION
+            self._watch(self._pointer.current.release)
+
+    def _serve_what_stands(self) -> None:
+        """Serve the pointer's model; fall back to the one before it, and to none, where it cannot serve."""
         while (slot := self._pointer.current) is not None:
             try:
                 self._serve(slot.sha256)
-                break
+                return
             except BundleError as error:
                 self._give_up(slot, error, pointers.lost(self._pointer))
             except ModelError as error:
-                self._give_up(slot, error, pointers.rolled_back(self._pointer))
-        if self._pointer.on_probation:
-            self._resume_probation()
+                bad = pointers.rolled_back if self._pointer.on_probation else pointers.lost
+                self._give_up(slot, error, bad(self._pointer))
+        self._ports.serving.stop()
 
     def _give_up(self, slot: Slot, error: Exception, pointer: Pointer) -> None:
         log.error("%s cannot serve: %s", slot.release, error)
-        self._error = str(error)
+        self._error = _short(str(error))
         self._save(pointer)
 
     def wish(self, wishes: Wishes) -> None:
@@ -110,11 +124,19 @@ class Updater:
             self._transfer_failed(error)
 
     def link_lost(self) -> None:
+        self._link_up = False
         if self._download is not None:
             self._download.link_lost()
 
+    def link_restored(self) -> None:
+        """Go on with a download at once: what failed while the link was down failed for that."""
+        self._link_up = True
+        if self.state is State.IDLE:
+            self._forget_failures()
+            self._look_again = True
+
     def tick(self) -> None:
-        """Do what is due. Never waits. A disk that fails is tried again; what serves, serves on."""
+        """Do what is due, waiting for the disk only; one that fails is tried again later."""
         if self._retry is None or self._retry.passed:
             self._guard(self._tick)
 
@@ -158,6 +180,10 @@ class Updater:
 
     def close(self) -> None:
         """Stop what runs beside us; the disk keeps what is needed to go on."""
+        if self.state is State.STAGE:
+            self._guard(lambda: self._save(pointers.not_attempted(self._pointer)))
+        if self._pointer.on_probation:
+            self._guard(lambda: self._save(pointers.ended_well(self._pointer)))
         self._ports.trial.kill()
 
     # --- deciding -----------------------------------------------------------------------------
@@ -171,20 +197,30 @@ class Updater:
         if self.state not in (State.IDLE, State.WAIT_WAVE, State.BLOCKED, State.DOWNLOAD):
             return
         self._look_again = False
-        choice = choose(self._device, self._model, self._wishes, self._holdings())
+        choice = self._choose()
         if choice == self._choice and not self._actionable(choice):
             return
         if self.state is State.DOWNLOAD:
-            if choice == self._choice or (choice.cause, choice.release) == (
-                Cause.WANTED,
-                self._choice.release,
-            ):
+            if (choice.cause, choice.release) == (Cause.WANTED, self._choice.release):
+                self._limit(choice)
                 return
             self._end_download()
         self._choice = choice
         self._go(Cause.PLAN_CHANGED)
         self._go(choice.cause)
         self._act_on(choice)
+
+    def _choose(self) -> Choice:
+        choice = choose(self._device, self._model, self._wishes, self._holdings())
+        release = choice.release
+        if choice.cause is Cause.ON_DISK and release and not self._ports.store.holds(release.bundle_sha256):
+            return choose(self._device, self._model, self._wishes, self._holdings())  # damaged, now removed
+        return choice
+
+    def _limit(self, choice: Choice) -> None:
+        self._choice = choice
+        if self._download is not None:
+            self._download.limit(choice.rate_bytes_s)
 
     def _actionable(self, choice: Choice) -> bool:
         return choice.cause in (Cause.WANTED, Cause.ON_DISK)
@@ -231,7 +267,7 @@ class Updater:
     def _tick_download(self) -> None:
         self._look()
         download = self._download
-        if download is None:
+        if download is None or not self._link_up:
             return
         if self._out_of_time():
             self._end_download()
@@ -273,7 +309,7 @@ class Updater:
 
     def _fail_softly(self, cause: Cause, error: Exception) -> None:
         """Go back to idle and try again later; nothing is held against the model."""
-        self._error = str(error)
+        self._error = _short(str(error))
         pause_s = min(_LONGEST_RETRY_S, _FIRST_RETRY_S * 2**self._failures)
         self._failures = min(self._failures + 1, 16)
         self._retry = Deadline.after(pause_s, self._ports.clock)
@@ -296,17 +332,34 @@ class Updater:
                 self._ports.trial.kill()
                 self._block(Cause.TIMED_OUT, f"no answer in {DEADLINE_S[State.STAGE]:.0f} s")
             return
-        if not verdict.passed:
+        if not verdict.conclusive:
+            self._fail_softly(Cause.TRIAL_INTERRUPTED, ModelError(verdict.reason))
+        elif not verdict.passed:
             self._block(Cause.TRIAL_FAILED, verdict.reason)
-            return
-        self._go(Cause.TRIAL_PASSED, verdict.reason)
-        self._swap()
+        elif self._still_wanted():
+            self._go(Cause.TRIAL_PASSED, verdict.reason)
+            self._swap()
+
+    def _still_wanted(self) -> bool:
+        """Return whether the plan still says so; a pause or an abort during the trial ends it here."""
+        choice = self._choose()
+        if (choice.cause, choice.release) == (Cause.ON_DISK, self._choice.release):
+            return True
+        self._save(pointers.not_attempted(self._pointer))
+        self._choice = choice
+        self._go(Cause.PLAN_CHANGED)
+        self._go(choice.cause)
+        self._act_on(choice)
+        return False
 
     def _swap(self) -> None:
         release = self._release()
         try:
             self._serve(release.bundle_sha256, new=Slot(release.name, release.bundle_sha256))
-        except (BundleError, ModelError) as error:
+        except BundleError as error:
+            self._fail_softly(Cause.FILE_LOST, error)
+            return
+        except ModelError as error:
             self._block(Cause.SWAP_FAILED, str(error))
             return
         self._go(Cause.SWAPPED)
@@ -322,17 +375,12 @@ class Updater:
         serving.swap()
 
     def _block(self, cause: Cause, reason: str) -> None:
-        self._error = reason
+        self._error = _short(reason)
         self._save(pointers.blocked(self._pointer, self._release().bundle_sha256))
         self._go(cause, reason)
         self._collect()
 
     # --- probation ----------------------------------------------------------------------------
-
-    def _resume_probation(self) -> None:
-        assert self._pointer.current is not None
-        self.state = State.PROBATION
-        self._watch(self._pointer.current.release)
 
     def _watch(self, release: str) -> None:
         self._probation_from = self._ports.serving.health(release)
@@ -362,15 +410,10 @@ class Updater:
         self._finish_rollback()
 
     def _finish_rollback(self) -> None:
-        self._save(pointers.rolled_back(self._pointer))
-        if self._pointer.current is None:
-            self._ports.serving.stop()
-        else:
-            try:
-                self._serve(self._pointer.current.sha256)
-            except (BundleError, ModelError) as error:
-                log.error("the previous model cannot serve either: %s", error)
-                self._ports.serving.stop()
+        if self._pointer.on_probation:  # once: what failed behind it may come here again
+            self._save(pointers.rolled_back(self._pointer))
+        self._serve_what_stands()
+        self._collect()
         self._go(Cause.DONE)
         self._look_again = True
 
@@ -393,6 +436,7 @@ class Updater:
         log.error("the disk failed: %s", error)
         if self.state in (State.SPACE, State.VERIFY, State.STAGE, State.SWAP):
             self._ports.trial.kill()
+            self._pointer = pointers.not_attempted(self._pointer)
             self._fail_softly(Cause.NO_SPACE, error)
         elif self.state is State.DOWNLOAD:
             self._transfer_failed(error)
@@ -409,7 +453,8 @@ class Updater:
         release = self._choice.release.name if self._choice.release else None
         if release is None and current is not None:
             release = current.release
-        self._ports.journal(Event(self._model, str(before), str(after), str(cause), release, detail))
+        note = _short(detail) if detail else None
+        self._ports.journal(Event(self._model, str(before), str(after), str(cause), release, note))
         log.info(
             "%s: %s -> %s (%s)%s",
             release or self._model,
@@ -421,3 +466,8 @@ class Updater:
         self.state = after
         limit_s = DEADLINE_S.get(after)
         self._deadline = Deadline.after(limit_s, self._ports.clock) if limit_s else None
+
+
+def _short(text: str) -> str:
+    """Cut what a bundle or an exception said: it travels in messages of bounded size."""
+    return text if len(text) <= _LONGEST_DETAIL else text[:_LONGEST_DETAIL] + "…"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -19,12 +19,19 @@ from fleet.adapters.msgspec_codec import decode
 from fleet.adapters.registry import Registry
 from fleet.adapters.report_store import ReportStore
 from fleet.ingest import Word, understand
-from fleet.publishing import Publication, Publisher, Standing, acknowledgements, publications
+from fleet.publishing import (
+    Publication,
+    Publisher,
+    Standing,
+    acknowledgements,
+    publications,
+    withdrawals,
+)
 from wire.adapters.paho_link import BrokerAddress, PahoLink
 from wire.deadline import Deadline
 from wire.errors import MessageError, UnavailableError
 from wire.link import Incoming, Link, LinkDown, LinkUp
-from wire.messages import Ack
+from wire.messages import Ack, Release
 from wire.topics import UPWARD, Topics
 
 log = logging.getLogger(__name__)
@@ -36,6 +43,7 @@ _WAIT_S: Final = 0.05
 _LOOK_EVERY_S: Final = 0.25
 _CONNECT_S: Final = 10.0
 _LOG_EVERY_S: Final = 10.0
+_STOP_CHECK_S: Final = 0.2
 
 
 @dataclass(frozen=True)
@@ -50,11 +58,12 @@ class ServerSettings:
 def serve(settings: ServerSettings, stop: threading.Event) -> None:
     """Be the server until `stop`; raise UnavailableError when the broker does not answer at the start."""
     database = Database(settings.state).open()
+    Registry(database).open().sweep()
     link = PahoLink(settings.broker, CLIENT_ID)
     try:
         server = Server(database, link, Topics(settings.prefix))
         link.start()
-        server.wait_for_broker(Deadline.after(_CONNECT_S))
+        server.wait_for_broker(Deadline.after(_CONNECT_S), stop)
         log.info("serving the fleet in %s through %s", settings.state, settings.broker)
         while not stop.is_set():
             server.turn()
@@ -67,24 +76,28 @@ class Server:
     """One turn after the other; each commits before it acknowledges."""
 
     def __init__(self, database: Database, link: Link, topics: Topics) -> None:
+        self._database = database
         self._link = link
         self._topics = topics
         self._store = ReportStore(database).open()
         self._registry = Registry(database).open()
         self._publisher = Publisher(link)
         self._wanted: list[Publication] = []
+        self._retired: list[Release] = []
         self._acks: dict[str, Ack] = {}
         self._registry_version = -1
         self._settled = False
         self._look = Deadline.after(0)
         self._quiet = Deadline.after(0)
 
-    def wait_for_broker(self, deadline: Deadline) -> None:
-        """Subscribe, and wait for the first connection."""
+    def wait_for_broker(self, deadline: Deadline, stop: threading.Event) -> None:
+        """Subscribe, and wait for the first connection, or until `stop`."""
         self._link.subscribe([self._topics.every_device(leaf) for leaf in UPWARD])
         reason = "no answer"
         while not deadline.passed:
-            match self._link.receive(deadline.left_s):
+            if stop.is_set():
+                return
+            match self._link.receive(min(_STOP_CHECK_S, deadline.left_s)):
                 case LinkUp():
                     self._connected()
                     return
@@ -99,21 +112,24 @@ class Server:
         """
         try:
             self._turn()
-        except (sqlite3.Error, OSError) as error:
+        except (UnavailableError, sqlite3.Error, OSError) as error:
             if self._quiet.passed:
-                log.error("the store failed, nothing was acknowledged: %s", error)
+                log.error("the store failed, what it did not take is not acknowledged: %s", error)
                 self._quiet = Deadline.after(_LOG_EVERY_S)
 
     def _turn(self) -> None:
         words = self._receive()
         if words:
             self._commit(words)
+        self._send_acks()
         if self._look.passed:
             self._look = Deadline.after(_LOOK_EVERY_S)
             self._look_at_registry()
         if not self._settled:
             self._settled = self._publisher.pump(self._wanted)
-        self._send_acks()
+            if self._settled and self._retired:
+                self._registry.cleared(release.name for release in self._retired)
+                self._retired = []
 
     def _receive(self) -> list[Word]:
         words: list[Word] = []
@@ -171,9 +187,25 @@ class Server:
         if version == self._registry_version:
             return
         self._registry_version = version
-        standing = Standing(self._registry.targets(), self._registry.plans(), self._registry.desired())
-        self._wanted = list(publications(standing, self._topics, self._registry.read_blob))
+        with self._database.snapshot():
+            standing = self._whole(
+                Standing(self._registry.targets(), self._registry.plans(), self._registry.desired())
+            )
+            self._retired = self._registry.retired()
+        self._wanted = [
+            *publications(standing, self._topics, self._registry.read_blob),
+            *withdrawals(self._retired, self._topics),
+        ]
         self._settled = False
+
+    def _whole(self, standing: Standing) -> Standing:
+        """Leave out what cannot be published whole; a push of the same bundle mends it."""
+        broken = {r.name for r in standing.targets.releases if not self._registry.whole(r)}
+        for name in sorted(broken):
+            log.error("%s lacks its blob on the disk: push the same bundle again", name)
+        releases = tuple(r for r in standing.targets.releases if r.name not in broken)
+        plans = tuple(p for p in standing.plans if p.release not in broken)
+        return Standing(replace(standing.targets, releases=releases), plans, standing.desired)
 
     def _send_acks(self) -> None:
         for device in list(self._acks):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import signal
 import threading
 import time
 from collections.abc import Callable
@@ -24,10 +23,13 @@ from fleet.adapters.terminal import device_table, make_console
 from fleet.app import ServerSettings, serve
 from fleet.releasing import build
 from fleet.view import DeviceRow
+from wire.adapters.files import only_owner
 from wire.adapters.paho_link import BrokerAddress
+from wire.adapters.signals import stop_on_signals
 from wire.deadline import Deadline
-from wire.errors import BundleError, SettingsError
+from wire.errors import BundleError, SettingsError, UnavailableError
 from wire.topics import check_name
+from wire.wave import takes_part
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -80,8 +82,8 @@ def add_parser(commands: _SubParsersAction[argparse.ArgumentParser], version: st
     push = _part(parts, "push", "release a bundle to a group", _PUSH_HELP, _run_push)
     push.add_argument("bundle", type=Path, help="a bundle made by `edgeflock convert`")
     push.add_argument("--to", metavar="GROUP", default=EVERYONE, help="the group (%(default)s)")
-    push.add_argument("--percent", type=float, default=100.0, help="share of the group that takes part")
-    push.add_argument("--devices", default="", metavar="A,B", help="canaries by name, besides the percentage")
+    push.add_argument("--percent", type=float, help="share of the group that takes part (100)")
+    push.add_argument("--devices", default="", metavar="A,B", help="only these, or besides --percent")
     push.add_argument("--rate-kb", type=int, metavar="KB/S", help="cap on the download of each device")
     push.add_argument(
         "--wait", nargs="?", type=float, const=600.0, metavar="SECONDS", help="wait until they run it (600)"
@@ -119,25 +121,35 @@ def parse_address(text: str) -> BrokerAddress:
 
 def _run_serve(arguments: argparse.Namespace) -> int:
     logging.basicConfig(level=arguments.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    if not 0 < arguments.port < 65536:
+        raise SettingsError("--port must be 1 to 65535")
+    given = parse_address(arguments.broker) if arguments.broker else None
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    if arguments.broker:
-        serve(ServerSettings(arguments.state, parse_address(arguments.broker), arguments.prefix), stop)
-        return 0
+    with only_owner(arguments.state / "lock", "server"):
+        stop_on_signals(stop)
+        if given:
+            serve(ServerSettings(arguments.state, given, arguments.prefix), stop)
+        else:
+            _serve_with_own_broker(arguments, stop)
+    return 0
+
+
+def _serve_with_own_broker(arguments: argparse.Namespace, stop: threading.Event) -> None:
     broker = start_broker(arguments.state / "broker", BrokerAddress("127.0.0.1", arguments.port))
     try:
         logging.getLogger(__name__).info("started %s on %s", broker.kind, broker.address)
         serve(ServerSettings(arguments.state, broker.address, arguments.prefix), stop)
     finally:
         broker.stop()
-    return 0
 
 
 def _run_push(arguments: argparse.Namespace) -> int:
     check_name("group", arguments.to)
     canaries = tuple(check_name("device", d) for d in arguments.devices.split(",") if d)
-    if not 0 <= arguments.percent <= 100:
+    percent = arguments.percent
+    if percent is None:  # named devices alone mean these and no others
+        percent = 0.0 if canaries else 100.0
+    if not 0 <= percent <= 100:
         raise SettingsError("--percent must be 0 to 100")
     if arguments.rate_kb is not None and arguments.rate_kb < 1:
         raise SettingsError("--rate-kb must be at least 1")
@@ -150,20 +162,22 @@ def _run_push(arguments: argparse.Namespace) -> int:
     try:
         registry = Registry(database).open()
         release = registry.add_release(built)
-        registry.plan(
+        plan = registry.plan(
             release,
             arguments.to,
-            percent=arguments.percent,
+            percent=percent,
             canaries=canaries,
             rate_bytes_s=arguments.rate_kb and arguments.rate_kb * 1000,
         )
-        members = registry.members(arguments.to)
+        members = [device for device in registry.members(arguments.to) if takes_part(plan, device)]
         print(
-            f"{release.name} -> {arguments.to} ({len(members)} devices): "
+            f"{release.name} -> {arguments.to} ({len(members)} devices so far): "
             f"{release.bundle_bytes} bytes, {release.blobs[0].size_bytes} on the wire"
         )
         if arguments.wait is None:
             return 0
+        if not members:
+            raise UnavailableError(f"no device of {arguments.to} takes part, there is none to wait for")
         return _wait(FleetReader(database), release.name, members, Deadline.after(arguments.wait))
     finally:
         database.close()

@@ -49,10 +49,11 @@ class Arrival:
 
 @dataclass(frozen=True)
 class Presence:
-    """A birth or a will."""
+    """A birth or a will; one that was retained (not `live`) says nothing about when."""
 
     device: str
     online: Online
+    live: bool = True
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class StateWord:
 
     device: str
     reported: Reported
+    live: bool = True
 
 
 Word = Arrival | Presence | StateWord
@@ -76,9 +78,9 @@ def understand(message: Incoming, topics: Topics, decode: Decode) -> Word | None
     decoded = decode(_KINDS[address.leaf], message.payload)
     match decoded:
         case Online():
-            return Presence(address.device, decoded)
+            return Presence(address.device, decoded, live=not message.retained)
         case Reported():
-            return StateWord(address.device, decoded)
+            return StateWord(address.device, decoded, live=not message.retained)
         case _:
             if isinstance(decoded.body, Telemetry):
                 _check_counters(decoded.body)
@@ -87,6 +89,8 @@ def understand(message: Incoming, topics: Topics, decode: Decode) -> Word | None
 
 def _check_counters(telemetry: Telemetry) -> None:
     """Refuse counters that contradict each other, before they reach a sum."""
+    if telemetry.interval_s <= 0:
+        raise MessageError("Telemetry", f"interval of {telemetry.interval_s} s")
     for counters in telemetry.models:
         try:
             merge([counters.latency_us])
@@ -96,6 +100,7 @@ def _check_counters(telemetry: Telemetry) -> None:
             0 <= counters.correct <= counters.labelled <= counters.inferences <= counters.total <= MAX_COUNT
             and 0 <= counters.errors <= MAX_COUNT
             and all(n >= 0 for n in counters.latency_us.counts)
+            and sum(counters.latency_us.counts) == counters.inferences
         )
         if not sane:
             raise MessageError("Telemetry", f"counters of {counters.release} contradict each other")

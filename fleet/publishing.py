@@ -12,15 +12,19 @@ Rules:
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fleet.releasing import seal
 from wire.blob import CHUNK_BYTES, chunk_count
 from wire.codec import encode
+from wire.errors import MessageError
 from wire.link import Link
 from wire.messages import Ack, Desired, Plan, Release, Targets
 from wire.topics import Topics
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,13 @@ def publications(standing: Standing, topics: Topics, read_blob: ReadBlob) -> Ite
         yield _message(topics.device(device, "desired"), seal(desired))
     for plan in standing.plans:
         yield _message(topics.plan(plan.group, plan.model), seal(plan))
+
+
+def withdrawals(releases: Iterable[Release], topics: Topics) -> Iterator[Publication]:
+    """Yield the empty messages that take the chunks of old releases off the broker."""
+    for release in releases:
+        for publication in _chunks(release, topics, lambda *_: b""):
+            yield replace(publication, mark="withdrawn", load=lambda: b"")
 
 
 def acknowledgements(acks: dict[str, Ack], topics: Topics) -> Iterator[Publication]:
@@ -95,7 +106,10 @@ class Publisher:
         for publication in wanted:
             if self._standing.get(publication.topic) == publication.mark:
                 continue
-            if not self._link.publish(publication.topic, publication.load(), retain=True):
-                return False
+            try:
+                if not self._link.publish(publication.topic, publication.load(), retain=True):
+                    return False
+            except MessageError as error:  # no broker takes it, now or later
+                log.error("not published: %s", error)
             self._standing[publication.topic] = publication.mark
         return True

@@ -21,6 +21,7 @@ class Tracker:
     def __init__(self, mark: int = 0, lost: int = 0, pending: frozenset[int] = frozenset()) -> None:
         self.mark = mark
         self.lost = lost
+        self.highest = max(pending, default=mark)
         self._pending = set(pending)
 
     @property
@@ -28,7 +29,7 @@ class Tracker:
         """How many sequences below the highest known one have not come."""
         if not self._pending:
             return 0
-        return max(self._pending) - self.mark - len(self._pending)
+        return self.highest - self.mark - len(self._pending)
 
     def seen(self, sequence: int) -> bool:
         """Return whether this sequence has come before."""
@@ -44,6 +45,7 @@ class Tracker:
         if sequence > self.mark + 1 and len(self._pending) >= MAX_PENDING:
             raise MessageError("Head", f"more than {MAX_PENDING} messages above a gap at {self.mark + 1}")
         self._pending.add(sequence)
+        self.highest = max(self.highest, sequence)
         self._advance()
         return True
 
@@ -54,6 +56,7 @@ class Tracker:
         self.lost += first - 1 - self.mark - len(below)
         self._pending -= below
         self.mark = first - 1
+        self.highest = max(self.highest, self.mark)
         self._advance()
 
     def _advance(self) -> None:

@@ -14,7 +14,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import lzma
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -28,6 +31,11 @@ LABELS: Final = "labels.txt"
 GOLDEN: Final = "golden.npz"
 
 _LIMITS: Final[Mapping[str, int]] = {MANIFEST: 256 * 1024, LABELS: 1024 * 1024, GOLDEN: 32 * 1024 * 1024}
+#: What zipfile raises for damage: besides its own error, those of its codecs and of encrypted entries.
+_ZIP_ERRORS: Final = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, ValueError, RuntimeError,
+    OverflowError, struct.error,
+)  # fmt: skip
 _EPOCH: Final = (2020, 1, 1, 0, 0, 0)  # a fixed date: equal inputs make equal bundles
 
 
@@ -70,14 +78,7 @@ def unpack(data: bytes, *, name: str = "bundle") -> Bundle:
         raise BundleError(f"{name} lacks {error.args[0]}: make bundles with `edgeflock convert`") from error
     except MessageError as error:
         raise BundleError(f"{name}: {error}") from error
-    except (
-        zipfile.BadZipFile,
-        UnicodeDecodeError,
-        OSError,
-        EOFError,
-        ValueError,
-        NotImplementedError,
-    ) as error:
+    except _ZIP_ERRORS as error:
         raise BundleError(
             f"{name} has no readable zip behind the model (cut off, or a bare .tflite?)"
         ) from error

@@ -38,9 +38,12 @@ class _MismatchError(ValueError):
 
 
 def encode(message: Any) -> bytes:
-    """Encode a message dataclass as compact UTF-8 JSON; raise MessageError for NaN or infinity."""
+    """Encode a message dataclass as compact UTF-8 JSON; raise MessageError for NaN, infinity or half
+    of a surrogate pair."""
     try:
-        return json.dumps(asdict(message), separators=(",", ":"), allow_nan=False).encode()
+        return json.dumps(
+            asdict(message), separators=(",", ":"), allow_nan=False, ensure_ascii=False
+        ).encode()
     except ValueError as error:
         raise MessageError(type(message).__name__, str(error)) from error
 
@@ -134,7 +137,7 @@ def _mapping_check(inner: Any) -> _Check:
         out = {}
         for key, item in value.items():
             try:
-                out[key] = _check_for(inner)(item)
+                out[_text(key)] = _check_for(inner)(item)
             except _MismatchError as error:
                 raise error.under(f".{key}") from None
         return out
@@ -165,6 +168,8 @@ def _number(value: Any) -> float:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise _MismatchError(f"expected a string, got {_kind_of(value)}")
+    if not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
+        raise _MismatchError("half of a surrogate pair is no text")
     return value
 
 

@@ -37,7 +37,9 @@ class BundleError(EdgeflockError):
 
 
 class ModelError(EdgeflockError):
-    """A model that cannot be loaded or run, or whose golden outputs are wrong."""
+    """A model that cannot be loaded or run, or whose golden outputs are wrong; `release` if it served."""
+
+    release: str | None = None
 
 
 class InputError(EdgeflockError):

@@ -53,6 +53,9 @@ class Head:
     first: int
     time_s: float
 
+    def __post_init__(self) -> None:
+        _check_name(self.boot)
+
 
 @dataclass(frozen=True)
 class Online:
@@ -62,6 +65,9 @@ class Online:
     online: bool
     software: str = ""
     v: int = 1
+
+    def __post_init__(self) -> None:
+        _check_name(self.boot)
 
 
 @dataclass(frozen=True)
@@ -92,6 +98,9 @@ class Reported:
     free_bytes: int | None = None
     targets_version: int | None = None
     v: int = 1
+
+    def __post_init__(self) -> None:
+        _check_name(self.boot)
 
 
 @dataclass(frozen=True)
@@ -149,6 +158,7 @@ class Loss:
     results_dropped: int = 0
     outbox_dropped: int = 0
     bad_messages: int = 0
+    inputs_refused: int = 0
 
 
 @dataclass(frozen=True)
@@ -164,13 +174,14 @@ class Telemetry:
 
 @dataclass(frozen=True)
 class Samples:
-    """Sampled predictions of one release as columns; `truth` is None where no label is known yet."""
+    """Sampled predictions of one release as columns; `truth` is None where no label is known yet,
+    `confidence` where the model gave no finite one."""
 
     release: str
     rate: float
     ids: tuple[str, ...]
     predicted: tuple[int, ...]
-    confidence: tuple[float, ...]
+    confidence: tuple[float | None, ...]
     truth: tuple[int | None, ...]
 
     def __post_init__(self) -> None:

@@ -21,6 +21,7 @@ MAX_OUTSTANDING: Final = 8
 #: A chunk that took longer than this has waited behind others: window bytes = rate x 0.3 s.
 _TARGET_DELAY_S: Final = 0.3
 _RETRY_AFTER_S: Final = 5.0
+_LONGEST_RETRY_S: Final = 45.0
 _MAX_REFUSALS: Final = 5
 
 
@@ -41,8 +42,10 @@ class Window:
         self._first_asked: dict[int, float] = {}
         self._refused: dict[int, int] = {}
         self._size = MIN_OUTSTANDING
-        self._rate_bytes_s = rate_bytes_s
+        self._retry_after_s = _RETRY_AFTER_S
+        self._progress_s = 0.0
         self._not_before_s = 0.0
+        self.rate_bytes_s = rate_bytes_s
 
     @property
     def done(self) -> bool:
@@ -54,9 +57,10 @@ class Window:
 
     def next(self, now_s: float) -> Ask:
         """Return the requests to make at `now_s`, and count them as made."""
-        again = tuple(i for i, at in self._asked.items() if now_s - at >= _RETRY_AFTER_S)
-        if again:
+        again = tuple(i for i, at in self._asked.items() if now_s - at >= self._retry_after_s)
+        if again:  # a slow link looks like a lost chunk: asking twice as often would double its load
             self._size = MIN_OUTSTANDING
+            self._retry_after_s = min(_LONGEST_RETRY_S, 2 * self._retry_after_s)
         fresh = []
         while self._waiting and len(self._asked) < self._size and now_s >= self._not_before_s:
             i = self._waiting.pop()
@@ -72,11 +76,13 @@ class Window:
         asked_s = self._asked.pop(index, None)
         if asked_s is None:
             return False
-        self._first_asked.pop(index, None)
-        soon = now_s - asked_s <= _TARGET_DELAY_S
+        waited_s = now_s - self._first_asked.pop(index, asked_s)
+        self._progress_s = now_s
+        self._retry_after_s = min(_LONGEST_RETRY_S, max(_RETRY_AFTER_S, 3 * waited_s))
+        soon = waited_s <= _TARGET_DELAY_S
         self._size = min(MAX_OUTSTANDING, self._size + 1) if soon else max(MIN_OUTSTANDING, self._size - 1)
-        if self._rate_bytes_s:
-            self._not_before_s = max(now_s, self._not_before_s) + size_bytes / self._rate_bytes_s
+        if self.rate_bytes_s:
+            self._not_before_s = max(now_s, self._not_before_s) + size_bytes / self.rate_bytes_s
         return True
 
     def refuse(self, index: int, now_s: float) -> bool:
@@ -85,12 +91,13 @@ class Window:
             return True
         self._refused[index] = self._refused.get(index, 0) + 1
         # Not at once: the publisher needs a moment to repair it. The timer asks again.
-        self._asked[index] = now_s
+        self._asked[index] = self._progress_s = now_s
+        self._retry_after_s = _RETRY_AFTER_S
         return self._refused[index] < _MAX_REFUSALS
 
     def stalled_s(self, now_s: float) -> float:
-        """Return for how long the oldest request has been waiting, over all its repetitions."""
-        return max((now_s - self._first_asked[i] for i in self._asked), default=0.0)
+        """Return for how long nothing has arrived although something was asked for."""
+        return max((now_s - max(self._first_asked[i], self._progress_s) for i in self._asked), default=0.0)
 
     def link_lost(self) -> None:
         """Forget what was asked for: a new connection starts with no subscriptions."""

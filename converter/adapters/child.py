@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ctypes
 import json
-import os
 import re
 import signal
 import subprocess
@@ -22,13 +21,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from wire.adapters.processes import python_environment, python_module
 from wire.errors import DataError, EdgeflockError, ModelError, UnavailableError
 
 _ANSWER: Final = "answer.json"
 _ERRORS: Final[Mapping[str, type[EdgeflockError]]] = {
     kind.__name__: kind for kind in (DataError, ModelError, UnavailableError)
 }
-_ROOT: Final = Path(__file__).resolve().parents[2]
 _PR_SET_PDEATHSIG: Final = 1
 #: What native libraries log around the one line that matters.
 _NOISE: Final = re.compile(r"^(WARNING|INFO|[IWE]\d{4} |\s*\^|\s+File |Extension modules|Current thread)")
@@ -51,8 +50,7 @@ def run_child(module: str, folder: Path, *arguments: str, doing: str, time_limit
     took longer than `time_limit_s`. The child ends when this process does.
     """
     (folder / _ANSWER).unlink(missing_ok=True)
-    # -P: a user's file `numpy.py` in the current folder is not ours to import.
-    command = [sys.executable, "-P", "-m", module, str(folder), *arguments]
+    command = python_module(module, str(folder), *arguments)
     try:
         ended = subprocess.run(
             command,
@@ -122,9 +120,7 @@ def _last_words(stderr: bytes) -> str:
 
 def _environment() -> dict[str, str]:
     """Return the environment of a child: quiet, without a GPU, and the same numbers on every run."""
-    paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return os.environ | {
-        "PYTHONPATH": os.pathsep.join(paths),
+    return python_environment() | {
         "PYTHONHASHSEED": "0",
         "CUDA_VISIBLE_DEVICES": "-1",
         "TF_CPP_MIN_LOG_LEVEL": "3",

@@ -18,14 +18,15 @@ from typing import Final
 from edge.adapters.tflite import make_loader
 from edge.golden import Verdict
 from edge.trial import examine
+from wire.adapters.processes import python_environment, python_module, tied
 from wire.errors import EdgeflockError
 
 #: Address space, not RAM: the interpreter's libraries map about half a GiB of it.
 _MEMORY_LIMIT_BYTES: Final = 3 * 1024**3 if sys.maxsize > 2**32 else 1024**3
 _CPU_LIMIT_S: Final = 110
 _LOWEST_PRIORITY: Final = 19
+_FROM_OUTSIDE: Final = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _MODULE: Final = "edge.adapters.child_trial"
-_ROOT: Final = Path(__file__).resolve().parents[2]
 
 
 class ChildTrial:
@@ -39,11 +40,10 @@ class ChildTrial:
     def start(self, bundle: Path) -> None:
         """Begin to try `bundle`; a trial that runs is ended."""
         self.kill()
-        # -P: a file `numpy.py` in the current folder is not ours to import.
-        command = [sys.executable, "-P", "-m", _MODULE, str(bundle), self._backend, str(self._threads)]
+        command = tied(python_module(_MODULE, str(bundle), self._backend, str(self._threads)), how="KILL")
         self._child = subprocess.Popen(
             command,
-            env=os.environ | {"PYTHONPATH": str(_ROOT)},
+            env=python_environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -76,7 +76,8 @@ class ChildTrial:
 def read_verdict(code: int, answer: bytes) -> Verdict:
     """Turn a child's exit code and output into a verdict."""
     if code < 0:
-        return Verdict(False, f"the trial was ended by {signal.Signals(-code).name}")
+        # A crash is the model's word; a kill comes from outside: a shutdown, or a board out of memory.
+        return Verdict(False, f"the trial was ended by {_name(-code)}", conclusive=-code not in _FROM_OUTSIDE)
     try:
         said = json.loads(answer)
         return Verdict(said["passed"] is True and code == 0, str(said["reason"]))
@@ -84,9 +85,18 @@ def read_verdict(code: int, answer: bytes) -> Verdict:
         return Verdict(False, f"the trial ended with code {code} and no verdict")
 
 
+def _name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"
+
+
 def main(arguments: list[str]) -> int:
     """Be the child."""
     bundle, backend, threads = arguments
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shutdown signals whole groups; our parent ends us
+        signal.signal(number, signal.SIG_IGN)
     os.nice(_LOWEST_PRIORITY)
     _offer_to_oom_killer()
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_LIMIT_BYTES, _MEMORY_LIMIT_BYTES))

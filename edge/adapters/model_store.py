@@ -140,6 +140,7 @@ class ModelStore:
 
     def reserve(self, blob: Blob, release: Release) -> PartFile:
         """Make room for a blob and the bundle in it; raise NoSpaceError before the first byte."""
+        self._remove_parts(but=blob.sha256)
         part = self._parts / f"{blob.sha256}.part"
         there = part.stat().st_size if part.exists() else 0
         need = blob.size_bytes - there + release.bundle_bytes + RESERVE_BYTES
@@ -165,6 +166,9 @@ class ModelStore:
             if error.errno != errno.ENOSPC:
                 raise
             raise NoSpaceError("the disk filled up while decompressing") from error
+        except TransferError:
+            self._remove_parts()  # its chunks were right and it is wrong: fetch it anew
+            raise
         self._remove_parts()
 
     def adopt(self, bundle: bytes, release: str) -> Slot:
@@ -174,18 +178,18 @@ class ModelStore:
         return Slot(release, sha256)
 
     def collect(self, keep: frozenset[str]) -> None:
-        """Remove bundles and parts that nothing names any more."""
+        """Remove bundles that nothing names any more."""
         stale = [p for p in self._models.glob("*.tflite") if p.stem not in keep]
         for path in stale:
             path.unlink(missing_ok=True)
         if stale:
             sync_folder(self._models)
-        self._remove_parts()
 
-    def _remove_parts(self) -> None:
-        """Forget all blobs on their way: one download at a time, so none but the finished one matters."""
+    def _remove_parts(self, but: str = "") -> None:
+        """Forget blobs on their way: one download at a time, so no other matters."""
         for path in self._parts.iterdir():
-            path.unlink(missing_ok=True)
+            if path.stem != but:
+                path.unlink(missing_ok=True)
 
     @property
     def _pointer_path(self) -> Path:

@@ -17,14 +17,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge.sending import SendWindow
-from wire.codec import encode
+from wire.codec import decode, encode
 from wire.deadline import Clock
-from wire.errors import MessageError, UnavailableError
+from wire.errors import MessageError
 from wire.link import Link
 from wire.messages import MAX_PAYLOAD_BYTES, STREAMS, Ack, Head
 from wire.topics import Leaf, Topics
 
 log = logging.getLogger(__name__)
+
+_CORRUPT: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 #: Room for the head and the braces around a body.
 _HEAD_BYTES: Final = 256
@@ -78,17 +80,11 @@ class Outbox:
     def open(self) -> None:
         """Open the file and find what earlier boots left; a damaged file is put aside."""
         try:
-            self._db = self._connect()
-        except sqlite3.DatabaseError as error:
-            log.error("%s is damaged and put aside: %s", self._path, error)
-            aside = self._path.with_suffix(f".damaged-{int(self._wall_clock())}")
-            self._path.replace(aside)
-            for side_file in ("-wal", "-shm"):
-                self._path.with_name(self._path.name + side_file).unlink(missing_ok=True)
-            try:
-                self._db = self._connect()
-            except sqlite3.Error as again:
-                raise UnavailableError(f"{self._path}: {again}") from again
+            self._db = self._connect(str(self._path))
+        except sqlite3.Error as error:
+            if error.sqlite_errorcode in _CORRUPT:
+                self._put_aside(error)
+            self._db = self._connect_or_do_without()
         rows = self._db.execute(
             "select stream, boot, min(sequence), max(sequence), count(*) from message group by stream, boot"
         )
@@ -96,12 +92,32 @@ class Outbox:
             self._windows[stream, boot] = SendWindow(first - 1, last)
             self._rows += count
 
-    def _connect(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
-        db.execute("pragma journal_mode=wal")
-        db.execute("pragma synchronous=full")
-        db.execute(_SCHEMA)
-        db.execute("select count(*) from message").fetchone()
+    def _put_aside(self, error: sqlite3.Error) -> None:
+        aside = f"damaged-{int(self._wall_clock())}-{self._boot}"
+        log.error("%s is damaged and kept as %s: %s", self._path, aside, error)
+        for suffix in ("", "-wal", "-shm"):
+            file = self._path.with_name(self._path.name + suffix)
+            if file.exists():
+                file.rename(file.with_name(f"{file.name}.{aside}"))
+
+    def _connect_or_do_without(self) -> sqlite3.Connection:
+        """Return the file's connection, or one in memory: a disk that fails must not stop inference."""
+        try:
+            return self._connect(str(self._path))
+        except sqlite3.Error as error:
+            log.error("%s cannot be used, reports are kept in memory only: %s", self._path, error)
+            return self._connect(":memory:")
+
+    def _connect(self, path: str) -> sqlite3.Connection:
+        db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        try:
+            db.execute("pragma journal_mode=wal")
+            db.execute("pragma synchronous=full")
+            db.execute(_SCHEMA)
+            db.execute("select count(*) from message").fetchone()
+        except sqlite3.Error:
+            db.close()
+            raise
         return db
 
     def add(self, stream: Leaf, body: Any) -> None:
@@ -111,6 +127,7 @@ class Outbox:
         for one that no broker would take: in the outbox it would block all behind it.
         """
         encoded = encode(body)
+        decode(type(body), encoded)  # what the server would refuse could never be acknowledged
         if len(encoded) > MAX_PAYLOAD_BYTES - _HEAD_BYTES:
             self.dropped += 1
             raise MessageError(stream, f"{len(encoded)} bytes, at most {MAX_PAYLOAD_BYTES - _HEAD_BYTES} fit")
@@ -169,6 +186,12 @@ class Outbox:
 
     def pump(self, link: Link, topics: Topics, device: str) -> None:
         """Hand what is due to the link, until it takes no more. This boot first, then older ones."""
+        try:
+            self._pump(link, topics, device)
+        except sqlite3.Error as error:
+            log.warning("the outbox cannot be read: %s", error)
+
+    def _pump(self, link: Link, topics: Topics, device: str) -> None:
         for key in sorted(self._windows, key=lambda k: (k[1] != self._boot, STREAMS.index(k[0]))):
             window = self._windows[key]
             while (sequence := window.next(self._clock())) is not None:
@@ -211,18 +234,22 @@ class Outbox:
         return Stored(stream, boot, sequence, found[0], found[1]) if found else None
 
     def _drop_oldest(self) -> None:
-        """Make room: a tenth of the bound, from the stream that has most. Events go last."""
+        """Make room: a tenth of the bound, from the stream and boot that have most."""
         db = self._require()
         stream, boot = db.execute(
             "select stream, boot from message group by stream, boot order by count(*) desc limit 1"
         ).fetchone()
-        cursor = db.execute(
-            "delete from message where stream = ? and boot = ? and sequence in "
-            "(select sequence from message where stream = ? and boot = ? order by sequence limit ?)",
-            (stream, boot, stream, boot, max(1, self._max_rows // 10)),
-        )
-        self._rows -= cursor.rowcount
-        self.dropped += cursor.rowcount
+        (last,) = db.execute(
+            "select max(sequence) from (select sequence from message where stream = ? and boot = ? "
+            "order by sequence limit ?)",
+            (stream, boot, max(1, self._max_rows // 10)),
+        ).fetchone()
+        gone = db.execute(
+            "delete from message where stream = ? and boot = ? and sequence <= ?", (stream, boot, last)
+        ).rowcount
+        self._windows[stream, boot].acknowledged(last, self._clock())  # as good as: they will never be sent
+        self._rows -= gone
+        self.dropped += gone
 
     def _require(self) -> sqlite3.Connection:
         assert self._db is not None, "the outbox is not open"

@@ -20,6 +20,7 @@ from wire.errors import DataError
 IDLE: Final = Sample("", None)
 
 _IDLE_TURN_S: Final = 0.5
+_MAX_CLASS: Final = 2**31
 
 
 def idle_stream(stop: threading.Event) -> Iterator[Sample]:
@@ -41,8 +42,10 @@ def npz_stream(path: Path) -> Iterator[Sample]:
             truths = archive[key] if key in names else None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} cannot be read as a source: {error}") from error
-    if not len(inputs):
+    if not inputs.ndim or not len(inputs):
         raise DataError(f"{path} holds no samples")
+    if truths is not None and (truths.shape != (len(inputs),) or truths.dtype.kind not in "iu"):
+        raise DataError(f"{path}: {key} must hold one class number for each sample")
     return _repeat(inputs, truths)
 
 
@@ -68,6 +71,7 @@ def ndjson_stream(lines: TextIO, stop: threading.Event) -> Iterator[Sample]:
             except queue.Empty:
                 if stop.is_set():
                     return
+                yield IDLE
         if line is None:
             return
         if line.strip():
@@ -84,8 +88,9 @@ def _parse(line: str, number: int) -> Sample:
     try:
         row = json.loads(line)
         truth = row.get("truth")
-        return Sample(
-            str(row.get("id", number)), np.asarray(row["input"]), None if truth is None else int(truth)
-        )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if truth is not None and not 0 <= int(truth) < _MAX_CLASS:
+            raise ValueError(f"truth {truth}")
+        name = str(row.get("id", number)).encode(errors="replace").decode()
+        return Sample(name, np.asarray(row["input"]), None if truth is None else int(truth))
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise DataError(f"line {number} of the input is no sample: {error!r}") from error

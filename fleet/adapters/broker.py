@@ -10,13 +10,13 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from wire.adapters.paho_link import BrokerAddress
+from wire.adapters.processes import python_environment, python_module, tied
 from wire.deadline import Deadline
 from wire.errors import UnavailableError
 
@@ -107,11 +107,16 @@ def start_broker(folder: Path, address: BrokerAddress, *, kind: str = "auto") ->
         command = [mosquitto, "-c", str(_write_config(folder / "mosquitto.conf", _MOSQUITTO, address))]
     else:
         config = _write_config(folder / "rumqttd.toml", _RUMQTTD, address)
-        command = [sys.executable, "-m", "fleet.adapters.embedded_broker", str(config)]
+        command = python_module("fleet.adapters.embedded_broker", str(config))
     log_path = folder / "broker.log"
     with log_path.open("wb") as log:
         process = subprocess.Popen(
-            tied(command), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            tied(command),
+            env=python_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
     broker = RunningBroker(kind, address, process)
     try:
@@ -120,15 +125,6 @@ def start_broker(folder: Path, address: BrokerAddress, *, kind: str = "auto") ->
         broker.stop()
         raise
     return broker
-
-
-def tied(command: list[str]) -> list[str]:
-    """Return `command` so that the kernel ends it with the thread that starts it (setpriv, util-linux).
-
-    A parent that is killed cannot end its children; where setpriv is missing they outlive it.
-    """
-    setpriv = shutil.which("setpriv")
-    return [setpriv, "--pdeathsig", "TERM", "--", *command] if setpriv else command
 
 
 def _write_config(path: Path, template: str, address: BrokerAddress) -> Path:

@@ -63,7 +63,8 @@ create table if not exists refusal (
 create table if not exists release (
     name text primary key,
     sequence integer not null,
-    body blob not null
+    body blob not null,
+    cleared integer not null default 0
 );
 create table if not exists plan (
     "group" text not null,
@@ -109,13 +110,32 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Commit all that happens inside, or nothing of it."""
-        self.sql.execute("begin immediate")
+        with self._translated():
+            self.sql.execute("begin immediate")
+            try:
+                yield self.sql
+                self.sql.execute("commit")
+            except BaseException:
+                if self.sql.in_transaction:
+                    self.sql.execute("rollback")
+                raise
+
+    @contextmanager
+    def snapshot(self) -> Iterator[sqlite3.Connection]:
+        """Read several things as they stood at one moment."""
+        with self._translated():
+            self.sql.execute("begin")
+            try:
+                yield self.sql
+            finally:
+                self.sql.execute("rollback")
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
         try:
-            yield self.sql
-        except BaseException:
-            self.sql.execute("rollback")
-            raise
-        self.sql.execute("commit")
+            yield
+        except sqlite3.Error as error:
+            raise UnavailableError(f"{self.state / 'fleet.db'}: {error}") from error
 
     def close(self) -> None:
         if self._connection is not None:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Final
 
 from fleet.adapters.database import Database
-from fleet.releasing import Built
+from fleet.releasing import Built, seal
 from wire.adapters.files import sweep_temporaries, write_atomic
+from wire.blob import DIGEST_BYTES, chunk_count
 from wire.codec import decode, encode
 from wire.errors import SettingsError
-from wire.messages import Desired, Plan, Release, Targets
+from wire.messages import MAX_PAYLOAD_BYTES, Desired, Plan, Release, Targets
 
 #: Every device is a member: a fleet works before anybody has thought about groups.
 EVERYONE: Final = "all"
@@ -30,31 +31,69 @@ class Registry:
 
     def open(self) -> Registry:
         self._blobs.mkdir(parents=True, exist_ok=True)
-        sweep_temporaries(self._blobs)
         return self
 
-    def add_release(self, built: Built) -> Release:
-        """Store a release; return the one that is there already if it is the same.
+    def sweep(self) -> None:
+        """Remove what killed commands left half-written; for the server, which is alone here."""
+        sweep_temporaries(self._blobs)
 
-        Raises SettingsError for a name that is taken by other content: what a name means never changes.
+    def add_release(self, built: Built) -> Release:
+        """Store a release; one that is there already is kept, and its blobs are made whole.
+
+        Raises SettingsError for a name that is taken by other content (what a name means never
+        changes), and when there is no more room in the targets.
         """
         release = built.release
-        known = {r.name: r for r in self.releases()}.get(release.name)
-        if known is not None:
-            if known.bundle_sha256 != release.bundle_sha256:
-                raise SettingsError(
-                    f"{release.name} was released with other content: convert it with a new --version"
-                )
-            return known
         blob = built.description
         write_atomic(self._path(blob.sha256), built.blob)
         write_atomic(self._path(blob.chunks_sha256), built.digests)
         with self._database.transaction() as sql:
+            row = sql.execute("select body from release where name = ?", (release.name,)).fetchone()
+            if row is not None:
+                known = decode(Release, row[0])
+                if known.bundle_sha256 != release.bundle_sha256:
+                    raise SettingsError(
+                        f"{release.name} was released with other content: convert it with a new --version"
+                    )
+                return known
             sql.execute(
-                "insert into release select ?, coalesce(max(sequence), 0) + 1, ? from release",
+                "insert into release (name, sequence, body) "
+                "select ?, coalesce(max(sequence), 0) + 1, ? from release",
                 (release.name, encode(release)),
             )
+            self._check_fits("the targets", encode(self.targets()))
         return release
+
+    @staticmethod
+    def _check_fits(what: str, payload: bytes) -> None:
+        if len(payload) > MAX_PAYLOAD_BYTES:
+            raise SettingsError(
+                f"{what} would have {len(payload)} bytes, a message takes {MAX_PAYLOAD_BYTES}: "
+                "use fewer models or canaries in one fleet"
+            )
+
+    def whole(self, release: Release) -> bool:
+        """Return whether the release's blobs are on the disk in their full size."""
+        return all(
+            self._size(blob.sha256) == blob.size_bytes
+            and self._size(blob.chunks_sha256) == chunk_count(blob.size_bytes) * DIGEST_BYTES
+            for blob in release.blobs
+        )
+
+    def _size(self, sha256: str) -> int:
+        path = self._path(sha256)
+        return path.stat().st_size if path.exists() else -1
+
+    def retired(self) -> list[Release]:
+        """Return the releases that left the targets and may still stand on the broker."""
+        kept = {release.name for release in self.targets().releases}
+        rows = self._database.sql.execute("select body from release where not cleared")
+        return [r for (body,) in rows if (r := decode(Release, body)).name not in kept]
+
+    def cleared(self, names: Iterable[str]) -> None:
+        """Take note of releases whose blobs are no longer on the broker."""
+        with self._database.transaction() as sql:
+            sql.executemany("update release set cleared = 1 where name = ?", [(name,) for name in names])
 
     def releases(self) -> list[Release]:
         """Return all releases, oldest first."""
@@ -100,6 +139,9 @@ class Registry:
                 "insert or replace into plan values (?, ?, ?, ?)",
                 (group, plan.model, plan.sequence, encode(plan)),
             )
+            sql.execute("update release set cleared = 0 where name = ?", (release.name,))
+            self._check_fits("the plan", seal(plan))
+            self._check_fits("the targets", encode(self.targets()))
         return plan
 
     def plans(self) -> tuple[Plan, ...]:

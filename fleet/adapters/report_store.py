@@ -12,16 +12,18 @@ from fleet.ingest import Arrival, Presence, ReleaseTotal, StateWord, Word
 from fleet.tracking import Tracker
 from wire.errors import MessageError
 from wire.messages import Ack, Buckets, Mark, Telemetry
+from wire.topics import Leaf
 
 _Key = tuple[str, str, str]
 
-#: Boots of a device whose marks are still told: older ones have nothing open any more.
-_TOLD_BOOTS = 8
+#: Boots of a device whose marks are told in one acknowledgement, the last that spoke: a device that
+#: resends what was not told speaks, and so is told next.
+_TOLD_BOOTS = 32
 
 
 @dataclass(frozen=True)
 class Taken:
-    """What became of a batch: devices whose marks moved, new devices, and refused heads by kind."""
+    """What became of a batch: devices to acknowledge, new devices, and refused heads."""
 
     acknowledge: frozenset[str]
     new_devices: frozenset[str]
@@ -34,28 +36,27 @@ class ReportStore:
     def __init__(self, database: Database, wall_clock: Callable[[], float] = time.time) -> None:
         self._database = database
         self._wall_clock = wall_clock
-        self._trackers: dict[_Key, Tracker] = {}
-        self._devices: set[str] = set()
+        # By device, and in it by (stream, boot) in the order in which they last spoke.
+        self._trackers: dict[str, dict[tuple[Leaf, str], Tracker]] = {}
 
     def open(self) -> ReportStore:
         """Read where each device stands."""
         sql = self._database.sql
-        self._devices = {name for (name,) in sql.execute("select name from device")}
-        self._trackers = {}
-        for device, stream, boot, mark, lost in sql.execute(
-            "select device, stream, boot, sequence, lost from mark"
-        ).fetchall():
+        self._trackers = {name: {} for (name,) in sql.execute("select name from device")}
+        marks = sql.execute("select device, stream, boot, sequence, lost from mark order by changed_s")
+        for device, stream, boot, mark, lost in marks.fetchall():
             pending = sql.execute(
                 "select sequence from report where device = ? and stream = ? and boot = ? and sequence > ?",
                 (device, stream, boot, mark),
             )
-            self._trackers[device, stream, boot] = Tracker(mark, lost, frozenset(s for (s,) in pending))
+            tracker = Tracker(mark, lost, frozenset(s for (s,) in pending))
+            self._trackers.setdefault(device, {})[stream, boot] = tracker
         return self
 
     @property
     def devices(self) -> frozenset[str]:
         """All devices that ever said something here."""
-        return frozenset(self._devices)
+        return frozenset(self._trackers)
 
     def take(self, words: Iterable[Word]) -> Taken:
         """Commit a batch in one transaction. When that fails, nothing of it is remembered, and it raises."""
@@ -71,7 +72,7 @@ class ReportStore:
         new: set[str] = set()
         refused = []
         for word in words:
-            if word.device not in self._devices:
+            if word.device not in self._trackers:
                 self._add_device(word.device)
                 new.add(word.device)
             match word:
@@ -93,50 +94,68 @@ class ReportStore:
             "insert or ignore into device (name, first_seen_s, last_seen_s) values (?, ?, ?)",
             (device, now_s, now_s),
         )
-        self._devices.add(device)
+        self._trackers[device] = {}
 
     def _take_presence(self, word: Presence) -> None:
         """A will of an older boot says nothing about the one that lives."""
+        online = word.online
         self._database.sql.execute(
-            "update device set online = ?, boot = ?, last_seen_s = ? where name = ? and (? or boot = ?)",
-            (
-                word.online.online,
-                word.online.boot,
-                self._wall_clock(),
-                word.device,
-                word.online.online,
-                word.online.boot,
-            ),
+            "update device set online = ?, boot = ? where name = ? and (? or boot = ?)",
+            (online.online, online.boot, word.device, online.online, online.boot),
         )
+        self._spoke(word.device, live=word.live)
 
     def _take_state(self, word: StateWord) -> None:
         self._database.sql.execute(
-            "update device set reported = ?, last_seen_s = ? where name = ?",
-            (encode(word.reported), self._wall_clock(), word.device),
+            "update device set reported = ? where name = ?", (encode(word.reported), word.device)
         )
+        self._spoke(word.device, live=word.live)
+
+    def _spoke(self, device: str, *, live: bool = True) -> None:
+        if live:  # a retained message may be a week old
+            self._database.sql.execute(
+                "update device set last_seen_s = ? where name = ?", (self._wall_clock(), device)
+            )
 
     def _take_arrival(self, word: Arrival) -> None:
-        head = word.head
-        key = (word.device, word.stream, head.boot)
-        tracker = self._trackers.setdefault(key, Tracker())
-        if not tracker.add(head.sequence, head.first):
+        head, place = word.head, (word.stream, word.head.boot)
+        trackers = self._trackers[word.device]
+        tracker = trackers.pop(place) if place in trackers else Tracker()
+        trackers[place] = tracker  # the last to speak is the last
+        stood = (tracker.mark, tracker.lost)
+        try:
+            new = tracker.add(head.sequence, head.first)
+        finally:  # also a double, or a refused one, may say what need not be waited for
+            if (tracker.mark, tracker.lost) != stood:
+                self._write_mark((word.device, *place), tracker)
+        self._spoke(word.device)
+        if not new:
             return
-        now_s = self._wall_clock()
-        sql = self._database.sql
-        sql.execute(
+        self._database.sql.execute(
             "insert into report values (?, ?, ?, ?, ?, ?, ?)",
-            (*key, head.sequence, head.time_s, now_s, encode(word.body)),
+            (word.device, *place, head.sequence, head.time_s, self._wall_clock(), encode(word.body)),
         )
-        sql.execute(
-            "insert or replace into mark values (?, ?, ?, ?, ?, ?)", (*key, tracker.mark, tracker.lost, now_s)
-        )
-        sql.execute("update device set last_seen_s = ? where name = ?", (now_s, word.device))
+        self._write_mark((word.device, *place), tracker)
         if isinstance(word.body, Telemetry):
             self._roll_up(word.device, word.body)
+            if head.sequence == tracker.highest:
+                self._show(word.device, head.boot, word.body)
+
+    def _write_mark(self, key: _Key, tracker: Tracker) -> None:
+        self._database.sql.execute(
+            "insert or replace into mark values (?, ?, ?, ?, ?, ?)",
+            (*key, tracker.mark, tracker.lost, self._wall_clock()),
+        )
+
+    def _show(self, device: str, boot: str, telemetry: Telemetry) -> None:
+        """Keep the newest report of the boot that lives; the backlog of an older one is not news."""
+        self._database.sql.execute(
+            "update device set telemetry = ? where name = ? and boot in ('', ?)",
+            (encode(telemetry), device, boot),
+        )
 
     def _roll_up(self, device: str, telemetry: Telemetry) -> None:
         sql = self._database.sql
-        sql.execute("update device set telemetry = ? where name = ?", (encode(telemetry), device))
         for counters in telemetry.models:
             total = self.total(device, counters.release)
             total.add(counters)
@@ -176,14 +195,13 @@ class ReportStore:
 
     def acks(self, devices: Iterable[str] | None = None) -> dict[str, Ack]:
         """Return what has been committed for each of `devices` (default: all)."""
-        wanted = self._devices if devices is None else set(devices)
-        streams: dict[str, dict[str, list[Mark]]] = {device: {} for device in wanted}
-        rows = self._database.sql.execute(
-            "select device, stream, boot, sequence from mark order by changed_s desc"
-        )
-        for device, stream, boot, sequence in rows:
-            if device in streams:
-                marks = streams[device].setdefault(stream, [])
-                if len(marks) < _TOLD_BOOTS:
-                    marks.append(Mark(boot, sequence))
-        return {d: Ack({s: tuple(m) for s, m in found.items()}) for d, found in streams.items() if found}
+        wanted = self._trackers if devices is None else devices
+        return {device: self._ack(device) for device in wanted if self._trackers.get(device)}
+
+    def _ack(self, device: str) -> Ack:
+        streams: dict[str, list[Mark]] = {}
+        for (stream, boot), tracker in reversed(self._trackers[device].items()):
+            marks = streams.setdefault(stream, [])
+            if len(marks) < _TOLD_BOOTS:
+                marks.append(Mark(boot, tracker.mark))
+        return Ack({stream: tuple(marks) for stream, marks in streams.items()})

@@ -61,9 +61,10 @@ class Agent:
         self.updater = Updater("pi-1", "digits", ports)
         parts = Parts(
             self.link, TOPICS, Unsigned(), self.updater, self.outbox, self.recorder, self.results,
-            Sampler(1.0, lambda: 0.0), lambda: VITALS, (), self.clock, lambda: 1.7e9,
+            Sampler(1.0, lambda: 0.0), lambda: VITALS, (), lambda: 0, lambda: 10**9, self.clock,
+            lambda: 1.7e9,
         )  # fmt: skip
-        self.control = Control(Identity("pi-1", "b1", "test"), parts, interval_s=10.0)
+        self.control = Control(Identity("pi-1", "digits", "b1", "test"), parts, interval_s=10.0)
         self.voice = self.broker.link()
         self.voice.start()
         self.control._subscribe()

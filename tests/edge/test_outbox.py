@@ -98,7 +98,7 @@ def test_a_damaged_file_is_put_aside(tmp_path: Path) -> None:
     (tmp_path / "outbox.db").write_bytes(b"this is no database" * 100)
     outbox = open_outbox(tmp_path)
     outbox.add("telemetry", telemetry())
-    assert [p.suffix for p in tmp_path.glob("outbox.damaged-*")] == [".damaged-1700000000"]
+    assert [p.name for p in tmp_path.glob("*damaged*")] == ["outbox.db.damaged-1700000000-b1"]
 
 
 def test_a_full_disk_costs_messages_that_are_counted_and_nothing_else(

@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 
 from edge.lifecycle import Cause
-from edge.rollout import Holdings, Wishes, bucket, choose, takes_part
+from edge.rollout import Holdings, Wishes, choose
 from tests.support.examples import RELEASE_1, RELEASE_2
 from wire.messages import Desired, Plan, Targets
+from wire.wave import bucket, takes_part
 
 PLAN = Plan(2, "all", "digits", RELEASE_2.name, RELEASE_2.bundle_sha256)
 WISHES = Wishes(Desired(1, ("all",)), (PLAN,), Targets(2, (RELEASE_1, RELEASE_2)))

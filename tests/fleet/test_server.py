@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,7 +41,7 @@ class Fleet:
         self.link = self.broker.link()
         self.server = Server(self.database, self.link, TOPICS)
         self.link.start()
-        self.server.wait_for_broker(Deadline.after(1))
+        self.server.wait_for_broker(Deadline.after(1), threading.Event())
         self.turn()
 
     def turn(self) -> None:
@@ -69,9 +70,9 @@ class Fleet:
         database = Database(self.state).open()
         registry = Registry(database).open()
         release = registry.add_release(Built(goods.release, goods.blob, goods.digests))
-        registry.plan(release, "all", percent=100.0, canaries=())
+        registry.plan(release, "all")
         database.close()
-        self.server._look = Deadline.after(0)  # time is not waited for
+        self.server._look_now()  # time is not waited for
         self.turn()
 
 

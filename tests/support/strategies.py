@@ -19,6 +19,7 @@ from wire.messages import (
     Desired,
     Envelope,
     EventReport,
+    Head,
     Online,
     Plan,
     Release,
@@ -67,6 +68,9 @@ _CHECKED: dict[Any, dict[str, st.SearchStrategy[Any]]] = {
         "percent": st.floats(0, 100),
         "rate_bytes_s": st.none() | st.integers(1, 10**9),
     },
+    Head: {"boot": _NAMES},
+    Online: {"boot": _NAMES},
+    Reported: {"boot": _NAMES},
     Desired: {"groups": st.lists(_NAMES, max_size=3).map(tuple)},
 }
 
@@ -117,6 +121,6 @@ def _samples(draw: st.DrawFn) -> Samples:
         rate=draw(_SCALARS[float]),
         ids=column(_SCALARS[str]),
         predicted=column(_SCALARS[int]),
-        confidence=column(_SCALARS[float]),
+        confidence=column(st.none() | _SCALARS[float]),
         truth=column(st.none() | _SCALARS[int]),
     )

@@ -48,6 +48,10 @@ def test_every_message_survives_the_way_there_and_back(kind: Any, data: st.DataO
         b'{"boot":"a","online":true,"v":true}',
         b'{"boot":"a","online":true,"v":99999999999999999999}',
         b"[" * 100_000,
+        b'{"boot":"a/b","online":true}',
+        b'{"boot":"%b","online":true}' % (b"a" * 65),
+        rb'{"boot":"a","online":true,"software":"\ud800"}',
+        rb'{"boot":"a","online":true,"software":"\ud800","x":1234567890123456789012}',
     ],
 )
 def test_a_bad_payload_is_a_message_error_and_nothing_else(decode: Any, payload: bytes) -> None:

@@ -45,6 +45,7 @@ def test_a_stall_is_measured_over_all_repetitions() -> None:
         window.next(now_s)
     assert window.stalled_s(15.0) == 15.0
     window.arrived(0, CHUNK, 15.0)
+    assert window.stalled_s(16.0) == 1.0
     window.arrived(1, CHUNK, 15.0)
     assert window.stalled_s(99.0) == 0.0
 
@@ -53,6 +54,23 @@ def test_a_chunk_that_stays_wrong_ends_the_download() -> None:
     window = Window([0])
     window.next(0.0)
     assert [window.refuse(0, float(n)) for n in range(5)] == [True, True, True, True, False]
+
+
+def test_a_slow_link_is_not_asked_twice_for_what_is_on_its_way() -> None:
+    window, arrivals, asked, now_s = Window(range(20)), [], 0, 0.0
+    busy_until_s = 0.0
+    while not window.done and now_s < 600:
+        ask = window.next(now_s)
+        for i in (*ask.subscribe, *ask.again):
+            busy_until_s = max(busy_until_s, now_s) + CHUNK / 15_000  # a link of 15 kB/s, in order
+            arrivals.append((busy_until_s, i))
+            asked += 1
+        now_s += 0.1
+        while arrivals and arrivals[0][0] <= now_s:
+            window.arrived(arrivals.pop(0)[1], CHUNK, now_s)
+        assert window.stalled_s(now_s) < 60
+    assert window.done
+    assert asked <= 20 + 3
 
 
 def test_a_late_double_is_not_counted() -> None:

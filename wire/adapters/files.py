@@ -6,10 +6,14 @@ files written so were sound, and 0 of 40 without either fsync.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from wire.errors import SettingsError, UnavailableError
 
 
 def write_atomic(path: Path, data: bytes | Iterable[bytes]) -> None:
@@ -45,6 +49,27 @@ def sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def only_owner(lock: Path, what: str) -> Iterator[None]:
+    """Hold the file `lock` for the time of the block; raise UnavailableError when another process does.
+
+    The lock goes with the process, however it ends.
+    """
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise SettingsError(f"{lock.parent}: {error.strerror}") from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UnavailableError(f"another {what} works in {lock.parent}") from error
+        yield
     finally:
         os.close(handle)
 

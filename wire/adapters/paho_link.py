@@ -96,11 +96,13 @@ class PahoLink:
             properties = Properties(PacketTypes.PUBLISH)
             properties.MessageExpiryInterval = expiry_s
         info = self._client.publish(topic, payload, qos=1, retain=retain, properties=properties)
+        if info.rc == mqtt.MQTT_ERR_QUEUE_SIZE:
+            return False
         with self._lock:
-            if not info.is_published():
-                self._open.add(info.mid)
-        if info.is_published():  # acknowledged between the two lines above
-            self._settle(info.mid)
+            self._open.add(info.mid)
+        # Lost the connection just now (NO_CONN): paho keeps the message, and `is_published` would raise.
+        if info.rc == mqtt.MQTT_ERR_SUCCESS and info.is_published():
+            self._settle(info.mid)  # acknowledged before we had noted it
         return True
 
     def subscribe(self, topics: Iterable[str]) -> None:
