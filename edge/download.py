@@ -103,7 +103,8 @@ class Download:
 
     def limit(self, rate_bytes_s: int | None) -> None:
         """Change the cap of a running download."""
-        self._rate_bytes_s = self._window.rate_bytes_s = rate_bytes_s
+        self._rate_bytes_s = rate_bytes_s
+        self._window.limit(rate_bytes_s)
 
     def link_lost(self) -> None:
         """Start the requests over when the link is back."""

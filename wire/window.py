@@ -45,7 +45,7 @@ class Window:
         self._retry_after_s = _RETRY_AFTER_S
         self._progress_s = 0.0
         self._not_before_s = 0.0
-        self.rate_bytes_s = rate_bytes_s
+        self._rate_bytes_s = rate_bytes_s
 
     @property
     def done(self) -> bool:
@@ -81,8 +81,8 @@ class Window:
         self._retry_after_s = min(_LONGEST_RETRY_S, max(_RETRY_AFTER_S, 3 * waited_s))
         soon = waited_s <= _TARGET_DELAY_S
         self._size = min(MAX_OUTSTANDING, self._size + 1) if soon else max(MIN_OUTSTANDING, self._size - 1)
-        if self.rate_bytes_s:
-            self._not_before_s = max(now_s, self._not_before_s) + size_bytes / self.rate_bytes_s
+        if self._rate_bytes_s:
+            self._not_before_s = max(now_s, self._not_before_s) + size_bytes / self._rate_bytes_s
         return True
 
     def refuse(self, index: int, now_s: float) -> bool:
@@ -98,6 +98,11 @@ class Window:
     def stalled_s(self, now_s: float) -> float:
         """Return for how long nothing has arrived although something was asked for."""
         return max((now_s - max(self._first_asked[i], self._progress_s) for i in self._asked), default=0.0)
+
+    def limit(self, rate_bytes_s: int | None) -> None:
+        """Change the cap, from the next request on."""
+        self._rate_bytes_s = rate_bytes_s
+        self._not_before_s = 0.0
 
     def link_lost(self) -> None:
         """Forget what was asked for: a new connection starts with no subscriptions."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -138,6 +139,20 @@ def test_its_goodbye_is_a_final_report_and_no_will(agent: Agent) -> None:
 
 TOLD = [OWN["desired"], OWN["ack"], OWN["cmd"], TOPICS.plan("all", "digits"), TOPICS.meta("targets.json"),
         TOPICS.blob("a" * 64, 0), "edgeflock/d/pi-2/ack", "edgeflock/nonsense"]  # fmt: skip
+
+
+@pytest.mark.parametrize("payload", ["é", "\ud800", "=", "AAAA", "bnVsbA=="])
+def test_an_envelope_with_a_strange_payload_is_counted(agent: Agent, payload: str) -> None:
+    agent.tell(OWN["desired"], json.dumps({"payloadType": "x", "payload": payload}).encode())
+    assert agent.control._bad.total() == 1
+
+
+def test_answers_that_no_message_can_carry_do_not_end_the_agent(agent: Agent) -> None:
+    bad = Prediction("digits/1", {}, 1, float("nan"), None, 1e-4)
+    agent.results.put(Result(Sample("x" * 100_000, None, 1), bad, 1.7e9))
+    agent.clock.turn(10.0)
+    agent.step()
+    assert len(agent.telemetry()) == 1
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -125,3 +126,44 @@ def test_a_message_is_plain_json(tmp_path: Path, link: MemoryLink) -> None:
     topic, payload = link.broker.published[-1]
     assert topic == "edgeflock/d/pi-1/telemetry"
     assert json.loads(payload)["body"]["models"][0]["inferences"] == 3
+
+
+def test_an_older_boot_that_lost_rows_is_sent_to_its_end(tmp_path: Path, link: MemoryLink) -> None:
+    old = open_outbox(tmp_path, "b1", max_rows=10_000)
+    for _ in range(250):
+        old.add("telemetry", telemetry())
+    old.close()
+    outbox = open_outbox(tmp_path, "b2", max_rows=200)
+    outbox.add("telemetry", telemetry())
+    arrived: dict[str, list[int]] = {"b1": [], "b2": []}
+    for _ in range(50):
+        for report in sent(outbox, link):
+            arrived[report.head.boot].append(report.head.sequence)
+            outbox.acknowledge(Ack({"telemetry": (Mark(report.head.boot, report.head.sequence),)}))
+    assert outbox.settled
+    assert arrived["b1"] == list(range(outbox.dropped + 1, 251))
+
+
+def test_a_locked_file_is_not_taken_for_a_damaged_one(tmp_path: Path, link: MemoryLink) -> None:
+    first = open_outbox(tmp_path, "b1")
+    first.add("telemetry", telemetry())
+    first.close()
+    other = sqlite3.connect(tmp_path / "outbox.db", isolation_level=None)
+    other.execute("pragma locking_mode = exclusive")
+    other.execute("begin exclusive")
+    outbox = open_outbox(tmp_path, "b2")
+    outbox.add("telemetry", telemetry())
+    assert len(sent(outbox, link)) == 1
+    other.execute("rollback")
+    other.close()
+    assert list(tmp_path.glob("*damaged*")) == []
+    assert len(sent(open_outbox(tmp_path, "b3"), link)) == 1
+
+
+def test_what_the_server_would_refuse_is_not_stored(tmp_path: Path) -> None:
+    outbox = open_outbox(tmp_path)
+    with pytest.raises(MessageError):
+        outbox.add("samples", Samples("r", 1.0, ("\ud800",), (1,), (0.5,), (None,)))
+    with pytest.raises(MessageError):
+        outbox.add("samples", Samples("r", 1.0, ("a",), (1,), (0.5,), (10**30,)))
+    assert outbox.settled

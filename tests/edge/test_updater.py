@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -287,3 +288,102 @@ def test_a_new_plan_in_the_middle_of_a_download_wins(device: Device) -> None:
     device.wish(ONE, TWO)
     device.turn_to(State.PROBATION)
     assert device.updater.report().current == "digits/2"
+
+
+def test_a_trial_that_was_killed_from_outside_says_nothing_about_the_model(device: Device) -> None:
+    device.trial.verdict = Verdict(False, "the trial was ended by SIGKILL", conclusive=False)
+    device.wish(ONE)
+    device.turn_to(State.STAGE)
+    device.turn_to(State.IDLE)
+    assert device.store.read_pointer().blocked == ()
+    device.trial.verdict = Verdict(True, "fine")
+    device.turn_to(State.PROBATION)
+
+
+def test_an_abort_during_the_trial_ends_it_there(device: Device) -> None:
+    device.commit(ONE)
+    device.trial.verdict = None
+    device.wish(ONE, TWO)
+    device.turn_to(State.STAGE)
+    device.wish(ONE, TWO, plan=replace(TWO.plan, state="pause"))
+    device.trial.verdict = Verdict(True, "fine")
+    device.turn_to(State.IDLE)
+    assert device.updater.report().current == "digits/1"
+
+
+def test_a_damaged_bundle_on_the_disk_is_fetched_again_and_not_blocked(device: Device) -> None:
+    device.commit(ONE)
+    device.commit(ONE, TWO)
+    device.store.path(ONE.release.bundle_sha256).write_bytes(b"rotten")
+    device.wish(ONE, TWO, plan=replace(ONE.plan, sequence=9))
+    assert device.updater.state is State.DOWNLOAD
+    device.turn_to(State.PROBATION)
+    assert device.store.read_pointer().blocked == ()
+
+
+def test_clean_restarts_on_probation_do_not_count_against_the_model(device: Device) -> None:
+    device.commit(ONE)
+    device.wish(ONE, TWO)
+    device.turn_to(State.PROBATION)
+    for _ in range(5):
+        device.updater.close()
+        device.restart()
+    assert device.updater.report().current == "digits/2"
+
+
+def test_a_rollback_interrupted_by_the_disk_does_not_block_the_good_model(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device.commit(ONE)
+    device.wish(ONE, TWO)
+    device.turn_to(State.PROBATION)
+
+    def broken(_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(device.serving, "prepare", broken)
+    device.serving.errors = 1
+    device.updater.tick()
+    monkeypatch.undo()
+    device.turn_to(State.BLOCKED)
+    assert device.updater.report().current == "digits/1"
+    assert device.store.read_pointer().blocked == (TWO.release.bundle_sha256,)
+
+
+def test_a_rollback_without_a_usable_previous_model_says_that_nothing_serves(device: Device) -> None:
+    device.commit(ONE)
+    device.wish(ONE, TWO)
+    device.turn_to(State.PROBATION)
+    device.store.path(ONE.release.bundle_sha256).unlink()
+    device.serving.errors = 1
+    device.turn_to(State.BLOCKED)
+    assert (device.updater.report().current, device.serving.serves) == (None, None)
+
+
+def test_hours_without_a_link_write_no_journal_and_the_download_goes_on_at_once(device: Device) -> None:
+    device.wish(LARGE)
+    device.turn(lambda: device.updater.report().done_chunks >= 2)
+    device.link.drop("gone")
+    device.updater.link_lost()
+    written = len(device.journal)
+    for _ in range(100):
+        device.clock.turn(60.0)
+        device.updater.tick()
+    assert len(device.journal) == written
+    device.link.start()
+    device.updater.link_restored()
+    device.turn_to(State.PROBATION)
+
+
+def test_a_cap_that_is_lifted_counts_for_the_running_download(device: Device) -> None:
+    device.wish(LARGE, plan=replace(LARGE.plan, rate_bytes_s=1))
+    device.turn(lambda: device.updater.report().done_chunks >= 1)
+    device.wish(LARGE, plan=replace(LARGE.plan, rate_bytes_s=None, sequence=2))
+    device.turn_to(State.PROBATION)
+
+
+def test_another_release_takes_the_room_of_an_unfinished_download(device: Device, tmp_path: Path) -> None:
+    device.wish(LARGE)
+    device.turn(lambda: device.updater.report().done_chunks >= 2)
+    device.wish(ONE, TWO)
+    assert len(list((tmp_path / "state" / "parts").glob("*.part"))) == 1

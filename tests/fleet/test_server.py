@@ -8,20 +8,34 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from fleet.adapters.database import Database
 from fleet.adapters.fleet_reader import FleetReader
 from fleet.adapters.registry import Registry
+from fleet.adapters.terminal import device_table
 from fleet.app import Server
 from fleet.releasing import Built
 from tests.support.examples import counters, report, telemetry
 from tests.support.shelf import Goods, make_goods
+from tests.support.strategies import values_of
 from wire.codec import decode, encode
 from wire.deadline import Deadline
 from wire.errors import SettingsError
 from wire.memory_link import MemoryBroker
-from wire.messages import Ack, Mark, ModelState, Online, Reported, Targets
-from wire.topics import Topics
+from wire.messages import (
+    Ack,
+    EventReport,
+    Mark,
+    ModelState,
+    Online,
+    Reported,
+    SamplesReport,
+    Targets,
+    TelemetryReport,
+)
+from wire.topics import UPWARD, Topics
 
 TOPICS = Topics()
 ACK = TOPICS.device("pi-1", "ack")
@@ -202,3 +216,88 @@ def test_the_row_of_a_device_says_what_it_does(fleet: Fleet) -> None:
     assert (row.accuracy, row.rate_hz) == (0.9, 100.0)
     assert row.accuracy_low is not None
     assert 0.82 < row.accuracy_low < 0.9
+
+
+def test_a_backlog_of_many_boots_is_acknowledged_to_the_last(fleet: Fleet) -> None:
+    boots = {f"b{n}" for n in range(80)}
+    for _ in range(3):  # a device sends again what was not acknowledged
+        open_boots = boots - {m.boot for m in (fleet.acked() or Ack({})).streams.get("telemetry", ())}
+        for boot in sorted(open_boots):
+            fleet.voice.publish(TOPICS.device("pi-1", "telemetry"), encode(report(1, telemetry(), boot=boot)))
+        fleet.turn()
+        boots = open_boots - {m.boot for m in (fleet.acked() or Ack({})).streams["telemetry"]}
+    assert boots == set()
+
+
+def test_a_double_may_say_what_need_not_be_waited_for(fleet: Fleet) -> None:
+    for sequence in (1, 2, 3, 6):
+        fleet.say("telemetry", report(sequence, telemetry(counters(total=10 * sequence))))
+    fleet.say("telemetry", report(6, telemetry(counters(total=60)), first=6))
+    assert fleet.acked() == Ack({"telemetry": (Mark("b1", 6),)})
+    fleet.kill_server()
+    fleet.start_server()
+    assert fleet.acked() == Ack({"telemetry": (Mark("b1", 6),)})
+
+
+def test_the_backlog_of_an_older_boot_is_no_news(fleet: Fleet) -> None:
+    fleet.say("online", Online("b2", True))
+    fleet.say("telemetry", report(1, telemetry(counters(inferences=5, total=5)), boot="b2"))
+    fleet.say("telemetry", report(1, telemetry(counters(inferences=90, total=90)), boot="b1"))
+    assert fleet.reader.rows()[0].rate_hz == 5.0
+    assert fleet.reader.rows()[0].inferences == 95
+
+
+def test_a_lost_blob_stops_neither_acknowledgements_nor_other_releases(fleet: Fleet) -> None:
+    one, two = make_goods(1), make_goods(2)
+    fleet.push(one)
+    fleet.push(two)
+    (fleet.state / "blobs" / one.release.blobs[0].sha256).write_bytes(b"cut")
+    fleet.broker.retained.clear()
+    fleet.link.drop("broker killed")
+    fleet.link.start()
+    fleet.say("telemetry", report(1, telemetry()))
+    assert fleet.acked() is not None
+    targets = decode(Targets, fleet.broker.retained[TOPICS.meta("targets.json")])
+    assert [r.name for r in targets.releases] == ["digits/2"]
+    fleet.push(one)
+    targets = decode(Targets, fleet.broker.retained[TOPICS.meta("targets.json")])
+    assert [r.name for r in targets.releases] == ["digits/1", "digits/2"]
+
+
+def test_old_blobs_leave_the_broker(fleet: Fleet) -> None:
+    for version in range(1, 6):
+        fleet.push(make_goods(version, 1000))
+    blobs = {topic.split("/")[2] for topic in fleet.broker.retained if "/blobs/" in topic}
+    kept = Registry(fleet.database).targets().releases
+    assert blobs == {b for r in kept for blob in r.blobs for b in (blob.sha256, blob.chunks_sha256)}
+
+
+def test_a_registry_that_no_longer_fits_a_message_is_refused_at_the_push(fleet: Fleet) -> None:
+    goods = make_goods(1)
+    fleet.push(goods)
+    registry = Registry(fleet.database)
+    with pytest.raises(SettingsError, match="the plan would have"):
+        registry.plan(
+            goods.release, "all", canaries=tuple(f"device-with-a-long-name-{n}" for n in range(3000))
+        )
+    assert registry.plans()[0].canaries == ()
+
+
+def test_a_retained_word_says_nothing_about_when(fleet: Fleet) -> None:
+    fleet.say("online", Online("b1", True))
+    fleet.database.sql.execute("update device set last_seen_s = 0")
+    fleet.kill_server()
+    fleet.start_server()
+    assert fleet.reader.rows()[0].presence == "silent"
+
+
+@given(st.sampled_from(UPWARD), st.data())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_legal_report_with_absurd_content_ends_the_server(
+    fleet: Fleet, leaf: str, data: st.DataObject
+) -> None:
+    kinds = {"event": EventReport, "telemetry": TelemetryReport, "samples": SamplesReport,
+             "online": Online, "reported": Reported}  # fmt: skip
+    fleet.say(leaf, data.draw(values_of(kinds[leaf])))
+    device_table(fleet.reader.rows())
+    fleet.reader.ledger()
