@@ -4,6 +4,7 @@ Threads of the process, what each owns, and what may cross:
 
     main      the inference loop: source -> Serving.answer; owns the source and the watchdog's ping
     control   edge/control.py: updater, outbox, reports, sinks; owns the disk
+    signals   turns SIGTERM and SIGINT into the stop event
     network   paho's; owns the socket, puts events into the link's queue
     stdin     only with an ndjson source: reads lines into a queue
 

@@ -83,7 +83,7 @@ def test_a_wrong_key_is_named(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_written_is_named() -> None:
-    assert "/proc/nowhere" in refusal("fleet", "serve", "--state", "/proc/nowhere", "--port", "0")
+    assert "/proc/nowhere" in refusal("fleet", "serve", "--state", "/proc/nowhere", code=2)
 
 
 def test_two_agents_in_one_folder_are_told_apart(tmp_path: Path) -> None:

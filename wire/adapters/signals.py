@@ -1,11 +1,14 @@
-"""Ending on a signal, without running Python code in a signal handler.
+"""Ending on a signal, without doing anything in a signal handler.
 
 A handler that sets an Event can deadlock: it runs on the main thread, perhaps inside that Event's
-own lock. So the signals are blocked, and a thread that does nothing else waits for them.
+own lock. So the handler does nothing, the interpreter writes the signal's number into a pipe, and a
+thread that waits at its other end sets the Event. (Blocking the signals for a `sigwait` is no way:
+native libraries have threads from before, in which they are not blocked.)
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from typing import Final
@@ -14,12 +17,20 @@ _ENDING: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 def stop_on_signals(stop: threading.Event) -> None:
-    """Set `stop` on SIGTERM or SIGINT. Call before other threads start: they inherit the blocked signals."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
-    threading.Thread(target=_wait, args=(stop,), name="signals", daemon=True).start()
+    """Set `stop` on SIGTERM or SIGINT. Call on the main thread, once."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    for number in _ENDING:
+        signal.signal(number, _do_nothing)
+    threading.Thread(target=_wait, args=(reader, stop), name="signals", daemon=True).start()
 
 
-def _wait(stop: threading.Event) -> None:
-    while True:
-        signal.sigwait(_ENDING)
-        stop.set()
+def _do_nothing(number: int, frame: object) -> None:
+    """Be a handler: without one the signal would end the process."""
+
+
+def _wait(reader: int, stop: threading.Event) -> None:
+    while numbers := os.read(reader, 64):
+        if set(numbers) & set(_ENDING):
+            stop.set()
