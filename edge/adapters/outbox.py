@@ -1,8 +1,8 @@
 """The durable outbox: what a device has to say, on disk until the server has it in its store.
 
-SQLite in WAL mode with full synchronisation: a row is on the disk before `add` returns. Bounded:
-at `max_rows` the oldest rows of the longest stream go, are counted, and the next message says so
-in its head (`first`).
+SQLite in WAL mode with full synchronisation: a row is on the disk before `add` returns. Bounded: at
+`max_rows` or `max_bytes` the oldest rows of the longest stream go, are counted, and the next
+message says so in its head (`first`).
 """
 
 from __future__ import annotations
@@ -63,17 +63,20 @@ class Outbox:
         boot: str,
         *,
         max_rows: int = 20_000,
+        max_bytes: int = 64 * 1024 * 1024,
         clock: Clock = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._path = path
         self._boot = boot
         self._max_rows = max_rows
+        self._max_bytes = max_bytes
         self._clock = clock
         self._wall_clock = wall_clock
         self._windows: dict[tuple[Leaf, str], SendWindow] = {}
         self._sequence: dict[Leaf, int] = {}
         self._rows = 0
+        self._bytes = 0
         self._db: sqlite3.Connection | None = None
         self.dropped = 0
 
@@ -86,11 +89,13 @@ class Outbox:
                 self._put_aside(error)
             self._db = self._connect_or_do_without()
         rows = self._db.execute(
-            "select stream, boot, min(sequence), max(sequence), count(*) from message group by stream, boot"
+            "select stream, boot, min(sequence), max(sequence), count(*), sum(length(body)) from message "
+            "group by stream, boot"
         )
-        for stream, boot, first, last, count in rows.fetchall():
+        for stream, boot, first, last, count, size in rows.fetchall():
             self._windows[stream, boot] = SendWindow(first - 1, last)
             self._rows += count
+            self._bytes += size
 
     def _put_aside(self, error: sqlite3.Error) -> None:
         aside = f"damaged-{int(self._wall_clock())}-{self._boot}"
@@ -142,9 +147,10 @@ class Outbox:
             return
         self._sequence[stream] = sequence
         self._rows += 1
+        self._bytes += len(encoded)
         window = self._windows.setdefault((stream, self._boot), SendWindow(0, 0))
         window.added(sequence)
-        if self._rows > self._max_rows:
+        if self._rows > self._max_rows or self._bytes > self._max_bytes:
             try:
                 self._drop_oldest()
             except sqlite3.Error as error:
@@ -171,11 +177,7 @@ class Outbox:
                 if key not in self._windows:
                     continue
                 self._windows[key].acknowledged(mark.sequence, self._clock())
-                cursor = self._require().execute(
-                    "delete from message where stream = ? and boot = ? and sequence <= ?",
-                    (*key, mark.sequence),
-                )
-                self._rows -= cursor.rowcount
+                self._delete(stream, mark.boot, mark.sequence)
                 if self._windows[key].settled and mark.boot != self._boot:
                     del self._windows[key]
 
@@ -234,7 +236,7 @@ class Outbox:
         return Stored(stream, boot, sequence, found[0], found[1]) if found else None
 
     def _drop_oldest(self) -> None:
-        """Make room: a tenth of the bound, from the stream and boot that have most."""
+        """Make room: a tenth of the messages, from the stream and boot that have most."""
         db = self._require()
         stream, boot = db.execute(
             "select stream, boot from message group by stream, boot order by count(*) desc limit 1"
@@ -242,14 +244,25 @@ class Outbox:
         (last,) = db.execute(
             "select max(sequence) from (select sequence from message where stream = ? and boot = ? "
             "order by sequence limit ?)",
-            (stream, boot, max(1, self._max_rows // 10)),
+            (stream, boot, max(1, self._rows // 10)),
         ).fetchone()
-        gone = db.execute(
-            "delete from message where stream = ? and boot = ? and sequence <= ?", (stream, boot, last)
-        ).rowcount
+        gone = self._delete(stream, boot, last)
         self._windows[stream, boot].acknowledged(last, self._clock())  # as good as: they will never be sent
-        self._rows -= gone
         self.dropped += gone
+
+    def _delete(self, stream: str, boot: str, last: int) -> int:
+        """Remove a stream's messages up to `last`; return how many there were."""
+        sizes = (
+            self._require()
+            .execute(
+                "delete from message where stream = ? and boot = ? and sequence <= ? returning length(body)",
+                (stream, boot, last),
+            )
+            .fetchall()
+        )
+        self._rows -= len(sizes)
+        self._bytes -= sum(size for (size,) in sizes)
+        return len(sizes)
 
     def _require(self) -> sqlite3.Connection:
         assert self._db is not None, "the outbox is not open"

@@ -71,6 +71,16 @@ def test_a_full_outbox_drops_the_oldest_counts_it_and_says_so(tmp_path: Path, li
     assert [r.head.sequence for r in reports] == list(range(2, 12))
 
 
+def test_it_is_bounded_in_bytes_too(tmp_path: Path) -> None:
+    outbox = open_outbox(tmp_path, max_bytes=10_000)
+    for _ in range(200):
+        outbox.add("telemetry", telemetry())
+    assert outbox._db is not None
+    (size, rows) = outbox._db.execute("select sum(length(body)), count(*) from message").fetchone()
+    assert size <= 10_000
+    assert rows + outbox.dropped == 200
+
+
 def test_a_message_that_no_broker_takes_is_refused_at_once(tmp_path: Path) -> None:
     outbox = open_outbox(tmp_path)
     n = 5000
