@@ -26,12 +26,12 @@ class Counts:
     kills: int
 
 
-SHORT, LONG = Counts(examples=60, kills=3), Counts(examples=5000, kills=100)
+SHORT, LONG = Counts(examples=60, kills=3), Counts(examples=1000, kills=50)
 
-settings.register_profile("short", max_examples=SHORT.examples, derandomize=True, deadline=None)
-settings.register_profile(
-    "long", max_examples=LONG.examples, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+# A noisy machine is no fault of a test.
+_PATIENT = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("short", max_examples=SHORT.examples, derandomize=True, **_PATIENT)
+settings.register_profile("long", max_examples=LONG.examples, **_PATIENT)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -155,14 +155,14 @@ def test_answers_that_no_message_can_carry_do_not_end_the_agent(agent: Agent) ->
     assert len(agent.telemetry()) == 1
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.sampled_from(TOLD), st.binary(max_size=300))
 def test_no_bytes_on_any_topic_raise_through(agent: Agent, topic: str, payload: bytes) -> None:
     agent.link.subscribe(TOLD)
     agent.tell(topic, payload)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.data())
 def test_no_legal_message_raises_through_and_no_plan_leaves_the_state_folder(
     agent: Agent, tmp_path: Path, data: st.DataObject

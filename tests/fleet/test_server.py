@@ -292,7 +292,7 @@ def test_a_retained_word_says_nothing_about_when(fleet: Fleet) -> None:
 
 
 @given(st.sampled_from(UPWARD), st.data())
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_no_legal_report_with_absurd_content_ends_the_server(
     fleet: Fleet, leaf: str, data: st.DataObject
 ) -> None:
