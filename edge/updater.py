@@ -78,24 +78,6 @@ class Updater:
             self.state = State.PROBATION
             self._watch(self._pointer.current.release)
 
-    def _serve_what_stands(self) -> None:
-        """Serve the pointer's model; fall back to the one before it, and to none, where it cannot serve."""
-        while (slot := self._pointer.current) is not None:
-            try:
-                self._serve(slot.sha256)
-                return
-            except BundleError as error:
-                self._give_up(slot, error, pointers.lost(self._pointer))
-            except ModelError as error:
-                bad = pointers.rolled_back if self._pointer.on_probation else pointers.lost
-                self._give_up(slot, error, bad(self._pointer))
-        self._ports.serving.stop()
-
-    def _give_up(self, slot: Slot, error: Exception, pointer: Pointer) -> None:
-        log.error("%s cannot serve: %s", slot.release, error)
-        self._error = _short(str(error))
-        self._save(pointer)
-
     def wish(self, wishes: Wishes) -> None:
         """Take note of what the server wants now, and act on it as soon as the state allows."""
         if wishes != self._wishes:
@@ -109,10 +91,6 @@ class Updater:
         self._forget_failures()
         self._look_again = True
         self._guard(self._look)
-
-    def _forget_failures(self) -> None:
-        self._retry = None
-        self._failures = 0
 
     def receive(self, topic: BlobTopic, payload: bytes) -> None:
         """Take a chunk that arrived."""
@@ -140,27 +118,6 @@ class Updater:
         if self._retry is None or self._retry.passed:
             self._guard(self._tick)
 
-    def _guard(self, step: Callable[[], None]) -> None:
-        try:
-            step()
-        except OSError as error:
-            self._disk_failed(error)
-
-    def _tick(self) -> None:
-        match self.state:
-            case State.DOWNLOAD:
-                self._tick_download()
-            case State.STAGE:
-                self._tick_trial()
-            case State.PROBATION:
-                self._tick_probation()
-            case State.COMMIT:
-                self._finish_commit()
-            case State.ROLLBACK:
-                self._finish_rollback()
-            case _:
-                self._look()
-
     def report(self) -> ModelState:
         """Return the state for the `reported` topic."""
         target = self._choice.release
@@ -187,6 +144,27 @@ class Updater:
         self._ports.trial.kill()
 
     # --- deciding -----------------------------------------------------------------------------
+
+    def _guard(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except OSError as error:
+            self._disk_failed(error)
+
+    def _tick(self) -> None:
+        match self.state:
+            case State.DOWNLOAD:
+                self._tick_download()
+            case State.STAGE:
+                self._tick_trial()
+            case State.PROBATION:
+                self._tick_probation()
+            case State.COMMIT:
+                self._finish_commit()
+            case State.ROLLBACK:
+                self._finish_rollback()
+            case _:
+                self._look()
 
     def _look(self) -> None:
         if self._retry is not None and self._retry.passed:
@@ -252,10 +230,8 @@ class Updater:
 
     def _reserve(self) -> None:
         release = self._release()
-        blob = release.blobs[0] if release.blobs else None
+        blob = release.blobs[0]
         try:
-            if blob is None:
-                raise NoSpaceError("the release has no blob")
             self._part = self._ports.store.reserve(blob, release)
         except (NoSpaceError, OSError) as error:
             self._fail_softly(Cause.NO_SPACE, error)
@@ -306,6 +282,10 @@ class Updater:
         self._failures = 0
         self._go(Cause.VERIFIED)
         self._begin_trial()
+
+    def _forget_failures(self) -> None:
+        self._retry = None
+        self._failures = 0
 
     def _fail_softly(self, cause: Cause, error: Exception) -> None:
         """Go back to idle and try again later; nothing is held against the model."""
@@ -373,6 +353,24 @@ class Updater:
         if new is not None:
             self._save(pointers.installed(self._pointer, new))
         serving.swap()
+
+    def _serve_what_stands(self) -> None:
+        """Serve the pointer's model; fall back to the one before it, and to none, where it cannot serve."""
+        while (slot := self._pointer.current) is not None:
+            try:
+                self._serve(slot.sha256)
+                return
+            except BundleError as error:
+                self._give_up(slot, error, pointers.lost(self._pointer))
+            except ModelError as error:
+                bad = pointers.rolled_back if self._pointer.on_probation else pointers.lost
+                self._give_up(slot, error, bad(self._pointer))
+        self._ports.serving.stop()
+
+    def _give_up(self, slot: Slot, error: Exception, pointer: Pointer) -> None:
+        log.error("%s cannot serve: %s", slot.release, error)
+        self._error = _short(str(error))
+        self._save(pointer)
 
     def _block(self, cause: Cause, reason: str) -> None:
         self._error = _short(reason)

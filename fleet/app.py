@@ -108,7 +108,7 @@ class Server:
     def turn(self) -> None:
         """Take what came, commit it, and publish what should stand on the broker.
 
-        A store that fails (a full disk) acknowledges nothing: the devices send it all again.
+        What a failing store (a full disk) did not take is not acknowledged: the devices send it again.
         """
         try:
             self._turn()
@@ -176,11 +176,11 @@ class Server:
         self._look = Deadline.after(0)
 
     def _connected(self) -> None:
-        self._registry.welcome(self._store.devices)  # should a full disk have kept one out
-        self._look_now()
         self._publisher.reconnected()
         self._settled = False
         self._acks = self._store.acks()
+        self._look_now()
+        self._registry.welcome(self._store.devices)  # should a full disk have kept one out
 
     def _look_at_registry(self) -> None:
         version = self._registry.changed()

@@ -44,24 +44,22 @@ class Registry:
         changes), and when there is no more room in the targets.
         """
         release = built.release
-        blob = built.description
-        write_atomic(self._path(blob.sha256), built.blob)
-        write_atomic(self._path(blob.chunks_sha256), built.digests)
         with self._database.transaction() as sql:
             row = sql.execute("select body from release where name = ?", (release.name,)).fetchone()
-            if row is not None:
-                known = decode(Release, row[0])
-                if known.bundle_sha256 != release.bundle_sha256:
-                    raise SettingsError(
-                        f"{release.name} was released with other content: convert it with a new --version"
-                    )
-                return known
-            sql.execute(
-                "insert into release (name, sequence, body) "
-                "select ?, coalesce(max(sequence), 0) + 1, ? from release",
-                (release.name, encode(release)),
-            )
-            self._check_fits("the targets", encode(self.targets()))
+            if row is None:
+                sql.execute(
+                    "insert into release (name, sequence, body) "
+                    "select ?, coalesce(max(sequence), 0) + 1, ? from release",
+                    (release.name, encode(release)),
+                )
+                self._check_fits("the targets", encode(self.targets()))
+            elif decode(Release, row[0]).bundle_sha256 != release.bundle_sha256:
+                raise SettingsError(
+                    f"{release.name} was released with other content: convert it with a new --version"
+                )
+            # Last before the commit: a refused release leaves no file, a stored one has its files.
+            write_atomic(self._path(built.description.sha256), built.blob)
+            write_atomic(self._path(built.description.chunks_sha256), built.digests)
         return release
 
     @staticmethod

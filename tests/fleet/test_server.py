@@ -193,6 +193,7 @@ def test_the_same_release_may_be_pushed_again_and_other_content_may_not_take_its
     other = make_goods(1, 100_000)
     with pytest.raises(SettingsError, match="other content"):
         Registry(fleet.database).add_release(Built(other.release, other.blob, other.digests))
+    assert not (fleet.state / "blobs" / other.release.blobs[0].sha256).exists()
 
 
 def test_old_releases_leave_the_targets_but_never_one_that_a_plan_names(fleet: Fleet) -> None:
