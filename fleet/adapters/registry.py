@@ -38,7 +38,7 @@ class Registry:
         sweep_temporaries(self._blobs)
 
     def add_release(self, built: Built) -> Release:
-        """Store a release; one that is there already is kept, and its blobs are made whole.
+        """Store a release; of one that is there already, the blobs are made whole.
 
         Raises SettingsError for a name that is taken by other content (what a name means never
         changes), and when there is no more room in the targets.
@@ -57,6 +57,8 @@ class Registry:
                 raise SettingsError(
                     f"{release.name} was released with other content: convert it with a new --version"
                 )
+            else:  # another xz may have made another blob of the same bundle
+                sql.execute("update release set body = ? where name = ?", (encode(release), release.name))
             # Last before the commit: a refused release leaves no file, a stored one has its files.
             write_atomic(self._path(built.description.sha256), built.blob)
             write_atomic(self._path(built.description.chunks_sha256), built.digests)
