@@ -17,7 +17,8 @@ __version__ = "0.1.0"
 
 #: Subcommand: (module with `add_parser`, extra that brings what it needs, one line of help).
 COMMANDS: Final = {
-    "convert": ("converter.cli", "converter", "make a small, proven bundle from a Keras model"),
+    "convert": ("converter.cli", "converter", "make a small, proven bundle from a trained model"),
+    "inspect": ("converter.inspect_cli", "converter", "show what is inside a bundle"),
     "agent": ("edge.cli", "edge", "run a model on this device"),
     "fleet": ("fleet.cli", "fleet", "serve, push to and watch a fleet"),
     "flash": ("fleet.provision.cli", "fleet", "prepare a boot partition for one device"),

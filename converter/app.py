@@ -1,4 +1,4 @@
-"""Wiring: a source file and a data set in, a bundle and a report out.
+"""Wiring: a source and a data set in; a bundle, a report and the reasons for both out.
 
 One thread. Every foreign library runs in a child process (converter/adapters/child.py), one after
 the other. Nothing is written before everything is known; the source is only read.
@@ -6,46 +6,68 @@ the other. Nothing is written before everything is known; the source is only rea
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final, Literal, get_args
+from typing import Final
 
-import numpy as np
-
-from converter.adapters import interpreter, keras_source, quantizer
-from converter.adapters.keras_source import Converted
-from converter.adapters.npz import read_dataset
-from converter.dataset import Dataset, calibration_rows, check_fits
-from converter.evaluation import evaluate
-from converter.packing import Candidate, GoldenSet, golden_set, make_bundle
-from converter.report import Report, Row, chance_warning, loss_warnings, to_json
-from wire.adapters.files import write_atomic
+from converter import packing, reporting
+from converter.adapters import interpreter
+from converter.adapters.datasets import DataOptions, read_dataset
+from converter.adapters.finetune import Tuning
+from converter.adapters.outputs import Outputs, check_outputs, write_outputs
+from converter.adapters.sources import convert as convert_source
+from converter.bench import Bench, evaluated_rows, make_bench
+from converter.budget import Budget
+from converter.compression import levels
+from converter.dataset import Dataset
+from converter.recipes import RECIPES, Rule
+from converter.report import Report
+from converter.search import (
+    Baseline,
+    Entry,
+    Variant,
+    choose,
+    closest,
+    default_plan,
+    is_out_of_reach,
+    judge,
+    search_plan,
+)
+from converter.source import Converted, SourceOptions
+from converter.workshop import Base, Order, Progress, Tried, Workshop
+from wire.blob import compress
 from wire.bundle import Bundle, pack, unpack
-from wire.errors import ModelError, SettingsError, UnavailableError
+from wire.errors import EdgeflockError, ModelError, SettingsError, UnavailableError
 from wire.manifest import Manifest
 from wire.topics import check_name
 
-Recipe = Literal["int8", "float32"]
-RECIPES: Final[tuple[Recipe, ...]] = get_args(Recipe)
-
-#: Called with what happens now, in a few words.
-Progress = Callable[[str], None]
+#: The recipe that is no recipe: the smallest of a few that suit every device, if it keeps its accuracy.
+AUTO: Final = "auto"
 
 
 @dataclass(frozen=True)
 class ConvertRequest:
-    """What to convert, with what, to where; `report_out` is the JSON report's file, if any."""
+    """What to convert, with what, to where.
+
+    `recipe` and `compression` name one form; with AUTO the default plan is tried, and with a
+    `budget` the search's. `allow_miss` hands out the closest form where none is inside the budget.
+    `base` is the bundle that devices hold now.
+    """
 
     source: Path
-    data: Path
-    out: Path
+    outputs: Outputs
     model: str
     version: str
-    recipe: Recipe = "int8"
-    report_out: Path | None = None
+    data: Path | Dataset | None = None
+    recipe: str = AUTO
+    compression: str = ""
+    rules: tuple[Rule, ...] = ()
+    budget: Budget | None = None
+    allow_miss: bool = False
+    base: Path | None = None
+    source_options: SourceOptions = field(default_factory=SourceOptions)
+    data_options: DataOptions = field(default_factory=DataOptions)
 
 
 @dataclass(frozen=True)
@@ -58,118 +80,171 @@ class ConvertResult:
     report: Report
 
 
+@dataclass(frozen=True)
+class _Chosen:
+    tried: Tried
+    passed_over: tuple[Entry, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
 def convert(request: ConvertRequest, progress: Progress) -> ConvertResult:
     """Convert, measure, prove and write; raise an EdgeflockError and leave no file behind."""
     _check_request(request)
+    base = _read_base(request.base)
     progress("reading the data set")
-    data = read_dataset(request.data)
-    progress("loading and converting with Keras")
-    converted = keras_source.convert(request.source, data.x_test)
-    check_fits(data, converted.answers.shape[-1], str(request.data))
-    original = Row(
-        "Keras", request.source.stat().st_size, evaluate(converted.answers, converted.answers, data.y_test)
-    )
-    measured = [_measure(form, converted, data, progress) for form in _forms(request.recipe)]
-    chosen = measured[-1].candidate
-    proof = golden_set(chosen, data.x_test, data.y_test)
-    runtimes, warnings = _prove(chosen, proof, progress)
-    rows = (original, *(one.row for one in measured))
-    warnings += loss_warnings(original, rows[-1], data.labels)
-    if guess := chance_warning(original, float(np.max(data.x_test))):
-        warnings.append(guess)
-    bundle = make_bundle(
-        chosen,
-        original.evaluation,
-        proof,
-        model=request.model,
-        version=request.version,
-        labels=data.labels,
-        runtimes=runtimes,
-        source=_sha256(request.source),
-    )
-    report = Report(
-        request.model, request.version, request.recipe, rows, data.labels, runtimes, tuple(warnings)
+    data = _read_data(request)
+    progress(f"loading and converting {request.source.name}")
+    rows = evaluated_rows(data) if data else None
+    converted = convert_source(request.source, rows, request.source_options)
+    bench = make_bench(data, converted, apart=request.budget is not None)
+    label = reporting.make_label(request.model, request.version, bench, converted, data)
+    order = Order(request.rules, base, _tuning(request, bench, converted))
+    workshop = Workshop(converted, bench, label, order, progress)
+    float32 = workshop.baseline()
+    if float32.entry.cost is None:
+        raise ModelError(f"{request.source} as float32 TFLite: {float32.entry.error}")
+    baseline = Baseline(*bench.marks(bench.reference), float32.entry.cost)
+    tried = _try_all(_plan(request, bench, converted, base), workshop, float32, request.budget)
+    chosen = _choose(request, tried, baseline)
+    progress("proving on the interpreters of devices")
+    bundle, doubts = _proved(chosen.tried, workshop, baseline)
+    packed = pack(bundle)
+    unpack(packed, name=str(request.outputs.bundle))  # the reader's own checks, before anybody relies on it
+    progress("comparing layer by layer")
+    report = reporting.make_report(
+        reporting.Measured(
+            manifest=bundle.manifest,
+            converted=converted,
+            bench=bench,
+            data=data,
+            baseline=baseline,
+            float32=float32,
+            chosen=chosen.tried,
+            tried=tuple(tried),
+            passed_over=chosen.passed_over,
+            budget=request.budget,
+            base=base,
+            packed=packed,
+            wire_bytes=len(compress(packed)),
+            calibration=workshop.calibration,
+            warnings=(*chosen.warnings, *doubts),
+        )
     )
     progress("writing")
-    return _write_both(request, bundle, report)
-
-
-def _forms(recipe: Recipe) -> tuple[Recipe, ...]:
-    """Return the forms to measure; the last one is shipped."""
-    return ("float32",) if recipe == "float32" else ("float32", recipe)
+    write_outputs(request.outputs, packed, report)
+    return ConvertResult(request.outputs.bundle, len(packed), bundle.manifest, report)
 
 
 def _check_request(request: ConvertRequest) -> None:
     check_name("model name (--name)", request.model)
     check_name("version (--version)", request.version)
-    sources = {path.resolve() for path in (request.source, request.data)}
-    for option, path in (("--out", request.out), ("--json", request.report_out)):
-        if path is None:
-            continue
-        if path.resolve() in sources:
-            raise SettingsError(f"{option} {path} is the source: it would be overwritten")
-        if path.is_dir():
-            raise SettingsError(f"{option} {path} is a folder: name a file")
-        if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-            raise SettingsError(f"{option} {path}: its folder is not there or cannot be written")
-    if request.report_out is not None and request.report_out.resolve() == request.out.resolve():
-        raise SettingsError(f"--out and --json name the same file: {request.out}")
+    if request.recipe != AUTO and request.recipe not in RECIPES:
+        raise SettingsError(f"--recipe {request.recipe!r}: choose {AUTO}, {', '.join(RECIPES)}")
+    if request.recipe != AUTO and request.budget is not None:
+        raise SettingsError("--budget searches among recipes, --recipe names one: give one of the two")
+    if request.compression and request.recipe == AUTO:
+        raise SettingsError("--compress needs --recipe: say which form is to be compressed, such as int8")
+    sources = [request.source, request.base, request.data if isinstance(request.data, Path) else None]
+    check_outputs(request.outputs, [source for source in sources if source is not None])
 
 
-@dataclass(frozen=True)
-class _Measured:
-    candidate: Candidate
-    row: Row
+def _read_base(path: Path | None) -> Base | None:
+    if path is None:
+        return None
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise SettingsError(f"--base {path}: {error.strerror}") from error
+    try:
+        return Base(path.name, unpack(data, name=str(path)).tflite)
+    except EdgeflockError:
+        if data[4:8] != b"TFL3":
+            raise
+        return Base(path.name, data)  # a bare .tflite will do
 
 
-def _measure(form: Recipe, converted: Converted, data: Dataset, progress: Progress) -> _Measured:
-    tflite = converted.tflite
-    if form == "int8":
-        progress("quantizing to int8")
-        tflite = quantizer.quantize(tflite, calibration_rows(data.x_train, quantizer.CALIBRATION_LIMIT))
-    progress(f"measuring {form}")
-    ran = interpreter.run(tflite, data.x_test)
-    if not np.isfinite(ran.answers).all():
-        raise ModelError(f"the outputs of the {form} model are not finite")
-    marks = evaluate(ran.answers, converted.answers, data.y_test)
-    candidate = Candidate(form, tflite, ran.inputs, ran.outputs, ran.answers, marks)
-    return _Measured(candidate, Row(form, len(tflite), marks, ran.latency))
+def _read_data(request: ConvertRequest) -> Dataset | None:
+    if isinstance(request.data, Path):
+        return read_dataset(request.data, request.data_options)
+    return request.data
 
 
-def _prove(chosen: Candidate, proof: GoldenSet, progress: Progress) -> tuple[tuple[str, ...], list[str]]:
-    """Return the interpreters that reproduce the golden outputs, and a warning for each that does not."""
-    proved, warnings = [], []
+def _tuning(request: ConvertRequest, bench: Bench, converted: Converted) -> Tuning | None:
+    if "trainable" not in converted.traits or bench.train is None:
+        return None
+    return Tuning(request.source, request.source_options.code, bench.task)
+
+
+def _plan(
+    request: ConvertRequest, bench: Bench, converted: Converted, base: Base | None
+) -> tuple[Variant, ...]:
+    trains = _tuning(request, bench, converted) is not None
+    calibrates = bench.train is not None
+    if request.recipe != AUTO:
+        if request.compression and not trains:
+            raise SettingsError("--compress trains: it needs a Keras model and --data with training rows")
+        return (Variant(request.recipe, request.compression),)
+    if request.budget is not None:
+        names = [level.name for level in levels()]
+        plan = search_plan(converted.traits, names, calibrates=calibrates, trains=trains)
+    else:
+        plan = default_plan(converted.traits, calibrates=calibrates)
+    static = [v for v in plan if RECIPES[v.recipe].calibrates and not v.compression]
+    return (*plan, *(Variant(v.recipe, fresh=True) for v in static)) if base else plan
+
+
+def _try_all(
+    plan: Sequence[Variant], workshop: Workshop, float32: Tried, budget: Budget | None
+) -> list[Tried]:
+    """Return what came of each of the plan, in its order."""
+    plain = [v for v in plan if not v.compression and v.recipe != "float32"]
+    tuned = [v for v in plan if v.compression]
+    found = {tried.entry.variant: tried for tried in (float32, *workshop.plain(plain, float32))}
+    if budget is not None:
+        made = [tried.entry for tried in found.values()]
+        tuned = [variant for variant in tuned if not is_out_of_reach(made, variant, budget)]
+    found |= {tried.entry.variant: tried for tried in workshop.tuned(tuned, float32)}
+    return [found[variant] for variant in plan if variant in found]
+
+
+def _choose(request: ConvertRequest, tried: Sequence[Tried], baseline: Baseline) -> _Chosen:
+    by_variant = {one.entry.variant: one for one in tried}
+    if request.recipe != AUTO:
+        only = tried[0]
+        if only.candidate is None:
+            raise ModelError(f"{request.source} as {only.entry.variant.name}: {only.entry.error}")
+        return _Chosen(only)
+    entries = [one.entry for one in tried]
+    budget = request.budget or Budget()
+    choice = choose(entries, baseline, budget, margin=request.budget is not None)
+    if choice.entry is not None:
+        return _Chosen(by_variant[choice.entry.variant], choice.passed_over)
+    near = closest(entries, baseline, budget)
+    if near is None:
+        raise ModelError(f"{request.source}: no form could be made: {entries[0].error}")
+    why = "; ".join(judge(near, baseline, budget, margin=request.budget is not None).misses)
+    why = why or "it kept inside on the choosing split and not on the report's"
+    line = f"none of {len(entries)} forms keeps inside the budget; the closest is {near.variant.name}: {why}"
+    if not request.allow_miss:
+        raise ModelError(f"{line}; give a wider --budget, more data, or --allow-miss to take it")
+    return _Chosen(by_variant[near.variant], choice.passed_over, (line,))
+
+
+def _proved(chosen: Tried, workshop: Workshop, baseline: Baseline) -> tuple[Bundle, list[str]]:
+    """Return the bundle, with the interpreters that reproduce its golden outputs, and why others do not."""
+    candidate, bench = chosen.candidate, workshop.bench
+    assert candidate is not None
+    proof = packing.golden_set(candidate, bench.rows, bench.test.truth)
+    proved, doubts = [], []
     for backend in interpreter.installed():
-        progress(f"proving on {backend}")
         try:
-            again = interpreter.run(chosen.tflite, proof.inputs, backend, timed_calls=0)
-            off = float(np.max(np.abs(again.answers - proof.expected)))
-            if not off <= proof.tolerance:  # so that NaN is refused too
-                raise ModelError(f"golden outputs differ by {off:.3g} on {backend}")
+            again = interpreter.run(candidate.tflite, proof.inputs, backend, timed_calls=0)
+            packing.check_golden(proof, again.answers, backend)
             proved.append(again.runtime)
         except (ModelError, UnavailableError) as error:
             if backend == interpreter.REFERENCE:
                 raise
-            warnings.append(f"not for devices with {backend}: {error}")
-    return tuple(proved), warnings
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _write_both(request: ConvertRequest, bundle: Bundle, report: Report) -> ConvertResult:
-    packed = pack(bundle)
-    unpack(packed, name=str(request.out))  # the reader's own checks, before anybody relies on it
-    if request.report_out is not None:
-        _write(request.report_out, to_json(report))
-    _write(request.out, packed)  # last: where a bundle is, everything went well
-    return ConvertResult(request.out, len(packed), bundle.manifest, report)
-
-
-def _write(path: Path, data: bytes) -> None:
-    try:
-        write_atomic(path, data)
-    except OSError as error:
-        raise UnavailableError(f"{path} cannot be written: {error.strerror}") from error
+            doubts.append(f"not for devices with {backend}: {error}")
+    label = replace(workshop.label_of(candidate), runtimes=tuple(proved))
+    marks = bench.marks(candidate.answers)[1]
+    return packing.make_bundle(candidate, proof, baseline.test, marks, label), doubts

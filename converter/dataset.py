@@ -1,116 +1,225 @@
-"""The data set that calibrates and measures a model, checked before anything costly runs.
+"""A data set: its rows as they were read, and bound to a model's inputs. Pure.
 
 Rules:
-- inputs are numbers, finite, one sample a row; they become float32 as the model would see them;
-- labels are class numbers 0..classes-1, one a row (a classification; the only task so far);
-- x_train only calibrates, x_test only measures.
-
-Calibrating on data of another scale is the dearest mistake there is (0..255 for a model trained on
-0..1 measured 22 % instead of 98 %), so inputs must be what the model was trained on.
+- inputs and truth are numbers, finite, one sample a row;
+- a reader keeps the numbers as they are; only `bind` gives them the model's shape and dtype, and no
+  value changes there but by rounding to the input's float;
+- shapes may differ by axes of length 1 at their end. Anything more is a guess at the order of axes,
+  which a model answers wrongly and in silence.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import prod
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from converter.source import InputSpec
 from wire.errors import DataError
+from wire.manifest import Preprocessing
 
 Array = npt.NDArray[Any]
 
-KEYS: Final = ("x_train", "y_train", "x_test", "y_test")
-LABELS_KEY: Final = "labels"
+#: The parts that a set may be divided into when it is read; "" is one that is not divided yet.
+Part = Literal["", "train", "val", "test"]
+#: How an image's 0..255 becomes the model's input: as it is, divided by 255, or from -1 to 1.
+Scale = Literal["raw", "unit", "signed"]
+SCALES: Final[tuple[Scale, ...]] = get_args(Scale)
+
+#: What the arrays of a set may take before the machine is likely to run out of memory for it.
+MEMORY_BYTES: Final = 2 * 1024**3
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """What the user may say about a data set; a reader ignores what is not about its form.
+
+    `target` is a table's column of truth ("": it has none, None: found by its name). Images are
+    resized to `image_size` (height, width) and given `channels` (1 or 3). `shape_hint` is the
+    model's input without the batch, where it is known before: it settles both, and how the elements
+    of a stream are meant.
+    """
+
+    target: str | None = None
+    image_size: tuple[int, int] | None = None
+    channels: int | None = None
+    scale: Scale = "unit"
+    shape_hint: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Split:
+    """Some rows of a data set as read, before they meet a model.
+
+    `inputs` has the key "" for the only input, else the names of the inputs. `truth` is [n] or
+    [n, ...] numbers, None when nothing is known. `part` is where the rows come from.
+    """
+
+    inputs: Mapping[str, Array]
+    truth: Array | None
+    part: Part = ""
+
+    def __len__(self) -> int:
+        return len(next(iter(self.inputs.values())))
+
+    @property
+    def truth_name(self) -> str:
+        """What messages call the truth: "y_test"."""
+        return f"y_{self.part}" if self.part else "y"
+
+    def input_name(self, key: str) -> str:
+        """Return what messages call the input `key`: "x_test", "x_test.left"."""
+        return (f"x_{self.part}" if self.part else "x") + (f".{key}" if key else "")
+
+    def rows(self, rows: Array) -> Split:
+        """Return the rows with these numbers, in this order."""
+        truth = None if self.truth is None else self.truth[rows]
+        return replace(self, inputs={key: array[rows] for key, array in self.inputs.items()}, truth=truth)
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Inputs float32 [n, ...], class numbers int64 [n], and a name for each output (may be empty)."""
+    """A whole, checked data set: `train` calibrates and fine-tunes, `choose` decides, `test` reports.
 
-    x_train: Array
-    y_train: Array
-    x_test: Array
-    y_test: Array
+    `name` begins every message about it, `labels` names the classes (may be empty), `notes` are
+    what the reader decided, a line each. `sha256` is the file's, or of a folder that of its sorted
+    lines of digest and name ("" of what a program holds); `preprocessing` is how a device makes an
+    input from a raw sample.
+    """
+
+    name: str
+    train: Split
+    choose: Split
+    test: Split
     labels: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    sha256: str = ""
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
 
 
-def check_keys(keys: Iterable[str], name: str) -> None:
-    """Raise DataError when the file `name`, which holds `keys`, lacks one that is needed."""
-    held = sorted(keys)
-    missing = [key for key in KEYS if key not in held]
-    if missing:
-        has = ", ".join(held[:8]) or "nothing"
-        raise DataError(f"{name} lacks {', '.join(missing)} (it holds {has}; needed: {', '.join(KEYS)})")
+@dataclass(frozen=True)
+class Samples:
+    """Rows for a model: an array [n, ...] for each of its inputs, in its order and dtypes."""
+
+    inputs: tuple[Array, ...]
+    truth: Array | None
 
 
-def make_dataset(arrays: Mapping[str, Array], name: str) -> Dataset:
-    """Check the arrays of the file `name` against each other; raise DataError for what is wrong."""
-    inputs = {key: _inputs(arrays[key], f"{name}: {key}") for key in ("x_train", "x_test")}
-    truths = {key: _class_numbers(arrays[key], f"{name}: {key}") for key in ("y_train", "y_test")}
-    for split in ("train", "test"):
-        rows, answers = len(inputs[f"x_{split}"]), len(truths[f"y_{split}"])
-        if rows != answers:
-            raise DataError(f"{name}: x_{split} has {rows} rows, y_{split} has {answers}")
-    one, other = inputs["x_train"].shape[1:], inputs["x_test"].shape[1:]
-    if one != other:
-        raise DataError(f"{name}: a row of x_train is {list(one)}, of x_test {list(other)}")
-    labels = _labels(arrays[LABELS_KEY], name) if LABELS_KEY in arrays else ()
-    return Dataset(**inputs, **truths, labels=labels)
-
-
-def check_fits(dataset: Dataset, outputs: int, name: str) -> None:
-    """Raise DataError when the labels of the file `name` do not fit a model with `outputs` outputs."""
-    for key, truth in (("y_train", dataset.y_train), ("y_test", dataset.y_test)):
-        highest = int(truth.max())
-        if highest >= outputs:
-            raise DataError(
-                f"{name}: {key} holds class {highest}, but the model has {outputs} "
-                f"output{'s' if outputs != 1 else ''} (classes 0 to {outputs - 1})"
-            )
-    if dataset.labels and len(dataset.labels) != outputs:
-        raise DataError(f"{name}: {len(dataset.labels)} labels, but the model has {outputs} outputs")
-
-
-def calibration_rows(x_train: Array, limit: int) -> Array:
-    """Return at most `limit` rows, spread evenly: data sets are often sorted by class."""
-    rows = np.linspace(0, len(x_train) - 1, min(limit, len(x_train))).round().astype(np.int64)
-    chosen: Array = x_train[rows]
-    return chosen
-
-
-def _inputs(array: Array, what: str) -> Array:
+def check_numbers(array: Array, what: str) -> None:
+    """Raise DataError, beginning with `what`, unless `array` holds finite numbers in rows."""
     if array.dtype.kind not in "fiub":
         raise DataError(f"{what} holds {array.dtype}, not numbers")
-    if array.ndim < 2 or 0 in array.shape:
+    if array.ndim == 0 or 0 in array.shape:
         raise DataError(f"{what} has shape {list(array.shape)}: needed are rows of samples")
-    numbers = array.astype(np.float32)
-    bad = ~np.isfinite(numbers.reshape(len(numbers), -1)).all(axis=1)
-    if bad.any():
+    if array.dtype.kind == "f":
+        bad = ~np.isfinite(array).reshape(len(array), -1).all(axis=1)
+        if bad.any():
+            rows, first = int(bad.sum()), int(np.argmax(bad))
+            raise DataError(f"{what} holds NaN or infinity in {rows} rows, first in row {first}")
+
+
+def check_memory(count: int, shape: Sequence[int], item_bytes: int, name: str) -> None:
+    """Raise DataError when `count` samples of `shape` are more than fit into memory."""
+    needed = count * item_bytes * prod(shape)
+    if needed > MEMORY_BYTES:
         raise DataError(
-            f"{what} holds NaN or infinity in {int(bad.sum())} rows, first in row {int(np.argmax(bad))}"
+            f"{name}: {count} samples of {'x'.join(map(str, shape))} take {needed / 2**30:.1f} GiB, "
+            f"more than {MEMORY_BYTES / 2**30:.0f} GiB: give fewer, a part of them measures as well"
         )
+
+
+def looks_unscaled(inputs: Array) -> bool:
+    """Tell whether `inputs` [n, ...] look like bytes: 0 to 255 and whole, or nearly up to 255.
+
+    A table of ages looks so too. It is a hint for a model that answers at chance, no error.
+    """
+    lowest, highest = float(inputs.min()), float(inputs.max())
+    if lowest < 0 or not 2 < highest <= 255:
+        return False
+    few = inputs[:: max(1, len(inputs) // 256)]
+    return highest > 200 or float(np.mean(few == np.rint(few))) > 0.9
+
+
+def bind(split: Split, inputs: Sequence[InputSpec], name: str) -> Samples:
+    """Return the rows of `split` as the model takes them; `name` begins an error's line: "d.npz: x_test".
+
+    Inputs find each other by name; an only one needs none, and the names 0, 1, … are positions.
+    Raises DataError for an input that is not there or not known, for shapes that differ by more
+    than axes of length 1 at their end, and for numbers that the input's dtype cannot hold.
+    """
+    keys = _keys(list(split.inputs), [spec.name for spec in inputs], name)
+    bound = [
+        _bound(split.inputs[key], spec, f"{name}.{key}" if key else name)
+        for key, spec in zip(keys, inputs, strict=True)
+    ]
+    return Samples(tuple(bound), split.truth)
+
+
+def _keys(held: list[str], wanted: list[str], name: str) -> list[str]:
+    """Return which of the inputs `held` is the model's first, second, …"""
+    if len(held) == len(wanted) == 1:
+        return held
+    positions = [str(position) for position in range(len(wanted))]
+    if set(held) == set(positions):
+        return positions
+    needed = f"the model takes {', '.join(wanted)}"
+    for key in wanted:
+        if key not in held:
+            raise DataError(f"{name}.{key} is not there: {needed}")
+    for key in held:
+        if key not in wanted:
+            raise DataError(f"{name}.{key} is no input of the model: {needed}")
+    return wanted
+
+
+def _bound(array: Array, spec: InputSpec, what: str) -> Array:
+    row = array.shape[1:]
+    if without_last_ones(row) != without_last_ones(spec.shape):
+        do = "reshape" if prod(row) == prod(spec.shape) else "prepare"
+        raise DataError(
+            f"{what}: a row is {list(row)}, the model takes {list(spec.shape)}: {do} it as in training"
+        )
+    check_numbers(array, what)
+    rows = array.reshape(len(array), *spec.shape)
+    if spec.dtype.startswith("float"):
+        return _as_float(rows, spec, what)
+    if spec.dtype.startswith(("int", "uint", "bool")):
+        return _as_whole(rows, spec, what)
+    raise DataError(f"{what}: the model takes {spec.dtype}, only numbers can be given")
+
+
+def without_last_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return `shape` without the ones at its end: what must be equal for rows to fit."""
+    while shape and shape[-1] == 1:
+        shape = shape[:-1]
+    return shape
+
+
+def _as_float(rows: Array, spec: InputSpec, what: str) -> Array:
+    with np.errstate(over="ignore"):  # said in the next line, and with the value
+        numbers = rows.astype(spec.dtype, copy=False)
+    if not np.isfinite(numbers).all():
+        raise DataError(f"{what} reaches {float(np.abs(rows).max()):.3g}, which {spec.dtype} cannot hold")
     return numbers
 
 
-def _class_numbers(array: Array, what: str) -> Array:
-    if array.ndim == 2 and array.shape[1] > 1:
-        raise DataError(f"{what} has shape {list(array.shape)}: give one class number a row, not one-hot")
-    if not array.size:
-        raise DataError(f"{what} is empty")
-    flat = array.ravel()
-    if flat.dtype.kind not in "fiub" or not np.array_equal(flat, np.rint(flat.astype(np.float64))):
-        raise DataError(f"{what} must hold class numbers (whole, from 0), one a row")
-    numbers = flat.astype(np.int64)
-    if numbers.min() < 0:
-        raise DataError(f"{what} holds class {int(numbers.min())}: classes count from 0")
-    return numbers
+def _as_whole(rows: Array, spec: InputSpec, what: str) -> Array:
+    if rows.dtype.kind == "f" and (fractions := rows != np.rint(rows)).any():
+        first = int(np.argmax(fractions.reshape(len(rows), -1).any(axis=1)))
+        raise DataError(f"{what} has fractions (first in row {first}), the model takes {spec.dtype}")
+    lowest, highest = (0, 1) if spec.dtype == "bool" else _range(spec.dtype)
+    if rows.min() < lowest or rows.max() > highest:
+        raise DataError(
+            f"{what} goes from {rows.min():g} to {rows.max():g}, "
+            f"the model takes {spec.dtype} ({lowest} to {highest})"
+        )
+    return rows.astype(spec.dtype, copy=False)
 
 
-def _labels(array: Array, name: str) -> tuple[str, ...]:
-    labels = tuple(str(label) for label in array.ravel().tolist())
-    if any("\n" in label or not label for label in labels):
-        raise DataError(f"{name}: a label is empty or has a line break")
-    return labels
+def _range(dtype: str) -> tuple[int, int]:
+    info = np.iinfo(dtype)
+    return int(info.min), int(info.max)

@@ -1,43 +1,111 @@
 """How well a model answers, and what it answers differently from the model that it was made from.
 
 Accuracy alone hides damage: a quantized model can be as accurate as before with 7 % of its answers
-changed, or pay for its size with one class. So recall is kept by class, and right answers that
-became wrong are counted apart from wrong ones that became right. Pure numpy.
+changed, or pay for its size with one class. So every class has its own figures, and right answers
+that became wrong are counted apart from wrong ones that became right: on the same samples, that
+pair tells a loss of half a point from noise when two accuracies cannot. Pure numpy.
+
+A *score* is the one figure that budgets speak of, and a *point* a hundredth of it: the accuracy of a
+classification; of a regression one minus its root mean square error in standard deviations of the
+target. (R² will not do: near 1, half a point of it can be twice the error.)
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from converter.task import Task
+
 Array = npt.NDArray[Any]
+
+#: Bins of confidence for the calibration error, as in Guo et al. 2017, "On Calibration of Modern
+#: Neural Networks".
+_BINS: Final = 15
+_ROWS_SUM_TO_ONE: Final = 0.02
+
+
+@dataclass(frozen=True)
+class ClassMarks:
+    """A classification; shares are 0 to 1, and None stands for a class that the data lacks.
+
+    `recalls`, `precisions` and `f1s` have one entry for each class, `members` the samples of each.
+    `calibration_error` is the expected calibration error: by how much confidence and accuracy
+    differ, on average. `newly_wrong` and `newly_right` count the samples whose correctness changed
+    against the reference, `mcnemar_p` is the chance of a split that uneven if nothing got worse or
+    better (exact binomial McNemar test, two-sided).
+    """
+
+    accuracy: float
+    recalls: tuple[float | None, ...]
+    precisions: tuple[float | None, ...]
+    f1s: tuple[float | None, ...]
+    members: tuple[int, ...]
+    calibration_error: float
+    newly_wrong: int
+    newly_right: int
+    mcnemar_p: float
+
+    @property
+    def worst_recall(self) -> float:
+        """The lowest recall of the classes that the data has."""
+        return min(recall for recall in self.recalls if recall is not None)
+
+    @property
+    def macro_recall(self) -> float:
+        return _mean(self.recalls)
+
+    @property
+    def macro_precision(self) -> float:
+        return _mean(self.precisions)
+
+    @property
+    def macro_f1(self) -> float:
+        return _mean(self.f1s)
+
+
+@dataclass(frozen=True)
+class ValueMarks:
+    """A regression: mean absolute and root mean square error in the target's unit, and R² (at most 1)."""
+
+    mae: float
+    rmse: float
+    r2: float
+
+    @property
+    def fit(self) -> float:
+        """One minus the root mean square error in standard deviations of the target."""
+        return 1.0 - math.sqrt(max(0.0, 1.0 - self.r2))
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One model on `count` test samples; shares are 0 to 1.
+    """One model on `count` samples, against the truth and against the reference it was made from.
 
-    `recalls` has one entry for each output, None for a class that the test data lacks. `agreement`
-    is the share of samples whose best output is the reference's too; `newly_wrong` and
-    `newly_right` count the samples whose correctness changed against the reference;
-    `worst_difference` is the largest absolute difference of any output from the reference's.
+    `agreement` is the share of samples with the reference's answer (None for a regression);
+    `largest_difference` and `mean_difference` are absolute ones of any output from the reference's.
+    `classes` or `values` is set by the task; neither is when nothing is known to be true.
     """
 
     count: int
-    accuracy: float
-    recalls: tuple[float | None, ...]
-    agreement: float
-    newly_wrong: int
-    newly_right: int
-    worst_difference: float
+    agreement: float | None
+    largest_difference: float
+    mean_difference: float
+    classes: ClassMarks | None = None
+    values: ValueMarks | None = None
 
     @property
-    def worst_recall(self) -> float:
-        """The lowest recall of the classes that the test data has."""
-        return min(recall for recall in self.recalls if recall is not None)
+    def score(self) -> float | None:
+        """The accuracy or the regression's fit; the agreement where no truth is known."""
+        if self.classes is not None:
+            return self.classes.accuracy
+        if self.values is not None:
+            return self.values.fit
+        return self.agreement
 
 
 @dataclass(frozen=True)
@@ -50,38 +118,135 @@ class Latency:
 
 @dataclass(frozen=True)
 class RecallDrop:
-    """The class whose recall fell most, and by how much (0 to 1; negative when all rose)."""
+    """The class whose recall fell most, by how much (0 to 1; negative when all rose), of how many samples."""
 
     position: int
     drop: float
+    members: int
 
 
-def evaluate(outputs: Array, reference: Array, truth: Array) -> Evaluation:
-    """Compare `outputs` with `reference` (both [n, classes]) and with `truth` (class numbers [n])."""
-    answers, before = np.argmax(outputs, -1), np.argmax(reference, -1)
-    right, was_right = answers == truth, before == truth
-    return Evaluation(
-        count=len(truth),
-        accuracy=float(np.mean(right)),
-        recalls=_recalls(right, truth, outputs.shape[-1]),
-        agreement=float(np.mean(answers == before)),
-        newly_wrong=int(np.sum(was_right & ~right)),
-        newly_right=int(np.sum(right & ~was_right)),
-        worst_difference=float(np.max(np.abs(outputs.astype(np.float64) - reference))),
-    )
+def evaluate(outputs: Array, reference: Array, truth: Array | None, task: Task) -> Evaluation:
+    """Compare `outputs` with `reference` (both [n, ...]) and with `truth`, as `task.truth_for` gives it.
+
+    `classes`: class numbers int64 [n], the last axis of the outputs holds the classes; `binary`:
+    0 or 1 [n] and one output; `values`: float32 of the outputs' shape; `unlabelled`: None.
+    """
+    difference = np.abs(outputs.astype(np.float64) - reference)
+    largest, mean = (float(difference.max()), float(difference.mean())) if difference.size else (0.0, 0.0)
+    if task == "values":
+        assert truth is not None
+        return Evaluation(len(outputs), None, largest, mean, values=_value_marks(outputs, truth))
+    after, before = class_shares(outputs), class_shares(reference)
+    agreement = None
+    if after.shape[-1] > 1:
+        agreement = float(np.mean(np.argmax(after, -1) == np.argmax(before, -1)))
+    if task == "unlabelled" or truth is None:
+        return Evaluation(len(outputs), agreement, largest, mean)
+    marks = _class_marks(after, before, truth.ravel())
+    return Evaluation(len(outputs), agreement, largest, mean, classes=marks)
 
 
-def largest_recall_drop(before: Evaluation, after: Evaluation) -> RecallDrop:
+def class_shares(outputs: Array) -> Array:
+    """Return outputs [n, ..., classes] as shares [samples, classes] that sum to 1 a row.
+
+    A single output is a sigmoid's and gets a second column; logits go through a softmax, which
+    changes no answer and makes confidences comparable. An odd single output, such as a
+    regression's, keeps its one column.
+    """
+    rows = outputs.reshape(-1, outputs.shape[-1] if outputs.ndim > 1 else 1).astype(np.float64)
+    if rows.shape[1] == 1:
+        share = rows if rows.size and rows.min() >= 0.0 and rows.max() <= 1.0 else _sigmoid(rows)
+        return np.hstack([1.0 - share, share])
+    if (
+        rows.size
+        and rows.min() >= -_ROWS_SUM_TO_ONE
+        and abs(float(rows.sum(1).mean()) - 1) < _ROWS_SUM_TO_ONE
+    ):
+        return rows
+    stretched = np.exp(rows - rows.max(axis=1, keepdims=True))
+    shares: Array = stretched / stretched.sum(axis=1, keepdims=True)
+    return shares
+
+
+def largest_recall_drop(before: ClassMarks, after: ClassMarks) -> RecallDrop:
     """Return which class lost most recall from `before` to `after`."""
     drops = [
-        RecallDrop(position, old - new)
-        for position, (old, new) in enumerate(zip(before.recalls, after.recalls, strict=True))
+        RecallDrop(position, old - new, members)
+        for position, (old, new, members) in enumerate(
+            zip(before.recalls, after.recalls, after.members, strict=True)
+        )
         if old is not None and new is not None
     ]
     return max(drops, key=lambda found: found.drop)
 
 
-def _recalls(right: Array, truth: Array, classes: int) -> tuple[float | None, ...]:
+def mcnemar(newly_wrong: int, newly_right: int) -> float:
+    """Return the two-sided p of the exact McNemar test: a fair coin on the samples that changed.
+
+    McNemar 1947; the exact form, since counts here are small.
+    """
+    changed, fewer = newly_wrong + newly_right, min(newly_wrong, newly_right)
+    if not changed:
+        return 1.0
+    # Logarithms: 2**changed leaves the floats at 1,024 changed answers.
+    log_half = math.log(0.5) * changed
+    tail = sum(math.exp(_log_choose(changed, k) + log_half) for k in range(fewer + 1))
+    return min(1.0, 2.0 * tail)
+
+
+def _class_marks(after: Array, before: Array, truth: Array) -> ClassMarks:
+    classes = after.shape[-1]
+    answers = np.argmax(after, -1)
+    right, was_right = answers == truth, np.argmax(before, -1) == truth
     members = np.bincount(truth, minlength=classes)
     hits = np.bincount(truth[right], minlength=classes)
-    return tuple(float(h / m) if m else None for h, m in zip(hits, members, strict=True))
+    named = np.bincount(answers, minlength=classes)
+    wrong, gained = int(np.sum(was_right & ~right)), int(np.sum(right & ~was_right))
+    return ClassMarks(
+        accuracy=float(np.mean(right)),
+        recalls=tuple(_ratio(h, m) for h, m in zip(hits, members, strict=True)),
+        # A class that is never named has no precision of its own: 0, as for one always named wrongly.
+        precisions=tuple(
+            _ratio(h, max(n, 1)) if m else None for h, n, m in zip(hits, named, members, strict=True)
+        ),
+        f1s=tuple(_ratio(2 * h, n + m) if m else None for h, n, m in zip(hits, named, members, strict=True)),
+        members=tuple(int(m) for m in members),
+        calibration_error=_calibration_error(np.max(after, -1), right),
+        newly_wrong=wrong,
+        newly_right=gained,
+        mcnemar_p=mcnemar(wrong, gained),
+    )
+
+
+def _calibration_error(confidence: Array, right: Array) -> float:
+    bins = np.minimum((confidence * _BINS).astype(np.int64), _BINS - 1)
+    sums = np.bincount(bins, weights=confidence, minlength=_BINS)
+    hits = np.bincount(bins, weights=right.astype(np.float64), minlength=_BINS)
+    return float(np.abs(sums - hits).sum() / len(confidence))
+
+
+def _value_marks(outputs: Array, truth: Array) -> ValueMarks:
+    error = outputs.astype(np.float64).reshape(truth.shape) - truth
+    spread = float(np.square(truth - truth.mean(axis=0, dtype=np.float64)).sum())
+    residual = float(np.square(error).sum())
+    # A target that never changes has no variance to explain: exact is 1, anything else 0.
+    r2 = 1.0 - residual / spread if spread else float(residual == 0)
+    return ValueMarks(float(np.abs(error).mean()), math.sqrt(float(np.square(error).mean())), r2)
+
+
+def _ratio(part: int, whole: int) -> float | None:
+    return float(part / whole) if whole else None
+
+
+def _mean(shares: tuple[float | None, ...]) -> float:
+    known = [share for share in shares if share is not None]
+    return sum(known) / len(known) if known else 0.0
+
+
+def _sigmoid(rows: Array) -> Array:
+    share: Array = 1.0 / (1.0 + np.exp(-np.clip(rows, -60.0, 60.0)))
+    return share
+
+
+def _log_choose(n: int, k: int) -> float:
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)

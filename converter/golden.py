@@ -3,6 +3,8 @@
 Rules:
 - the same test data makes the same set, byte for byte;
 - every class is in it, with its least certain samples first: a wrong kernel shows there earliest;
+- inputs are what the model takes (codes for an integer model): they travel with every push, and
+  four samples of a small image model can weigh more than a change of its weights;
 - `expected` is what the shipped model answers, not what is true: it proves the arithmetic of a
   device, and accuracy is measured elsewhere.
 """
@@ -10,6 +12,7 @@ Rules:
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -18,7 +21,12 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 
 _COUNT: Final = 24
-_INPUT_BYTES: Final = 16 * 1024 * 1024  # half of what a bundle's reader accepts
+#: The set may be a twentieth of the model, or this much where a twentieth is next to nothing …
+_SHARE: Final = 20
+_SMALL_BYTES: Final = 8 * 1024
+#: … but so many samples are needed to see anything, unless they were half of what a reader accepts.
+_FEWEST: Final = 4
+_MOST_BYTES: Final = 16 * 1024 * 1024
 
 #: Float kernels differ by the order of their sums: 1.2e-7 between two interpreters on the digits model.
 _FLOAT_TOLERANCE: Final = 1e-4
@@ -30,24 +38,45 @@ _INTEGER_TOLERANCE: Final = 0.1
 _MOST: Final = 0.5
 
 
-def choose(inputs: Array, truth: Array, outputs: Array) -> Array:
-    """Return the rows of the golden set: class by class in turn, least certain, median, most certain, …"""
-    count = min(_COUNT, len(inputs), max(1, _INPUT_BYTES // inputs[0].nbytes))
-    margin = _margin(outputs)
+def choose(strata: Array, certainty: Array, count: int) -> Array:
+    """Return `count` rows: stratum by stratum in turn, least certain, median, most certain, …
+
+    `strata` int [n] are classes (or anything that makes samples alike), `certainty` float [n].
+    """
     queues = []
-    for number in np.unique(truth):
-        members = np.flatnonzero(truth == number)
-        ranked = members[np.argsort(margin[members], kind="stable")]
+    for number in np.unique(strata):
+        members = np.flatnonzero(strata == number)
+        ranked = members[np.argsort(certainty[members], kind="stable")]
         queues.append([int(ranked[i]) for i in _spread(len(ranked))])
     turns = max(len(queue) for queue in queues)
     rows = [queue[turn] for turn in range(turns) for queue in queues if turn < len(queue)]
     return np.asarray(rows[:count], np.int64)
 
 
-def encode(inputs: Array, expected: Array) -> bytes:
-    """Return the npz of a bundle: `inputs` and `expected`, float32, batch first."""
+def count_for(rows: int, row_bytes: int, model_bytes: int) -> int:
+    """Return how many samples are worth their bytes; `row_bytes` is one sample as it is stored."""
+    affordable = max(_SMALL_BYTES, model_bytes // _SHARE) // max(1, row_bytes)
+    possible = max(1, _MOST_BYTES // max(1, row_bytes))
+    return min(rows, _COUNT, possible, max(_FEWEST, affordable))
+
+
+def certainty(outputs: Array) -> Array:
+    """Return for outputs [n, ...] how far the best is ahead of the second, [n]; 0 is a tie."""
+    rows = outputs.reshape(len(outputs), -1)
+    if rows.shape[1] < 2:
+        distance: Array = np.abs(rows[:, 0] - np.median(rows))
+        return distance
+    top = np.sort(rows, axis=1)
+    margin: Array = top[:, -1] - top[:, -2]
+    return margin
+
+
+def encode(inputs: Sequence[Array], expected: Sequence[Array]) -> bytes:
+    """Return the npz of a bundle: `inputs`, `inputs_1`, … in the model's dtypes, `expected`, … float32."""
+    arrays = {_key("inputs", i): array for i, array in enumerate(inputs)}
+    arrays |= {_key("expected", i): array.astype(np.float32) for i, array in enumerate(expected)}
     file = io.BytesIO()
-    np.savez_compressed(file, inputs=inputs.astype(np.float32), expected=expected.astype(np.float32))
+    np.savez_compressed(file, **arrays)
     return file.getvalue()
 
 
@@ -55,21 +84,16 @@ def tolerance(expected: Array, quantization_error: float | None) -> float:
     """Return by how much a device may differ: a share of the range of the golden outputs.
 
     `quantization_error` is the largest difference from the original's outputs on the test data, or
-    None for a model that is not quantized.
+    None for a model that computes in floats.
     """
-    spread = float(np.ptp(expected)) or 1.0
+    spread = float(np.ptp(expected)) or float(np.max(np.abs(expected))) or 1.0
     if quantization_error is None:
         return spread * _FLOAT_TOLERANCE
     return min(max(spread * _INTEGER_TOLERANCE, quantization_error), spread * _MOST)
 
 
-def _margin(outputs: Array) -> Array:
-    """Return how far the best output is ahead of the second; 0 is a tie."""
-    if outputs.shape[-1] < 2:
-        return np.zeros(len(outputs), outputs.dtype)
-    top = np.sort(outputs, axis=-1)
-    margin: Array = top[:, -1] - top[:, -2]
-    return margin
+def _key(name: str, position: int) -> str:
+    return f"{name}_{position}" if position else name
 
 
 def _spread(size: int) -> list[int]:

@@ -140,7 +140,7 @@ class Tour:
         self._do("train", python_module("demo.train", *self._in_folder(arguments)))
 
     def _convert(self, version: str) -> None:
-        self._say(f"convert version {version}: float32 and int8, with what that costs")
+        self._say(f"convert version {version}: the smallest form that keeps its accuracy")
         arguments = ["convert", f"digits-{version}.keras", "--data", "digits.npz"]
         arguments += ["--out", f"digits-{version}.bundle"]
         arguments = [*self._in_folder(arguments), "--name", _MODEL, "--version", version]

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.backend import Loader
-from edge.golden import Verdict, judge, read_golden
+from edge.backend import Array, Loader
+from edge.golden import GoldenSet, Verdict, judge_all, read_golden
 from edge.loading import read_bundle
-from edge.runtime import load
+from edge.runtime import LoadedModel, load
 from wire.errors import BundleError, InputError, ModelError
 
 
@@ -31,10 +31,21 @@ def examine(path: Path, loader: Loader) -> Verdict:
                 False, f"the model's tensors {sorted(found)} are not the manifest's {sorted(told)}"
             )
         start = time.perf_counter()
-        name = model.outputs[0].name
-        got = [model.run(x).outputs[name].ravel() for x in golden.inputs]
+        got = _answers(model, golden)
     except (BundleError, ModelError, InputError) as error:
         return Verdict(False, str(error))
-    verdict = judge(golden.expected, np.asarray(got), bundle.manifest.golden.tolerance)
-    each_us = (time.perf_counter() - start) / len(got) * 1e6 if got else 0.0
+    verdict = judge_all(golden.expected, got, bundle.manifest.golden)
+    each_us = (time.perf_counter() - start) / max(1, bundle.manifest.golden.count) * 1e6
     return Verdict(verdict.passed, f"{verdict.reason}; {each_us:.0f} us each")
+
+
+def _answers(model: LoadedModel, golden: GoldenSet) -> tuple[Array, ...]:
+    """Return what the model answers to the golden inputs: an array [n, ...] for each output."""
+    names = [tensor.name for tensor in model.inputs]
+    if len(golden.inputs) != len(names):
+        raise BundleError(f"golden set has {len(golden.inputs)} inputs, the model takes {len(names)}")
+    runs = [
+        model.run(row[0] if len(names) == 1 else dict(zip(names, row, strict=True))).outputs
+        for row in zip(*golden.inputs, strict=True)
+    ]
+    return tuple(np.asarray([run[tensor.name] for run in runs]) for tensor in model.outputs)

@@ -40,6 +40,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("long" if config.getoption("--long-results") else "short")
+    config.addinivalue_line("markers", "long: takes minutes or gigabytes; runs with --long-results only")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--long-results"):
+        return
+    skip = pytest.mark.skip(reason="long: make test-long runs it")
+    for item in items:
+        if item.get_closest_marker("long"):
+            item.add_marker(skip)
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -16,15 +16,18 @@ import subprocess
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from wire.adapters.processes import python_environment, python_module
+from wire.deadline import Deadline
 from wire.errors import DataError, EdgeflockError, ModelError, UnavailableError
 
 _ANSWER: Final = "answer.json"
+_PROGRESS: Final = "progress.txt"
+_LOOK_EVERY_S: Final = 0.2
 _ERRORS: Final[Mapping[str, type[EdgeflockError]]] = {
     kind.__name__: kind for kind in (DataError, ModelError, UnavailableError)
 }
@@ -40,29 +43,66 @@ def work_folder() -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="edgeflock-") as name:
             yield Path(name)
     except OSError as error:  # a full disk, nearly always
-        raise UnavailableError(f"temporary files in {tempfile.gettempdir()}: {error.strerror}") from error
+        why = error.strerror or "not all was written, is the disk full?"  # numpy gives no errno
+        raise UnavailableError(f"temporary files in {tempfile.gettempdir()}: {why}") from error
 
 
-def run_child(module: str, folder: Path, *arguments: str, doing: str, time_limit_s: float) -> dict[str, Any]:
+def run_child(
+    module: str,
+    folder: Path,
+    *arguments: str,
+    doing: str,
+    time_limit_s: float,
+    progress: Callable[[float], None] = lambda _: None,
+) -> dict[str, Any]:
     """Run `module`'s main with `folder` and `arguments`; return its answer.
 
-    Raises the error that the child gave, or ModelError, beginning with `doing`, when it crashed or
-    took longer than `time_limit_s`. The child ends when this process does.
+    `progress` is called with the share that the child reports as done, several times a second. Raises
+    the error that the child gave, or ModelError, beginning with `doing`, when it crashed or took longer
+    than `time_limit_s`. The child ends when this process does.
     """
-    (folder / _ANSWER).unlink(missing_ok=True)
-    command = python_module(module, str(folder), *arguments)
-    try:
-        ended = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-            timeout=time_limit_s,
-            env=_environment(),
-        )
-    except subprocess.TimeoutExpired as error:
-        raise ModelError(f"{doing}: not done after {time_limit_s:.0f} s, stopped") from error
-    return _read_answer(folder / _ANSWER, ended, doing)
+    watching = watch_child(module, folder, *arguments, doing=doing, time_limit_s=time_limit_s)
+    while True:
+        try:
+            progress(next(watching))
+        except StopIteration as ended:
+            result: dict[str, Any] = ended.value
+            return result
+
+
+def watch_child(
+    module: str, folder: Path, *arguments: str, doing: str, time_limit_s: float
+) -> Generator[float, None, dict[str, Any]]:
+    """Do what `run_child` does, and yield the share that is done again and again while the child runs.
+
+    Closing the generator ends the child.
+    """
+    for name in (_ANSWER, _PROGRESS):
+        (folder / name).unlink(missing_ok=True)
+    deadline = Deadline.after(time_limit_s)
+    with subprocess.Popen(
+        python_module(module, str(folder), *arguments),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=_environment(),
+    ) as child:
+        try:
+            while (stderr := _ended(child, min(_LOOK_EVERY_S, deadline.left_s))) is None:
+                if deadline.passed:
+                    raise ModelError(f"{doing}: not done after {time_limit_s:.0f} s, stopped")
+                yield _share_done(folder / _PROGRESS)
+        except BaseException:  # also a closed generator: whatever happens here ends the child
+            child.kill()
+            raise
+    return _read_answer(folder / _ANSWER, child.returncode, stderr, doing)
+
+
+def report_progress(folder: Path, done: float) -> None:
+    """Tell the parent, as the child, which share of the work is done (0 to 1)."""
+    unfinished = folder / f"{_PROGRESS}.new"  # a file that is being written reads as nothing done
+    unfinished.write_text(f"{done:.4f}")
+    unfinished.rename(folder / _PROGRESS)
 
 
 def answer(folder: Path, work: Callable[[], dict[str, Any]]) -> int:
@@ -94,18 +134,30 @@ def one_line(error: BaseException) -> str:
     return (marked or lines or [type(error).__name__])[0][:300]
 
 
-def _read_answer(path: Path, ended: subprocess.CompletedProcess[bytes], doing: str) -> dict[str, Any]:
-    if ended.returncode < 0:
+def _ended(child: subprocess.Popen[bytes], wait_s: float) -> bytes | None:
+    """Return the standard error of a child that has ended; None when it has not within `wait_s`."""
+    try:
+        return child.communicate(timeout=wait_s)[1]
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def _share_done(path: Path) -> float:
+    try:
+        return float(path.read_text())
+    except (OSError, ValueError):  # nothing said yet, or just being written
+        return 0.0
+
+
+def _read_answer(path: Path, code: int, stderr: bytes, doing: str) -> dict[str, Any]:
+    if code < 0:
         raise ModelError(
-            f"{doing}: the process was ended by {signal.Signals(-ended.returncode).name}"
-            f"{_last_words(ended.stderr)}"
+            f"{doing}: the process was ended by {signal.Signals(-code).name}{_last_words(stderr)}"
         )
     try:
         said = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise ModelError(
-            f"{doing}: the process ended with code {ended.returncode}{_last_words(ended.stderr)}"
-        ) from error
+        raise ModelError(f"{doing}: the process ended with code {code}{_last_words(stderr)}") from error
     if "result" not in said:
         raise _ERRORS.get(said["kind"], ModelError)(f"{doing}: {said['error']}")
     result: dict[str, Any] = said["result"]

@@ -1,8 +1,5 @@
 """Runs a model file on inputs, as a device would, on any of the interpreters installed here.
 
-The arithmetic around the model (quantizing inputs, dequantizing outputs) is the device's, operation
-for operation: golden outputs that were computed otherwise would refuse good models.
-
 It runs in a child (`python -m converter.adapters.interpreter FOLDER BACKEND CALLS`): a bad model, or
 a good one on an old interpreter, can end the process.
 """
@@ -12,15 +9,19 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
+import resource
 import sys
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from converter.adapters.child import answer, run_child, work_folder
+from converter.codes import to_codes, to_values
+from converter.delegation import Node, delegated
 from converter.evaluation import Array, Latency
 from wire.errors import ModelError
 from wire.manifest import TensorSpec
@@ -33,22 +34,26 @@ _MODULES: Final = {
     "tflite-runtime": "tflite_runtime.interpreter",
 }
 _TIMED_CALLS: Final = 300
+_TIMED_S: Final = 2.0
 _WARM_UP_CALLS: Final = 10
-_TIME_LIMIT_S: Final = 600.0
+_TIME_LIMIT_S: Final = 900.0
 
 
 @dataclass(frozen=True)
 class Run:
-    """What one interpreter made of a model: its tensors, and answers float32 [n, outputs].
+    """What one interpreter made of a model: its tensors, and for each output answers float32 [n, ...].
 
-    `latency` is None when no calls were to be timed.
+    `latency` is None when no calls were to be timed. `peak_bytes` is by how much loading and running
+    raised the process' memory; `delegated` counts, by name, the operators that a delegate ran.
     """
 
     runtime: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    answers: Array
+    answers: tuple[Array, ...]
     latency: Latency | None
+    peak_bytes: int = 0
+    delegated: Mapping[str, int] = field(default_factory=dict)
 
 
 def installed() -> list[str]:
@@ -56,11 +61,17 @@ def installed() -> list[str]:
     return [name for name, module in _MODULES.items() if importlib.util.find_spec(module.split(".")[0])]
 
 
-def run(tflite: bytes, inputs: Array, backend: str = REFERENCE, *, timed_calls: int = _TIMED_CALLS) -> Run:
-    """Run `tflite` on each of `inputs` [n, ...] with one thread; raise ModelError when it cannot."""
+def run(
+    tflite: bytes, inputs: Sequence[Array], backend: str = REFERENCE, *, timed_calls: int = _TIMED_CALLS
+) -> Run:
+    """Run `tflite` on the rows of `inputs`, an array [n, ...] for each input, with one thread.
+
+    Raises ModelError when it cannot.
+    """
     with work_folder() as folder:
         (folder / "model.tflite").write_bytes(tflite)
-        np.save(folder / "inputs.npy", inputs)
+        for position, rows in enumerate(inputs):
+            np.save(folder / f"input-{position}.npy", rows)
         said = run_child(
             __name__,
             folder,
@@ -73,8 +84,10 @@ def run(tflite: bytes, inputs: Array, backend: str = REFERENCE, *, timed_calls: 
             runtime=said["runtime"],
             inputs=tuple(_spec(**fields) for fields in said["inputs"]),
             outputs=tuple(_spec(**fields) for fields in said["outputs"]),
-            answers=np.load(folder / "answers.npy"),
+            answers=tuple(np.load(folder / f"answer-{i}.npy") for i in range(len(said["outputs"]))),
             latency=Latency(**said["latency"]) if said["latency"] else None,
+            peak_bytes=said["peak_bytes"],
+            delegated=said["delegated"],
         )
 
 
@@ -85,22 +98,60 @@ def _spec(shape: list[int], **fields: Any) -> TensorSpec:
 def work(folder: Path, backend: str, timed_calls: int) -> dict[str, Any]:
     """Be the child: run the model in `folder`."""
     interpreter_class = importlib.import_module(_MODULES[backend]).Interpreter
+    rows = _read_inputs(folder)
+    before_bytes = _peak_bytes()
     interpreter = interpreter_class(model_path=str(folder / "model.tflite"), num_threads=1)
     interpreter.allocate_tensors()
-    taken, given = interpreter.get_input_details(), interpreter.get_output_details()
-    inputs, outputs = [_describe(d) for d in taken], [_describe(d) for d in given]
-    answers = []
-    for sample in np.load(folder / "inputs.npy"):
-        interpreter.set_tensor(taken[0]["index"], _encode(inputs[0], sample))
-        interpreter.invoke()
-        answers.append(_decode(outputs[0], interpreter.get_tensor(given[0]["index"])).ravel())
-    np.save(folder / "answers.npy", np.asarray(answers, np.float32))
+    inputs = [_describe(details) for details in interpreter.get_input_details()]
+    outputs = [_describe(details) for details in interpreter.get_output_details()]
+    for position, answers in enumerate(_answers(interpreter, inputs, outputs, rows)):
+        np.save(folder / f"answer-{position}.npy", answers)
     return {
         "runtime": f"{backend} {importlib.metadata.version(backend)}",
         "inputs": [asdict(spec) for spec in inputs],
         "outputs": [asdict(spec) for spec in outputs],
         "latency": asdict(_measure(interpreter, timed_calls)) if timed_calls else None,
+        "peak_bytes": max(0, _peak_bytes() - before_bytes),
+        "delegated": delegated(_nodes(interpreter)),
     }
+
+
+def _read_inputs(folder: Path) -> list[Array]:
+    count = len(list(folder.glob("input-*.npy")))
+    return [np.load(folder / f"input-{position}.npy") for position in range(count)]
+
+
+def _answers(
+    interpreter: Any, inputs: list[TensorSpec], outputs: list[TensorSpec], rows: list[Array]
+) -> list[Array]:
+    """Return for each output its real values, [n, ...], one call for each row."""
+    if len(inputs) != len(rows):
+        raise ModelError(f"it has {len(inputs)} inputs, {len(rows)} were given")
+    taken = [details["index"] for details in interpreter.get_input_details()]
+    given = [details["index"] for details in interpreter.get_output_details()]
+    codes = [_coded(spec, array) for spec, array in zip(inputs, rows, strict=True)]
+    answers: list[list[Array]] = [[] for _ in outputs]
+    for row in range(len(rows[0])):
+        for index, array in zip(taken, codes, strict=True):
+            interpreter.set_tensor(index, array[row : row + 1])
+        interpreter.invoke()
+        for series, index in zip(answers, given, strict=True):
+            series.append(interpreter.get_tensor(index))
+    return [
+        _unbatched(to_values(spec, np.asarray(series))).astype(np.float32)
+        for spec, series in zip(outputs, answers, strict=True)
+    ]
+
+
+def _coded(spec: TensorSpec, rows: Array) -> Array:
+    if spec.shape != (1, *rows.shape[1:]):
+        raise ModelError(f"its input is {list(spec.shape)}, a row of the data {list(rows.shape[1:])}")
+    return to_codes(spec, rows)
+
+
+def _unbatched(series: Array) -> Array:
+    """Return [n, 1, ...] without the batch dimension; an output without one is as it is."""
+    return series[:, 0] if series.ndim > 1 and series.shape[1] == 1 else series
 
 
 def _describe(details: dict[str, Any]) -> TensorSpec:
@@ -115,34 +166,30 @@ def _describe(details: dict[str, Any]) -> TensorSpec:
     )
 
 
-def _encode(spec: TensorSpec, sample: Array) -> Array:
-    if spec.shape != (1, *sample.shape):
-        raise ModelError(f"its input is {list(spec.shape)}, a row of the data {list(sample.shape)}")
-    if spec.scale is None or spec.zero_point is None:
-        return sample[np.newaxis]
-    limits = np.iinfo(spec.dtype)
-    codes = np.rint(sample * np.float32(1.0 / spec.scale) + np.float32(spec.zero_point))
-    clipped: Array = np.clip(codes, limits.min, limits.max).astype(spec.dtype)
-    return clipped[np.newaxis]
-
-
-def _decode(spec: TensorSpec, codes: Array) -> Array:
-    if spec.scale is None or spec.zero_point is None:
-        return codes
-    real: Array = (codes.astype(np.float32) - np.float32(spec.zero_point)) * np.float32(spec.scale)
-    return real
+def _nodes(interpreter: Any) -> list[Node]:
+    """Return the operators as listed; an interpreter that does not list them shows no delegate."""
+    details: list[dict[str, Any]] = getattr(interpreter, "_get_ops_details", list)()
+    return [
+        Node(op["op_name"], tuple(int(i) for i in op["inputs"]), tuple(int(i) for i in op["outputs"]))
+        for op in details
+    ]
 
 
 def _measure(interpreter: Any, calls: int) -> Latency:
-    """Time single calls; the first few are dearer and not counted."""
+    """Time single calls, for so long at most; the first few are dearer and not counted."""
     for _ in range(_WARM_UP_CALLS):
         interpreter.invoke()
-    taken = []
-    for _ in range(calls):
+    taken: list[float] = []
+    end = time.perf_counter() + _TIMED_S
+    while len(taken) < calls and (len(taken) < _WARM_UP_CALLS or time.perf_counter() < end):
         start = time.perf_counter()
         interpreter.invoke()
         taken.append((time.perf_counter() - start) * 1e6)
     return Latency(float(np.median(taken)), float(np.percentile(taken, 99)))
+
+
+def _peak_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def main(arguments: list[str]) -> int:

@@ -1,81 +1,89 @@
-"""The child that holds TensorFlow: `python -m converter.adapters.keras_child FOLDER MODEL`.
+"""The child that converts a Keras file: `python -m converter.adapters.keras_child FOLDER`.
 
-Reads `inputs.npy` in FOLDER, writes `answers.npy` and `model.tflite`.
-
-- The converter can end its process with a segmentation fault (quantizing an LSTM does), and Keras
-  numbers its tensors per process: two conversions in one differ in bytes, so deltas would suffer.
-- Built-in operators only: what Keras' own export adds silently (Flex) no small board runs.
-- Batch 1 is fixed: a dynamic batch costs speed, and recurrent layers do not convert with one.
+The converter can end its process with a segmentation fault, and Keras numbers its tensors per process:
+two conversions in one differ in bytes, so updates would suffer.
 """
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 import numpy as np
 
-from converter.adapters.child import answer, one_line
-from converter.evaluation import Array
-from wire.errors import DataError, ModelError
+from converter.adapters.keras_model import fed, input_specs, layers, open_model, settled, to_tflite
+from converter.adapters.source_child import Answered, Job, be_child
+from converter.source import Array, InputSpec, Trait
+
+#: Rows that are answered at once.
+_BATCH: Final = 256
 
 
-def work(folder: Path, path: Path) -> dict[str, Any]:
-    """Load, run and convert the model at `path`."""
-    import keras
-
-    inputs = np.load(folder / "inputs.npy")
-    try:
-        model = keras.saving.load_model(path, compile=False)
-    except Exception as error:  # Keras raises whatever a layer's code raises
-        raise ModelError(f"Keras cannot load it: {one_line(error)}") from error
-    _check(model, inputs)
-    answers = np.asarray(model.predict(inputs, batch_size=256, verbose=0), np.float32)
-    if answers.ndim != 2:
-        raise ModelError(
-            f"its output has shape {list(answers.shape[1:])}: one number for each class is needed"
-        )
-    if not np.isfinite(answers).all():
-        raise ModelError("its outputs on x_test are not finite")
-    np.save(folder / "answers.npy", answers)
-    (folder / "model.tflite").write_bytes(_to_tflite(model, inputs.shape[1:]))
-    return {}
-
-
-def _check(model: Any, inputs: Array) -> None:
-    if len(model.inputs) != 1 or len(model.outputs) != 1:
-        raise ModelError(
-            f"it has {len(model.inputs)} inputs and {len(model.outputs)} outputs; one of each is supported"
-        )
-    tensor = model.inputs[0]
-    if tensor.dtype != "float32":
-        raise ModelError(f"its input is {tensor.dtype}; float32 is supported")
-    wanted, given = list(tensor.shape[1:]), list(inputs.shape[1:])
-    fits = len(wanted) == len(given) and all(w in (None, g) for w, g in zip(wanted, given, strict=True))
-    if not fits:
-        raise DataError(f"a row of x_test is {given}, the model takes {wanted}")
-
-
-def _to_tflite(model: Any, row: tuple[int, ...]) -> bytes:
+def work(job: Job) -> Answered:
+    """Load, run and convert the model that `job` names."""
     import keras
     import tensorflow as tf
 
-    # A size that the model leaves open becomes the data's: a tensor of a device has one shape.
-    one = keras.Input(batch_shape=(1, *row), dtype="float32", name="input")
-    converter = tf.lite.TFLiteConverter.from_keras_model(keras.Model(one, model(one), name="model"))
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-    try:
-        flat: bytes = converter.convert()
-    except Exception as error:  # ConverterError, and whatever MLIR's Python side raises
-        raise ModelError(f"plain TFLite cannot express it: {one_line(error)}") from error
-    return flat
+    model, notes = open_model(job.path, job.options.code)
+    specs = input_specs(model, job.rows)
+    rows = job.bound(specs, _limits(model, specs))
+    answers, names = _answers(model, rows)
+    return Answered(
+        tflite=to_tflite(model, specs),
+        inputs=specs,
+        outputs=names,
+        rows=rows,
+        answers=answers,
+        traits=_traits(model),
+        versions={"tensorflow": tf.__version__, "keras": keras.__version__},
+        notes=(*notes, *settled(model, specs)),
+    )
+
+
+def _answers(model: Any, rows: Sequence[Array]) -> tuple[tuple[Array, ...], tuple[str, ...]]:
+    """Return what Keras answers, float32 [n, ...] for each output, and the outputs' names."""
+    import keras
+
+    fixed = any(tensor.shape[0] is not None for tensor in getattr(model, "inputs", None) or [])
+    given = model.predict(fed(model, rows), batch_size=1 if fixed else _BATCH, verbose=0)
+    answers = tuple(np.asarray(array, np.float32) for array in keras.tree.flatten(given))
+    if isinstance(given, dict) and len(given) == len(answers):
+        return answers, tuple(str(name) for name in sorted(given))
+    names = tuple(str(name) for name in getattr(model, "output_names", None) or ())
+    if len(answers) == 1:
+        names = ("output",)
+    elif len(set(names)) != len(answers):
+        names = tuple(f"output_{position}" for position in range(len(answers)))
+    return answers, names
+
+
+def _traits(model: Any) -> frozenset[Trait]:
+    import keras
+
+    traits: set[Trait] = {"trainable"}
+    for layer in layers(model):
+        if isinstance(layer, keras.layers.RNN):
+            traits.add("recurrent")
+        if "Attention" in type(layer).__name__:
+            traits.add("attention")
+        if isinstance(layer, (keras.layers.Normalization, keras.layers.Rescaling)):
+            traits.add("normalizes")
+    return frozenset(traits)
+
+
+def _limits(model: Any, specs: Sequence[InputSpec]) -> dict[str, int]:
+    """Return below which number whole inputs must stay: an embedding has so many rows."""
+    import keras
+
+    sizes = [layer.input_dim for layer in layers(model) if isinstance(layer, keras.layers.Embedding)]
+    whole = [spec.name for spec in specs if not spec.dtype.startswith("float")]
+    return dict.fromkeys(whole, min(sizes)) if sizes else {}
 
 
 def main(arguments: list[str]) -> int:
     """Be the child."""
-    folder, path = (Path(argument) for argument in arguments)
-    return answer(folder, lambda: work(folder, path))
+    return be_child(arguments, work)
 
 
 if __name__ == "__main__":

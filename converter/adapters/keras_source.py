@@ -2,63 +2,78 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-import numpy as np
-
-from converter.adapters.child import run_child, work_folder
-from converter.evaluation import Array
+from converter.adapters.child import one_line
+from converter.adapters.keras_inputs import input_names
+from converter.adapters.source_child import Source, run_source
+from converter.keras_config import own_objects
+from converter.source import Converted
 from wire.errors import ModelError
 
 _CHILD: Final = "converter.adapters.keras_child"
-_TIME_LIMIT_S: Final = 900.0
 _HDF5_MARK: Final = b"\x89HDF\r\n\x1a\n"
+_CONFIG: Final = "config.json"
 
 
-@dataclass(frozen=True)
-class Converted:
-    """The model as float32 TFLite, and what Keras itself answers on the test inputs, [n, classes]."""
+def convert(source: Source) -> Converted:
+    """Convert a `.keras` or `.h5` file.
 
-    tflite: bytes
-    answers: Array
-
-
-def convert(path: Path, x_test: Array, *, time_limit_s: float = _TIME_LIMIT_S) -> Converted:
-    """Convert the `.keras` or `.h5` file at `path` to float32 TFLite for one sample at a time.
-
-    Raises ModelError for a file that is not a whole model or that plain TFLite cannot express, and
-    DataError when `x_test` does not fit its input.
+    Raises ModelError for a file that is not a whole model, that needs code which is not given, or
+    that plain TFLite cannot express, and DataError when the rows do not fit its inputs.
     """
-    check_file(path)
-    with work_folder() as folder:
-        np.save(folder / "inputs.npy", x_test)
-        run_child(_CHILD, folder, str(path.resolve()), doing=str(path), time_limit_s=time_limit_s)
-        return Converted((folder / "model.tflite").read_bytes(), np.load(folder / "answers.npy"))
-
-
-def check_file(path: Path) -> None:
-    """Raise ModelError when `path` cannot be a Keras model at all."""
-    if not path.exists():
-        raise ModelError(f"{path} is not there")
-    if not path.is_file():
-        raise ModelError(f"{path} is a folder: give a .keras or .h5 file")
-    try:
-        with path.open("rb") as file:
-            head = file.read(len(_HDF5_MARK))
-    except OSError as error:
-        raise ModelError(f"{path}: {error.strerror}") from error
-    if not head:
-        raise ModelError(f"{path} is empty")
-    if path.suffix in (".h5", ".hdf5"):
-        if head != _HDF5_MARK:
-            raise ModelError(f"{path} is not an HDF5 file")
-    elif path.suffix == ".keras":
-        _check_zip(path)
+    if source.path.suffix == ".keras":
+        _check_zip(source.path)
     else:
-        raise ModelError(f"{path} has no ending of a Keras model (.keras or .h5)")
+        _check_hdf5(source.path)
+    return run_source(_CHILD, source)
+
+
+def save_keras(model: Any, folder: Path) -> Path:
+    """Save a Keras model in `folder`, so that another process can convert it; return the file or folder.
+
+    A model with layers or functions of the caller's own becomes a SavedModel, which carries what they
+    compute but cannot be trained further. Raises ModelError when it can be saved in neither form.
+    """
+    path = folder / "model.keras"
+    try:
+        model.save(path)
+        with zipfile.ZipFile(path) as archive:
+            if not own_objects(json.loads(archive.read(_CONFIG))):
+                return path
+    except Exception:  # noqa: S110  # a layer's own get_config raises what it likes; a SavedModel asks for none
+        pass
+    path.unlink(missing_ok=True)
+    exported = folder / "model"
+    try:
+        model.export(exported, verbose=False, input_signature=_one_row(model))
+    except Exception as error:  # what a layer's code raises, and Keras for a model that was never called
+        raise ModelError(f"the model {model.name} cannot be saved: {one_line(error)}") from error
+    return exported
+
+
+def _one_row(model: Any) -> Any:
+    """Return a signature with a batch of 1, which recurrent layers need; None where inputs are not known."""
+    import keras
+
+    inputs = getattr(model, "inputs", None)
+    if not inputs:
+        return None
+    names = {tensor.name: name for tensor, name in zip(inputs, input_names(model), strict=True)}
+
+    def one(tensor: Any) -> Any:
+        return keras.InputSpec(tensor.dtype, (1, *tensor.shape[1:]), name=names[tensor.name])
+
+    return [keras.tree.map_structure(one, getattr(model, "_functional", model).input)]
+
+
+def _check_hdf5(path: Path) -> None:
+    with path.open("rb") as file:
+        if file.read(len(_HDF5_MARK)) != _HDF5_MARK:
+            raise ModelError(f"{path} is not an HDF5 file")
 
 
 def _check_zip(path: Path) -> None:
@@ -69,7 +84,7 @@ def _check_zip(path: Path) -> None:
             names, broken = set(archive.namelist()), archive.testzip()
     except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
         raise ModelError(f"{path} is damaged: {error}") from error
-    if "config.json" not in names:
-        raise ModelError(f"{path} is a zip file, but not a Keras model (no config.json)")
+    if _CONFIG not in names:
+        raise ModelError(f"{path} is a zip file, but not a Keras model (no {_CONFIG})")
     if broken:
         raise ModelError(f"{path} is damaged: {broken} does not match its checksum")

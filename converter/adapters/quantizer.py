@@ -1,75 +1,138 @@
-"""Static int8 by litert-quantizer: weights per channel, activations by what calibration saw.
+"""Quantizes and calibrates by litert-quantizer, in child processes: it and its interpreter are native code.
 
-- Calibration keeps the TRUE minimum and maximum of each tensor. The library's default is a moving
-  average, which clips: an error of .96 instead of .04 on a small net.
-- 30 samples suffice, 100 are comfortable, more bring nothing.
-- The model takes and gives int8 codes, as the library leaves it: the device quantizes with the
+- One child makes all forms of a model. When it ends on one, a new one goes on with the others, so
+  that a form which cannot be made costs only itself.
+- Static int8 models take and give codes, as the library leaves them: the device quantizes with the
   scale in the manifest, and saves two operators.
-- It needs no TensorFlow. It runs in a child (`python -m converter.adapters.quantizer FOLDER`)
-  because its interpreter is native code and its progress output cannot be turned off.
+- It needs no TensorFlow.
 """
 
 from __future__ import annotations
 
-import sys
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
-from converter.adapters.child import answer, run_child, work_folder
-from converter.evaluation import Array
+from converter.adapters.child import run_child, work_folder
+from converter.adapters.flatbuffer import read_graphs
+from converter.calibration import ORDERS, Array, Calibration, Series, calibrated, column_warning, spread
+from converter.graph import float_calls
+from converter.planning import Plan, make_plan
+from converter.recipes import RECIPES, LayerLoss, Ranges, Rule
 from wire.errors import ModelError
 
 #: How many calibration samples are worth their time.
 CALIBRATION_LIMIT: Final = 100
 
+_CHILD: Final = "converter.adapters.quantizer_child"
 _TIME_LIMIT_S: Final = 600.0
+_SEED: Final = 0
 
 
-def quantize(tflite: bytes, samples: Array) -> bytes:
-    """Return the float32 model `tflite` as static int8, calibrated on `samples` [n, ...].
+@dataclass(frozen=True)
+class Job:
+    """One form to make: a recipe, and the exceptions from it."""
 
-    Raises ModelError when it cannot be quantized.
+    recipe: str
+    rules: tuple[Rule, ...] = ()
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """What became of a job: a model, or in one line why there is none. `notes` say what was decided."""
+
+    tflite: bytes | None
+    error: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def calibrate(tflite: bytes, samples: Sequence[Array]) -> Calibration:
+    """Return the ranges of all tensors of a float32 model over `samples`, an array [n, ...] for each input.
+
+    Loops are seen from outside only. Raises ModelError when the model cannot be run.
     """
     with work_folder() as folder:
-        (folder / "model.tflite").write_bytes(tflite)
-        np.save(folder / "samples.npy", samples)
+        _put(folder, tflite, samples)
+        said = run_child(_CHILD, folder, "calibrate", doing="calibrating", time_limit_s=_TIME_LIMIT_S)
+        series = Series(tuple(said["names"]), np.load(folder / "lowest.npy"), np.load(folder / "highest.npy"))
+    random = np.random.default_rng(_SEED)
+    found = calibrated(series, [random.permutation(len(series.lowest)) for _ in range(ORDERS)])
+    graph = read_graphs(tflite)[0]
+    if float_calls(graph, found.ranges):
+        return found  # a scaler in front, which stays float32
+    columns = filter(None, (column_warning(rows) for rows in samples))
+    return replace(found, warnings=(*found.warnings, *columns))
+
+
+def quantize(tflite: bytes, jobs: Sequence[Job], ranges: Ranges | None) -> list[Quantized]:
+    """Return what becomes of the float32 model `tflite` in each job; the same input gives the same bytes.
+
+    `ranges` are needed for recipes that calibrate. A job that fails has an error, and no other suffers.
+    """
+    graphs = read_graphs(tflite)
+    made: dict[int, Quantized] = {}
+    plans: dict[int, Plan] = {}
+    for number, job in enumerate(jobs):
         try:
-            run_child(__name__, folder, doing="quantizing to int8", time_limit_s=_TIME_LIMIT_S)
+            plans[number] = make_plan(graphs, RECIPES[job.recipe], job.rules, ranges)
         except ModelError as error:
-            raise ModelError(f"{error}; --recipe float32 needs no quantizing") from error
-        return (folder / "int8.tflite").read_bytes()
+            made[number] = Quantized(None, str(error))
+    with work_folder() as folder:
+        _put(folder, tflite, ())
+        (folder / "ranges.json").write_text(json.dumps(ranges))
+        while left := [number for number in plans if number not in made]:
+            made |= _made(folder, {number: plans[number] for number in left})
+    return [made[number] for number in range(len(jobs))]
 
 
-def work(folder: Path) -> dict[str, Any]:
-    """Calibrate and quantize `model.tflite` in `folder`."""
-    from litert_quantizer import calibrator, quantizer, recipe
-    from litert_quantizer.utils import qsv_utils
+def _made(folder: Path, plans: Mapping[int, Plan]) -> dict[int, Quantized]:
+    """Run one child; return what it got done, and of the job that ended it, how."""
+    jobs = [
+        {
+            "number": number,
+            "recipe": plan.recipe.name,
+            "calls": plan.calls,
+            "float_inputs": plan.float_inputs,
+            "float_outputs": plan.float_outputs,
+        }
+        for number, plan in plans.items()
+    ]
+    (folder / "jobs.json").write_text(json.dumps(jobs))
+    try:
+        run_child(_CHILD, folder, "quantize", doing="quantizing", time_limit_s=_TIME_LIMIT_S)
+        ended = "quantizing: no answer"
+    except ModelError as error:
+        ended = str(error)
+    made = {}
+    for number, plan in plans.items():
+        outcome = folder / f"outcome-{number}.json"
+        if not outcome.exists():
+            made[number] = Quantized(None, ended)
+            break
+        refused = json.loads(outcome.read_text())["error"]
+        tflite = None if refused else (folder / f"made-{number}.tflite").read_bytes()
+        made[number] = Quantized(tflite, refused, () if refused else plan.notes)
+    return made
 
-    model = folder / "model.tflite"
-    calibration = calibrator.CalibrationInterpreter(
-        str(model),
-        mode=calibrator.CalibrationMode.CALIBRATION_PRESERVE_ALL_TENSORS,
-        qsv_update_func=qsv_utils.min_max_update,
-    )
-    runner = calibration.get_signature_runner()
-    (name,) = runner.get_input_details()
-    for sample in np.load(folder / "samples.npy"):
-        runner(**{name: sample[np.newaxis]})
-    engine = quantizer.Quantizer(bytearray(model.read_bytes()))
-    engine.load_quantization_recipe(recipe.static_wi8_ai8())
-    ranges = calibration.get_calibration_results()
-    made = engine.quantize(ranges, enable_progress_report=False).quantized_model
-    (folder / "int8.tflite").write_bytes(made)
-    return {}
+
+def layer_losses(float32: bytes, quantized: bytes, samples: Sequence[Array]) -> tuple[LayerLoss, ...]:
+    """Return how far each operator's output is from the float32 model's over `samples`, the worst first.
+
+    Operators inside loops, and those that lose nothing, are not among them. Raises ModelError.
+    """
+    with work_folder() as folder:
+        _put(folder, float32, [spread(rows, CALIBRATION_LIMIT) for rows in samples])
+        (folder / "quantized.tflite").write_bytes(quantized)
+        said = run_child(_CHILD, folder, "losses", doing="comparing layers", time_limit_s=_TIME_LIMIT_S)
+    losses = [LayerLoss(**fields) for fields in said["losses"]]
+    return tuple(sorted(losses, key=lambda loss: -loss.error))
 
 
-def main(arguments: list[str]) -> int:
-    """Be the child."""
-    folder = Path(arguments[0])
-    return answer(folder, lambda: work(folder))
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+def _put(folder: Path, tflite: bytes, samples: Sequence[Array]) -> None:
+    (folder / "model.tflite").write_bytes(tflite)
+    for position, rows in enumerate(samples):
+        np.save(folder / f"input-{position}.npy", rows)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
-from converter.adapters import keras_source
-from converter.adapters.keras_source import Converted
-from converter.app import RECIPES, ConvertResult, convert
+from converter import app
+from converter.adapters import sources
+from converter.adapters.datasets import DataOptions, read_dataset
+from converter.app import ConvertResult, convert
+from converter.bench import evaluated_rows
+from converter.source import Converted, SourceOptions
 from tests.support.conversion import quiet, request_for
 from tests.support.training import Trained
+
+RECIPES = ("float32", "int8")
 
 
 @pytest.fixture(scope="session")
@@ -32,11 +36,11 @@ def int8(conversions: dict[str, ConvertResult]) -> ConvertResult:
 
 @pytest.fixture(scope="session")
 def loaded(trained: Trained) -> Converted:
-    with np.load(trained.data) as data:
-        return keras_source.convert(trained.v2, data["x_test"])
+    data = read_dataset(trained.data, DataOptions())
+    return sources.convert(trained.v2, evaluated_rows(data), SourceOptions())
 
 
 @pytest.fixture
 def no_keras(loaded: Converted, monkeypatch: pytest.MonkeyPatch) -> None:
     """Spare a test the seven seconds of TensorFlow when it is about what follows."""
-    monkeypatch.setattr(keras_source, "convert", lambda *_: loaded)
+    monkeypatch.setattr(app, "convert_source", lambda *_: loaded)

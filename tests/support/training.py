@@ -49,7 +49,10 @@ def train(folder: Path) -> Trained:
 
 
 def convert_all(trained: Trained) -> Bundles:
-    one, two = _convert(trained, trained.v1, "1"), _convert(trained, trained.v2, "2")
+    one, two = (
+        _convert(trained, source, version, "--recipe", "int8")
+        for source, version in ((trained.v1, "1"), (trained.v2, "2"))
+    )
     float_two = _convert(trained, trained.v2, "2f", "--recipe", "float32")
     large = _rewrite(two, "3", ballast=np.random.default_rng(1).bytes(3_000_000))
     wrong = _rewrite(two, "4", shift=0.5)
