@@ -15,12 +15,15 @@ from converter import packing, reporting
 from converter.adapters import interpreter
 from converter.adapters.datasets import DataOptions, read_dataset
 from converter.adapters.finetune import Tuning
+from converter.adapters.flatbuffer import read_graphs
 from converter.adapters.outputs import Outputs, check_outputs, write_outputs
 from converter.adapters.sources import convert as convert_source
+from converter.adapters.sources import source_file
 from converter.bench import Bench, evaluated_rows, make_bench
 from converter.budget import Budget
 from converter.compression import levels
 from converter.dataset import Dataset
+from converter.planning import check_rules
 from converter.recipes import RECIPES, Rule
 from converter.report import Report
 from converter.search import (
@@ -97,7 +100,9 @@ def convert(request: ConvertRequest, progress: Progress) -> ConvertResult:
     rows = evaluated_rows(data) if data else None
     converted = convert_source(request.source, rows, request.source_options)
     bench = make_bench(data, converted, apart=request.budget is not None)
+    check_rules(read_graphs(converted.tflite), request.rules)
     label = reporting.make_label(request.model, request.version, bench, converted, data)
+    label = replace(label, provenance={**label.provenance, **_exceptions(request.rules)})
     order = Order(request.rules, base, _tuning(request, bench, converted))
     workshop = Workshop(converted, bench, label, order, progress)
     float32 = workshop.baseline()
@@ -135,6 +140,10 @@ def convert(request: ConvertRequest, progress: Progress) -> ConvertResult:
     return ConvertResult(request.outputs.bundle, len(packed), bundle.manifest, report)
 
 
+def _exceptions(rules: Sequence[Rule]) -> dict[str, str]:
+    return {"exceptions": ", ".join(f"{rule.pattern}={rule.recipe}" for rule in rules)} if rules else {}
+
+
 def _check_request(request: ConvertRequest) -> None:
     check_name("model name (--name)", request.model)
     check_name("version (--version)", request.version)
@@ -144,7 +153,12 @@ def _check_request(request: ConvertRequest) -> None:
         raise SettingsError("--budget searches among recipes, --recipe names one: give one of the two")
     if request.compression and request.recipe == AUTO:
         raise SettingsError("--compress needs --recipe: say which form is to be compressed, such as int8")
-    sources = [request.source, request.base, request.data if isinstance(request.data, Path) else None]
+    if request.rules and request.recipe == "float32":
+        raise SettingsError(
+            "--except has nothing to except from float32: give --recipe weight-int8 or another"
+        )
+    data = request.data if isinstance(request.data, Path) else None
+    sources = [source_file(request.source), request.base, data, *request.source_options.code]
     check_outputs(request.outputs, [source for source in sources if source is not None])
 
 
@@ -164,9 +178,15 @@ def _read_base(path: Path | None) -> Base | None:
 
 
 def _read_data(request: ConvertRequest) -> Dataset | None:
-    if isinstance(request.data, Path):
-        return read_dataset(request.data, request.data_options)
-    return request.data
+    if not isinstance(request.data, Path):
+        return request.data
+    options = request.data_options
+    if request.data.is_dir() and options.image_size is None:
+        # Images become what the model takes, so it has to be asked first: some seconds for an option less.
+        inputs = convert_source(request.source, None, request.source_options).inputs
+        if len(inputs) == 1:
+            options = replace(options, shape_hint=inputs[0].shape)
+    return read_dataset(request.data, options)
 
 
 def _tuning(request: ConvertRequest, bench: Bench, converted: Converted) -> Tuning | None:

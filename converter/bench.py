@@ -6,15 +6,15 @@ answers, and against the truth where one is known.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from converter.dataset import Dataset, Samples, Split, bind
-from converter.evaluation import Array, Evaluation, class_shares, evaluate
+from converter.evaluation import Array, Evaluation, are_class_shares, evaluate, value_marks
 from converter.source import Converted
 from converter.task import Task, task_of, truth_for
-from wire.errors import ModelError
+from wire.errors import DataError, ModelError
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Bench:
     def marks(self, answers: tuple[Array, ...]) -> tuple[Evaluation, Evaluation]:
         """Return the evaluations of `answers` (for each output, [n, ...]) on the two parts."""
         self._check(answers)
-        return self._mark(answers[0], self.choose), self._mark(answers[0], self.test)
+        return self._mark(answers, self.choose), self._mark(answers, self.test)
 
     def differences(
         self, answers: tuple[Array, ...], other: tuple[Array, ...] | None = None
@@ -55,10 +55,15 @@ class Bench:
             for mine, theirs in zip(answers, other or self.reference, strict=True)
         )
 
-    def _mark(self, answers: Array, part: Part) -> Evaluation:
+    def _mark(self, answers: tuple[Array, ...], part: Part) -> Evaluation:
         reference = self.reference[0]
-        mine = answers.reshape(reference.shape)[part.rows]
-        return evaluate(mine, reference[part.rows], part.truth, self.task)
+        mine = answers[0].reshape(reference.shape)[part.rows]
+        found = evaluate(mine, reference[part.rows], part.truth, self.task)
+        others = [
+            value_marks(one[part.rows], theirs[part.rows]).fit
+            for one, theirs in zip(answers[1:], self.reference[1:], strict=True)
+        ]
+        return replace(found, others_fit=min(others, default=1.0))
 
     def _check(self, answers: tuple[Array, ...]) -> None:
         if [a.size for a in answers] != [a.size for a in self.reference]:
@@ -88,7 +93,7 @@ def make_bench(data: Dataset | None, converted: Converted, *, apart: bool) -> Be
     if data is None:
         return _without_truth(converted, Part(both, None), None, ())
     train = bind(data.train, converted.inputs, f"{data.name}: {data.train.input_name('')}")
-    truth = _joined(data.choose, data.test)
+    truth = _joined(data.choose, data.test, data.name)
     task = task_of(truth, converted.answers[0])
     if task == "unlabelled" or truth is None:
         return _without_truth(converted, Part(both, None), train, data.labels)
@@ -110,13 +115,18 @@ def make_bench(data: Dataset | None, converted: Converted, *, apart: bool) -> Be
 def _without_truth(converted: Converted, part: Part, train: Samples | None, labels: tuple[str, ...]) -> Bench:
     """Return a bench where the source is right by definition: its answers, or its values, are the truth."""
     first = converted.answers[0]
-    if first.ndim == 2 and class_shares(first).shape[1] == first.shape[1]:
+    if labels and len(labels) != first.shape[-1]:
+        raise DataError(f"there are {len(labels)} labels, but the model has {first.shape[-1]} outputs")
+    if first.ndim == 2 and are_class_shares(first):
         return Bench("unlabelled", converted.rows, converted.answers, part, part, train, labels)
     known = Part(part.rows, first)
     return Bench("values", converted.rows, converted.answers, known, known, train, labels)
 
 
-def _joined(choose: Split, test: Split) -> Array | None:
+def _joined(choose: Split, test: Split, name: str) -> Array | None:
+    if (choose.truth is None) != (test.truth is None):
+        here, gone = (choose, test) if test.truth is None else (test, choose)
+        raise DataError(f"{name}: {here.truth_name} is there, {gone.truth_name} is not: give both or neither")
     if choose is test or choose.truth is None or test.truth is None:
         return test.truth
     return np.concatenate([choose.truth, test.truth])

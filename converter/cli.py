@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -134,12 +135,21 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     request = _request(arguments)
     stages = Stages(make_console(stderr=True))
-    with stages.shown():
-        result = convert(request, stages)
+    before = signal.signal(signal.SIGTERM, _end)
+    try:
+        with stages.shown():
+            result = convert(request, stages)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     console = make_console()
     show(console, result.report)
     console.print(f"wrote {result.out}: {result.bundle_bytes:,} bytes")
     return 0
+
+
+def _end(number: int, _: object) -> None:
+    """End as by Ctrl-C, so that temporary files and child processes go too."""
+    raise SystemExit(128 + number)
 
 
 def _request(arguments: argparse.Namespace) -> ConvertRequest:

@@ -42,7 +42,7 @@ class Compression:
                 f"prune{self.sparsity * 100:g}: give 1 to 99, the per cent of weights that go"
             )
         if not 2 <= self.bits <= 8:
-            raise SettingsError(f"{self.bits}bit: give 2 to 8 bits")
+            raise SettingsError(f"{self.bits}bit: give 2 to 7 bits")
         if self.clusters and not 2 <= self.clusters <= 128:
             raise SettingsError(f"cluster{self.clusters}: give 2 to 128 clusters")
         if self.clusters and self.bits < 8:
@@ -68,6 +68,8 @@ class Compression:
             if found is None:
                 raise SettingsError(f"compression {text!r}: {part!r} is unknown, write {_EXAMPLES}")
             ((key, value),) = ((key, value) for key, value in found.groupdict().items() if value is not None)
+            if part == "8bit" or not value.strip("0."):
+                raise SettingsError(f"compression {text!r}: {part!r} changes nothing, leave it out")
             if key in said:
                 raise SettingsError(f"compression {text!r} says twice how far: give one {key}")
             said[key] = value

@@ -27,6 +27,7 @@ Array = npt.NDArray[Any]
 #: Neural Networks".
 _BINS: Final = 15
 _ROWS_SUM_TO_ONE: Final = 0.02
+_LEAST_SPREAD: Final = 1e-10
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,10 @@ class ClassMarks:
 
 @dataclass(frozen=True)
 class ValueMarks:
-    """A regression: mean absolute and root mean square error in the target's unit, and R² (at most 1)."""
+    """A regression: mean absolute and root mean square error in the target's unit, and R² (at most 1).
+
+    Of several targets, `r2` is the lowest of any one: a large one must not hide what a small one lost.
+    """
 
     mae: float
     rmse: float
@@ -88,7 +92,8 @@ class Evaluation:
 
     `agreement` is the share of samples with the reference's answer (None for a regression);
     `largest_difference` and `mean_difference` are absolute ones of any output from the reference's.
-    `classes` or `values` is set by the task; neither is when nothing is known to be true.
+    `classes` or `values` is set by the task; neither is when nothing is known to be true. These are
+    about the first output; `others_fit` is the worst fit of any other to the reference's.
     """
 
     count: int
@@ -97,6 +102,7 @@ class Evaluation:
     mean_difference: float
     classes: ClassMarks | None = None
     values: ValueMarks | None = None
+    others_fit: float = 1.0
 
     @property
     def score(self) -> float | None:
@@ -135,8 +141,10 @@ def evaluate(outputs: Array, reference: Array, truth: Array | None, task: Task) 
     largest, mean = (float(difference.max()), float(difference.mean())) if difference.size else (0.0, 0.0)
     if task == "values":
         assert truth is not None
-        return Evaluation(len(outputs), None, largest, mean, values=_value_marks(outputs, truth))
-    after, before = class_shares(outputs), class_shares(reference)
+        return Evaluation(len(outputs), None, largest, mean, values=value_marks(outputs, truth))
+    if task == "binary" and truth is not None:
+        outputs, reference = _around_zero(outputs, reference, truth)
+    after, before = class_shares(outputs, reference), class_shares(reference, reference)
     agreement = None
     if after.shape[-1] > 1:
         agreement = float(np.mean(np.argmax(after, -1) == np.argmax(before, -1)))
@@ -146,26 +154,32 @@ def evaluate(outputs: Array, reference: Array, truth: Array | None, task: Task) 
     return Evaluation(len(outputs), agreement, largest, mean, classes=marks)
 
 
-def class_shares(outputs: Array) -> Array:
+def class_shares(outputs: Array, reference: Array) -> Array:
     """Return outputs [n, ..., classes] as shares [samples, classes] that sum to 1 a row.
 
     A single output is a sigmoid's and gets a second column; logits go through a softmax, which
-    changes no answer and makes confidences comparable. An odd single output, such as a
-    regression's, keeps its one column.
+    changes no answer and makes confidences comparable. What the numbers are is told from the
+    `reference`: rounding must not turn shares into logits.
     """
-    rows = outputs.reshape(-1, outputs.shape[-1] if outputs.ndim > 1 else 1).astype(np.float64)
+    rows, known = _rows(outputs), _rows(reference)
     if rows.shape[1] == 1:
-        share = rows if rows.size and rows.min() >= 0.0 and rows.max() <= 1.0 else _sigmoid(rows)
+        share = np.clip(rows, 0.0, 1.0) if _are_shares(known) else _sigmoid(rows)
         return np.hstack([1.0 - share, share])
-    if (
-        rows.size
-        and rows.min() >= -_ROWS_SUM_TO_ONE
-        and abs(float(rows.sum(1).mean()) - 1) < _ROWS_SUM_TO_ONE
-    ):
+    if are_class_shares(reference):
         return rows
     stretched = np.exp(rows - rows.max(axis=1, keepdims=True))
     shares: Array = stretched / stretched.sum(axis=1, keepdims=True)
     return shares
+
+
+def are_class_shares(outputs: Array) -> bool:
+    """Tell whether outputs [n, ..., classes] are shares of several classes, as a softmax gives them."""
+    rows = _rows(outputs)
+    return (
+        rows.shape[1] > 1
+        and _are_shares(rows)
+        and bool((np.abs(rows.sum(axis=1) - 1) < _ROWS_SUM_TO_ONE).all())
+    )
 
 
 def largest_recall_drop(before: ClassMarks, after: ClassMarks) -> RecallDrop:
@@ -225,13 +239,39 @@ def _calibration_error(confidence: Array, right: Array) -> float:
     return float(np.abs(sums - hits).sum() / len(confidence))
 
 
-def _value_marks(outputs: Array, truth: Array) -> ValueMarks:
-    error = outputs.astype(np.float64).reshape(truth.shape) - truth
-    spread = float(np.square(truth - truth.mean(axis=0, dtype=np.float64)).sum())
-    residual = float(np.square(error).sum())
-    # A target that never changes has no variance to explain: exact is 1, anything else 0.
-    r2 = 1.0 - residual / spread if spread else float(residual == 0)
-    return ValueMarks(float(np.abs(error).mean()), math.sqrt(float(np.square(error).mean())), r2)
+def value_marks(outputs: Array, truth: Array) -> ValueMarks:
+    """Return the marks of a regression; `truth` has the shape of `outputs` or one with as many numbers."""
+    wanted = truth.astype(np.float64)
+    error = outputs.astype(np.float64).reshape(wanted.shape) - wanted
+    # Targets side by side [n, k] are of different units; the positions of a picture are of one.
+    columns = wanted.reshape(len(wanted), -1) if wanted.ndim <= 2 else wanted.reshape(-1, 1)
+    residual = np.square(error.reshape(columns.shape)).mean(axis=0)
+    spread = columns.var(axis=0)
+    # A target that hardly changes has no variance to explain: its own size is the measure then.
+    spread = np.where(
+        spread > _LEAST_SPREAD * np.square(columns).mean(axis=0), spread, np.square(columns).mean(axis=0)
+    )
+    r2 = np.where(spread > 0, 1.0 - residual / np.where(spread > 0, spread, 1.0), residual == 0)
+    return ValueMarks(float(np.abs(error).mean()), math.sqrt(float(np.square(error).mean())), float(r2.min()))
+
+
+def _around_zero(outputs: Array, reference: Array, truth: Array) -> tuple[Array, Array]:
+    """Move the numbers of a line through 0 and 1 so that, as of logits, those above 0 mean yes."""
+    known = reference.ravel()
+    if _are_shares(_rows(reference)):
+        return outputs, reference
+    by_half, by_zero = (np.mean((known > limit) == truth) for limit in (0.5, 0.0))
+    shift = 0.5 if by_half > by_zero else 0.0
+    return outputs - shift, reference - shift
+
+
+def _rows(outputs: Array) -> Array:
+    rows: Array = outputs.reshape(-1, outputs.shape[-1] if outputs.ndim > 1 else 1).astype(np.float64)
+    return rows
+
+
+def _are_shares(rows: Array) -> bool:
+    return bool(rows.size) and rows.min() >= -_ROWS_SUM_TO_ONE and rows.max() <= 1 + _ROWS_SUM_TO_ONE
 
 
 def _ratio(part: int, whole: int) -> float | None:

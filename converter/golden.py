@@ -54,9 +54,11 @@ def choose(strata: Array, certainty: Array, count: int) -> Array:
 
 
 def count_for(rows: int, row_bytes: int, model_bytes: int) -> int:
-    """Return how many samples are worth their bytes; `row_bytes` is one sample as it is stored."""
+    """Return how many samples are worth their bytes; `row_bytes` is one sample with its outputs."""
     affordable = max(_SMALL_BYTES, model_bytes // _SHARE) // max(1, row_bytes)
     possible = max(1, _MOST_BYTES // max(1, row_bytes))
+    if row_bytes * _FEWEST > model_bytes:  # samples that outweigh their model: one shows a wrong kernel too
+        possible = 1
     return min(rows, _COUNT, possible, max(_FEWEST, affordable))
 
 

@@ -25,7 +25,8 @@ from wire.manifest import Golden, Manifest, Preprocessing, TensorSpec
 class Candidate:
     """A model file that was run on the evaluated rows: its tensors, and for each output its answers [n, ...].
 
-    `name` says how it was made, such as `int8 prune80+4bit`.
+    `name` says how it was made, such as `int8 prune80+4bit`. One that is `exact` computes in floats:
+    another kernel differs by rounding alone.
     """
 
     name: str
@@ -34,11 +35,7 @@ class Candidate:
     outputs: tuple[TensorSpec, ...]
     answers: tuple[Array, ...]
     differences: tuple[float, ...]
-
-    @property
-    def exact(self) -> bool:
-        """Whether it computes in floats, so that another kernel differs by rounding alone."""
-        return self.name.partition(" ")[0] in ("float32", "float16", "weight-int8", "weight-int4")
+    exact: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,7 +66,7 @@ class Label:
 def golden_set(chosen: Candidate, rows: tuple[Array, ...], truth: Array | None) -> GoldenSet:
     """Pick the golden set of `chosen` from the evaluated rows, [n, ...] for each input."""
     stored = tuple(to_codes(spec, array) for spec, array in zip(chosen.inputs, rows, strict=True))
-    row_bytes = sum(array[0].nbytes for array in stored)
+    row_bytes = sum(array[0].nbytes for array in stored) + sum(4 * part[0].size for part in chosen.answers)
     count = golden.count_for(len(rows[0]), row_bytes, len(chosen.tflite))
     picked = golden.choose(_strata(chosen, truth), golden.certainty(chosen.answers[0]), count)
     expected = tuple(answers[picked] for answers in chosen.answers)

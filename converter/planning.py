@@ -38,7 +38,7 @@ def make_plan(graphs: Sequence[Graph], recipe: Recipe, rules: Sequence[Rule], ra
         raise ModelError(f"{recipe.name} needs calibration data: give --data, or --recipe weight-int8")
     if any(tensor.quantized for graph in graphs for tensor in graph.tensors):
         raise ModelError("it is quantized already: --recipe float32 takes it as it is")
-    _check_rules(graphs, rules)
+    check_rules(graphs, rules)
     if recipe.block:
         _check_blocks(graphs, recipe)
     kept = float_calls(graphs[0], ranges or {}) if static else frozenset()
@@ -88,7 +88,8 @@ def _inputs(graph: Graph, call: Call) -> int:
     return graph.taken(call)[1].shape[-1]
 
 
-def _check_rules(graphs: Sequence[Graph], rules: Sequence[Rule]) -> None:
+def check_rules(graphs: Sequence[Graph], rules: Sequence[Rule]) -> None:
+    """Raise ModelError for a rule that matches no operator; the line lists some that there are."""
     every = [(graph, call) for graph in graphs for call in graph.calls]
     for rule in rules:
         if not any(matches(rule, graph, call) for graph, call in every):

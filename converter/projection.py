@@ -2,8 +2,9 @@
 
 Rules:
 - int8 weights have one scale for each output channel, so values are simplified channel by channel;
-- a grid of b bits has 2^b - 1 values, evenly spaced and symmetric around zero. The largest weight of a
-  channel stands on its last value, so int8 (whose scale is that weight / 127) keeps all of them apart;
+- a grid of b bits has 2^b - 1 values, symmetric around zero and evenly spaced, as far as int8 can say
+  so. The largest weight of a channel stands on the last one: int8, whose scale is that weight / 127,
+  keeps all of them exactly, and has the same codes in all channels;
 - clusters are magnitudes as shares of a channel's largest weight, common to the whole kernel;
 - channels have one of few scales, a quarter of an octave apart: in a net that is mostly zeros the
   scales of its channels are a sixth of what travels;
@@ -30,6 +31,7 @@ _INT8: Final = 127
 _SCALES_PER_OCTAVE: Final = 4
 _KMEANS_ROUNDS: Final = 20
 _LEAST: Final = 1e-12
+_ROUNDING: Final = 1e-4
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def project(weights: Array, target: Target) -> Array:
     largest = _largest(kept, target.channels, coarse=target.coarse_scales)
     if target.shares is None:
         steps = np.clip(np.rint(kept * (target.levels / largest)), -target.levels, target.levels)
-        on_grid: Array = steps * (largest / target.levels)
+        on_grid: Array = np.rint(steps * np.float32(_INT8 / target.levels)) * (largest / _INT8)
         return on_grid.astype(np.float32, copy=False)
     limits = (target.shares[1:] + target.shares[:-1]) / 2
     found = target.shares[np.searchsorted(limits, np.abs(kept) / largest)]
@@ -139,7 +141,7 @@ def _largest(weights: Array, channels: int | None, *, coarse: bool) -> Array:
     others = tuple(axis for axis in range(weights.ndim) if axis != kept)
     largest = np.maximum(np.abs(weights).max(axis=others, keepdims=True), _LEAST)
     if coarse:
-        largest = np.exp2(np.floor(np.log2(largest) * _SCALES_PER_OCTAVE) / _SCALES_PER_OCTAVE)
+        largest = np.exp2(np.floor(np.log2(largest) * _SCALES_PER_OCTAVE + _ROUNDING) / _SCALES_PER_OCTAVE)
     result: Array = largest.astype(np.float32)
     return result
 

@@ -20,6 +20,7 @@ from converter.report import Form, OperatorUse, Report, Update, report_warnings
 from converter.search import Baseline, Entry, front, judge
 from converter.source import Converted
 from converter.workshop import Base, Tried
+from wire.errors import ModelError
 from wire.manifest import Manifest, Preprocessing
 
 _DELEGATE: Final = "XNNPACK"
@@ -108,7 +109,7 @@ def make_report(found: Measured) -> Report:
         warnings=(*found.warnings, *_calibration_warnings(found)),
         choose_source=None if found.bench.choose is found.bench.test else found.baseline.choose,
     )
-    unscaled = any(looks_unscaled(rows) for rows in found.bench.rows)
+    unscaled = any(rows.dtype.kind == "f" and looks_unscaled(rows) for rows in found.bench.rows)
     return replace(made, warnings=(*made.warnings, *report_warnings(made, unscaled=unscaled)))
 
 
@@ -152,7 +153,10 @@ def _layers(found: Measured) -> tuple[LayerLoss, ...]:
     if variant.recipe == "float32" or variant.compression:
         return ()
     samples = tuple(spread(rows, quantizer.CALIBRATION_LIMIT) for rows in found.bench.rows)
-    return quantizer.layer_losses(found.converted.tflite, candidate.tflite, samples)
+    try:
+        return quantizer.layer_losses(found.converted.tflite, candidate.tflite, samples)
+    except ModelError:  # a view into the model, which is proved already
+        return ()
 
 
 def _update(found: Measured) -> Update | None:
@@ -186,4 +190,4 @@ def _calibration_warnings(found: Measured) -> tuple[str, ...]:
 
 
 def _is_calibrated(found: Measured) -> bool:
-    return RECIPES[found.chosen.entry.variant.recipe].calibrates
+    return found.calibration is not None and RECIPES[found.chosen.entry.variant.recipe].calibrates

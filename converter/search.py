@@ -139,15 +139,23 @@ def choose(entries: Sequence[Entry], baseline: Baseline, budget: Budget, *, marg
 
 
 def closest(entries: Sequence[Entry], baseline: Baseline, budget: Budget) -> Entry | None:
-    """Return the entry that breaks the fewest limits, and of those the one that loses least."""
+    """Return the entry that goes least beyond the limits, all shares added up."""
     made = [entry for entry in entries if entry.cost is not None and entry.test is not None]
+    return min(made, key=lambda entry: _beyond(entry, baseline, budget), default=None)
 
-    def distance(entry: Entry) -> tuple[int, float]:
-        assert entry.test is not None
-        broken = len(judge(entry, baseline, budget, margin=False).misses)
-        return broken, loss_points(baseline.test, entry.test)
 
-    return min(made, key=distance, default=None)
+def _beyond(entry: Entry, baseline: Baseline, budget: Budget) -> tuple[float, float]:
+    """Return by which share of them `entry` goes beyond the limits, and what it loses."""
+    assert entry.cost is not None
+    assert entry.test is not None
+    lost = loss_points(baseline.test, entry.test)
+    taken = [
+        (lost, max(budget.loss_points, 0.1)),
+        (entry.cost.file_bytes, budget.file_bytes),
+        (entry.cost.sent_bytes, budget.wire_bytes),
+        (entry.cost.latency.median_us * budget.board_factor, budget.latency_us),
+    ]
+    return sum(max(0.0, value / limit - 1) for value, limit in taken if limit), lost
 
 
 def front(entries: Sequence[Entry], baseline: Baseline) -> tuple[Entry, ...]:

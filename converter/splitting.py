@@ -62,7 +62,7 @@ def _from_whole(whole: Split) -> tuple[Split, Split, Split, str]:
     order = _by_class(whole)
     held = np.isin(np.arange(count) % 10, _HELD_BACK)
     choose, test = _halves(whole, order[held])
-    note = f"no test rows: {int(held.sum())} of {count} are held back, half to choose, half to report on"
+    note = f"no test rows: {int(held.sum())} of {count} are held back to measure on"
     if whole.truth is not None and whole.part in ("", "train"):
         note += "; the model may have been trained on them, then its accuracy here flatters"
     return whole.rows(np.sort(order[~held])), choose, test, note

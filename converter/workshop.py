@@ -21,7 +21,7 @@ from converter.compression import Compression
 from converter.delta import update_bytes
 from converter.evaluation import Array, Latency
 from converter.packing import Candidate, Label
-from converter.recipes import RECIPES, Ranges, Rule
+from converter.recipes import RECIPES, Ranges, Recipe, Rule
 from converter.search import Entry, Variant
 from converter.source import Converted
 from wire.blob import compress
@@ -102,8 +102,10 @@ class Workshop:
         def tell(done: float) -> None:
             self.progress(f"fine-tuning {len(levels)} levels of compression", done)
 
-        # All of it first: a call that is timed beside a training is not timed at all.
-        made = list(finetune_many(tuning, levels, train, self.converted.inputs, tell))
+        try:  # All of it first: a call that is timed beside a training is not timed at all.
+            made = list(finetune_many(tuning, levels, train, self.converted.inputs, tell))
+        except ModelError as error:  # what needs no training stands
+            made = [str(error)] * len(levels)
         for variant, tflite in zip(variants, made, strict=True):
             if isinstance(tflite, str):
                 yield Tried(Entry(variant, error=tflite))
@@ -120,11 +122,11 @@ class Workshop:
     ) -> Iterator[Tried]:
         for fresh in (False, True):
             group = [variant for variant in variants if variant.fresh is fresh]
-            calibrates = any(RECIPES[variant.recipe].calibrates for variant in group)
+            calibrates = any(self.calibrates(variant) for variant in group)
             try:
                 ranges = self._calibrated(tflite, fresh=fresh) if calibrates else None
             except ModelError as error:
-                static = [variant for variant in group if RECIPES[variant.recipe].calibrates]
+                static = [variant for variant in group if self.calibrates(variant)]
                 yield from (Tried(Entry(variant, error=str(error))) for variant in static)
                 group, ranges = [variant for variant in group if variant not in static], None
             jobs = [quantizer.Job(variant.recipe, self.order.rules) for variant in group]
@@ -160,21 +162,29 @@ class Workshop:
             return Tried(Entry(variant, error=str(error)))
         assert ran.latency is not None
         differences = self.bench.differences(ran.answers, unrounded)
-        candidate = Candidate(variant.name, tflite, ran.inputs, ran.outputs, ran.answers, differences)
-        file_bytes, wire_bytes = self.sizes(candidate)
-        cost = Cost(file_bytes, wire_bytes, ran.latency)
+        exact = not self.order.rules and _is_exact(RECIPES[variant.recipe])
+        candidate = Candidate(variant.name, tflite, ran.inputs, ran.outputs, ran.answers, differences, exact)
+        cost = self._cost(candidate, ran.latency)
         return Tried(Entry(variant, chosen, tested, cost), candidate, ran)
 
-    def sizes(self, candidate: Candidate) -> tuple[int, int]:
-        """Return the bytes of the bundle on disk and on the wire; an update is counted where it is less."""
+    def calibrates(self, variant: Variant) -> bool:
+        """Return whether any operator of `variant` needs ranges."""
+        recipes = [variant.recipe, *(rule.recipe for rule in self.order.rules)]
+        return variant.recipe != "float32" and any(RECIPES[recipe].calibrates for recipe in recipes)
+
+    def _cost(self, candidate: Candidate, latency: Latency) -> Cost:
+        """Return what the bundle takes, with all that it may say of itself."""
         proof = packing.golden_set(candidate, self.bench.rows, self.bench.test.truth)
-        marks = self.bench.marks(candidate.answers)[1]
-        packed = pack(packing.make_bundle(candidate, proof, marks, marks, self.label_of(candidate)))
-        full, base = len(compress(packed)), self.order.base
+        source, marks = self.bench.marks(self.bench.reference)[1], self.bench.marks(candidate.answers)[1]
+        label = replace(self.label_of(candidate), runtimes=tuple(interpreter.versions()))
+        packed = pack(packing.make_bundle(candidate, proof, source, marks, label))
+        whole, base = len(compress(packed)), self.order.base
         if base is None:
-            return len(packed), full
+            return Cost(len(packed), whole, latency)
         behind = packed[len(candidate.tflite) :]
-        return len(packed), min(full, update_bytes(base.tflite, candidate.tflite, behind))
+        return Cost(
+            len(packed), min(whole, update_bytes(base.tflite, candidate.tflite, behind)), latency, whole
+        )
 
     def label_of(self, candidate: Candidate) -> Label:
         """Return the label with what `candidate` needs of an interpreter."""
@@ -200,3 +210,7 @@ class Workshop:
         found = interpreter.run(tflite, [rows[:1] for rows in self.bench.rows]).latency
         assert found is not None
         return found
+
+
+def _is_exact(recipe: Recipe) -> bool:
+    return recipe.activations == "float32" and not recipe.dynamic

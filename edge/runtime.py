@@ -70,8 +70,14 @@ class LoadedModel:
         return self._interpreter.outputs
 
     def warm_up(self) -> None:
-        """Run on zeros, so that no caller pays for the first call."""
+        """Run on zeros, so that no caller pays for the first call.
+
+        Each time anew: an interpreter may use the inputs' memory for what it computes, and garbage is
+        no index into an embedding.
+        """
         for _ in range(_WARM_UP_CALLS):
+            for position in range(len(self._interpreter.inputs)):
+                self._interpreter.input_view(position)[...] = 0
             self._interpreter.invoke()
 
     def run(self, inputs: Any) -> Prediction:

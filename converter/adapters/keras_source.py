@@ -16,6 +16,7 @@ from wire.errors import ModelError
 
 _CHILD: Final = "converter.adapters.keras_child"
 _HDF5_MARK: Final = b"\x89HDF\r\n\x1a\n"
+_METADATA: Final = "metadata.json"
 _CONFIG: Final = "config.json"
 
 
@@ -42,8 +43,10 @@ def save_keras(model: Any, folder: Path) -> Path:
     try:
         model.save(path)
         with zipfile.ZipFile(path) as archive:
-            if not own_objects(json.loads(archive.read(_CONFIG))):
-                return path
+            plain = not own_objects(json.loads(archive.read(_CONFIG)))
+        if plain:
+            _without_time(path)
+            return path
     except Exception:  # noqa: S110  # a layer's own get_config raises what it likes; a SavedModel asks for none
         pass
     path.unlink(missing_ok=True)
@@ -53,6 +56,18 @@ def save_keras(model: Any, folder: Path) -> Path:
     except Exception as error:  # what a layer's code raises, and Keras for a model that was never called
         raise ModelError(f"the model {model.name} cannot be saved: {one_line(error)}") from error
     return exported
+
+
+def _without_time(path: Path) -> None:
+    """Write a `.keras` file anew without the time of saving: equal models make equal files."""
+    with zipfile.ZipFile(path) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    described = json.loads(entries[_METADATA])
+    described.pop("date_saved", None)
+    entries[_METADATA] = json.dumps(described).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in entries.items():
+            archive.writestr(zipfile.ZipInfo(name), data)
 
 
 def _one_row(model: Any) -> Any:

@@ -59,11 +59,12 @@ def write_outputs(outputs: Outputs, bundle: bytes, report: Report) -> None:
         "--plot": lambda: front_png(report),
         "--out": lambda: bundle,
     }
-    made = [(path, makers[option]()) for option, path in outputs.named()]
-    for position, (path, data) in enumerate(made):
+    made = [(path, makers[option](), path.exists()) for option, path in outputs.named()]
+    for position, (path, data, _) in enumerate(made):
         try:
             write_atomic(path, data)
         except OSError as error:
-            for written, _ in made[:position]:  # a report of a bundle that is not there would mislead
-                written.unlink(missing_ok=True)
+            for written, _, was_there in made[:position]:
+                if not was_there:  # a report of a bundle that is not there would mislead
+                    written.unlink(missing_ok=True)
             raise UnavailableError(f"{path} cannot be written: {error.strerror}") from error

@@ -65,7 +65,7 @@ def convert(path: Path, rows: Mapping[str, Array] | None, options: SourceOptions
     cannot express, DataError for rows that do not fit its inputs, SettingsError for an option that it
     does not take, and UnavailableError when a library is missing.
     """
-    file = torch_source.factory_file(path) or path
+    file = source_file(path)
     if not file.exists():
         raise ModelError(f"{file} is not there")
     kind = _kind(path, file)
@@ -80,6 +80,11 @@ def convert(path: Path, rows: Mapping[str, Array] | None, options: SourceOptions
     if not size_bytes:
         raise ModelError(f"{path} is empty")
     return kind.convert(Source(path, kind.framework, size_bytes, sha256, rows, options))
+
+
+def source_file(path: Path) -> Path:
+    """Return the file or folder of a source: of FILE.py:FUNCTION the file."""
+    return torch_source.factory_file(path) or path
 
 
 def _kind(path: Path, file: Path) -> _Kind:

@@ -54,6 +54,8 @@ def show(console: Console, report: Report) -> None:
     for name, line in (("Update", update_line(report)), ("Operators", delegate_line(report))):
         if line:
             console.print(plain(f"{name}: {line}"))
+    for note in report.notes:
+        console.print(plain(f"note: {note}"))
     for warning in report.warnings:
         console.print(plain(f"warning: {warning}"), style="yellow")
 

@@ -39,6 +39,8 @@ class TfliteInterpreter:
         self._interpreter = interpreter
         self.inputs = tuple(_tensor(d) for d in interpreter.get_input_details())
         self.outputs = tuple(_tensor(d) for d in interpreter.get_output_details())
+        for tensor in self.inputs:  # memory as it was found is no index into an embedding
+            interpreter.set_tensor(tensor.index, np.zeros(tensor.shape, tensor.dtype))
         self._raw_invoke = _raw_invoke(interpreter)
         self._views = [self._view(tensor) for tensor in self.inputs]
 

@@ -61,6 +61,20 @@ def test_without_truth_the_source_is_right() -> None:
     assert values.marks(values.reference)[1].score == 1.0
 
 
+def test_several_values_without_truth_are_values() -> None:
+    source = np.array([[300_000.0, 1.0], [200_000.0, 3.0]], np.float32)
+    bench = make_bench(None, converted(source), apart=True)
+    assert bench.task == "values"
+    score = bench.marks((source * [1.0, 0.0],))[1].score
+    assert score is not None
+    assert score < 0.1
+
+
+def test_truth_of_one_part_alone_is_one_line() -> None:
+    with pytest.raises(DataError, match=r"y_test is there, y_val is not: give both or neither"):
+        make_bench(data_with(split(2, None, "val"), TEST), SOURCE, apart=True)
+
+
 def test_every_output_is_compared_with_the_sources() -> None:
     bench = make_bench(DATA, SOURCE, apart=False)
     assert bench.differences((EYE[[0, 1, 2, 0, 2]] + 0.25,)) == (0.25,)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -60,6 +62,17 @@ def test_a_margin_grows_with_the_answers_that_changed() -> None:
     assert misses(Budget(loss_points=1.0), marks({}), few) == ()
     (line,) = misses(Budget(loss_points=1.0), marks({}), few, margin_errors=1.0)
     assert line == "loses 1.0 points (and 0.5 of margin), 1.0 allowed"
+
+
+def test_an_output_that_nobody_has_truth_for_may_not_be_lost() -> None:
+    (line,) = misses(Budget(), marks({}), replace(marks({}), others_fit=0.6))
+    assert line.startswith("another output than the first differs from the source's by 40% of its spread")
+
+
+def test_an_update_counts_as_the_bundle_that_is_sent() -> None:
+    update = Cost(100_000, 2_000, FLOAT32.latency, 80_000)
+    (line,) = cost_misses(Budget(wire_bytes=50_000), FLOAT32, update)
+    assert line == "sends 80,000 bytes, 50,000 allowed"
 
 
 def test_slower_than_float32_is_refused_unless_a_latency_is_asked_for() -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from converter.adapters.child import one_line, run_child
+from converter.adapters.child import one_line, run_child, watch_child
 from wire.errors import DataError, EdgeflockError, ModelError, UnavailableError
 
 _CHILD = """
@@ -26,9 +28,9 @@ sys.exit(answer(Path(sys.argv[1]), work))
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]  # a function
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
 
-    def run_work(work: str, time_limit_s: float = 60.0) -> dict[str, object]:
+    def run_work(work: str, time_limit_s: float = 60.0, **options: Any) -> dict[str, object]:
         (tmp_path / "the_child.py").write_text(_CHILD.format(work=work))
-        return run_child("the_child", tmp_path, doing="m.keras", time_limit_s=time_limit_s)
+        return run_child("the_child", tmp_path, doing="m.keras", time_limit_s=time_limit_s, **options)
 
     return run_work
 
@@ -62,6 +64,33 @@ def test_each_end_is_one_line(run, work: str, kind: type[EdgeflockError], line: 
 def test_a_child_that_never_ends_is_stopped(run) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ModelError, match="not done after 0 s, stopped"):
         run("import signal; signal.pause()", time_limit_s=0.3)
+
+
+def test_progress_is_heard_while_the_child_works(tmp_path: Path, run) -> None:  # type: ignore[no-untyped-def]
+    heard, folder = tmp_path / "heard", f"__import__('pathlib').Path({str(tmp_path)!r})"
+    work = (
+        "from converter.adapters.child import report_progress\n"
+        f"    report_progress({folder}, 0.5)\n"
+        f"    while not ({folder} / 'heard').exists(): pass\n"
+        "    return {'done': 1}"
+    )
+    assert run(work, progress=lambda done: heard.touch() if done == 0.5 else None) == {"done": 1}
+
+
+def test_a_child_ends_when_nobody_watches_it_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "the_child.py").write_text(
+        "import os, signal, sys\nopen(sys.argv[1] + '/pid', 'w').write(str(os.getpid()))\nsignal.pause()"
+    )
+    pid = tmp_path / "pid"
+    watching = watch_child("the_child", tmp_path, doing="m.keras", time_limit_s=60.0)
+    while not pid.exists() or not pid.read_text():
+        assert next(watching) == 0.0
+    watching.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
 
 
 def test_the_marked_line_of_a_long_error_is_the_one_to_show() -> None:

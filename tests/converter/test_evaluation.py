@@ -44,9 +44,9 @@ def test_a_class_that_the_data_lacks_has_no_figures() -> None:
 
 def test_logits_and_shares_are_marked_alike() -> None:
     logits = np.array([[2.0, -1.0, 0.5], [0.0, 3.0, -2.0]])
-    shares = class_shares(logits)
+    shares = class_shares(logits, logits)
     assert shares.sum(1) == pytest.approx(1.0)
-    assert class_shares(shares) == pytest.approx(shares)
+    assert class_shares(shares, shares) == pytest.approx(shares)
     assert shares.argmax(1).tolist() == [0, 1]
 
 
@@ -57,7 +57,33 @@ def test_one_output_is_the_share_of_the_second_class() -> None:
     assert found.classes is not None
     assert found.score == pytest.approx(2 / 3)
     assert found.classes.newly_wrong == 1
-    assert class_shares(np.array([[-3.0], [4.0]])).argmax(1).tolist() == [0, 1]
+    logits = np.array([[-3.0], [4.0]])
+    assert class_shares(logits, logits).argmax(1).tolist() == [0, 1]
+
+
+def test_rounding_does_not_turn_shares_into_logits() -> None:
+    source = np.array([[0.9], [0.2], [0.4]])
+    found = evaluate(source - 0.201, source, np.array([1, 0, 0]), "binary")
+    assert found.score == 1.0
+
+
+def test_a_line_through_0_and_1_says_yes_above_a_half() -> None:
+    source = np.array([[1.1], [-0.1], [0.3], [0.7]])
+    assert evaluate(source, source, np.array([1, 0, 0, 1]), "binary").score == 1.0
+
+
+def test_a_large_target_does_not_hide_what_a_small_one_lost() -> None:
+    truth = np.array([[300_000.0, 1.0], [200_000.0, 2.0], [100_000.0, 3.0]])
+    dead = truth * [1.0, 0.0]
+    assert evaluate(truth, truth, truth, "values").score == 1.0
+    score = evaluate(dead, truth, truth, "values").score
+    assert score is not None
+    assert score < 0
+
+
+def test_a_target_that_never_changes_is_measured_by_its_size() -> None:
+    truth = np.full((3, 1), 5.0)
+    assert evaluate(truth * 1.01, truth, truth, "values").score == pytest.approx(0.99)
 
 
 def test_a_regression_is_marked_in_the_unit_of_its_target() -> None:

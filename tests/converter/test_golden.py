@@ -30,6 +30,7 @@ def test_a_class_with_one_member_gives_its_turn_away() -> None:
         (500, 3_072, 650_000, 10),  # a small image model: a twentieth of it
         (500, 150_528, 4_000_000, 4),  # a large image: as few as show anything
         (500, 12_000_000, 4_000_000, 1),  # what a bundle's reader accepts
+        (500, 1_048_576, 36_000, 1),  # a sample that outweighs its model
     ],
 )
 def test_it_costs_a_twentieth_of_the_model(rows: int, row_bytes: int, model_bytes: int, count: int) -> None:

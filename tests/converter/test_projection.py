@@ -33,7 +33,7 @@ def test_int8_keeps_what_projection_made(weights: Array, name: str) -> None:
     made = _projected(weights, name)
     codes, scales = _int8(made)
     assert made.dtype == np.float32
-    np.testing.assert_allclose(codes * scales, made, rtol=1e-5)
+    np.testing.assert_allclose(codes * scales, made, rtol=1e-6)
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 5])
@@ -78,7 +78,9 @@ def test_zeros_and_empty_channels_stay_zero(weights: Array) -> None:
 
 
 @pytest.mark.parametrize("sparsity", [0.5, 0.9, 0.99])
-def test_the_share_of_zeros_is_that_of_all_kernels_and_none_loses_all(weights: Array, sparsity: float) -> None:
+def test_the_share_of_zeros_is_that_of_all_kernels_and_none_loses_all(
+    weights: Array, sparsity: float
+) -> None:
     small = weights[:, :3] * 1e-3
     kernels = [Kernel(weights, -1, True), Kernel(small, -1, True)]
     made = [

@@ -82,6 +82,11 @@ def test_nothing_is_chosen_where_nothing_is_inside() -> None:
     assert closest(entries, BASELINE, Budget(loss_points=1.0)) is entries[1]
 
 
+def test_the_closest_is_the_one_that_goes_least_beyond() -> None:
+    entries = [entry("int8", 21_000, 1), entry("float16", 45_000)]
+    assert closest(entries, BASELINE, Budget(wire_bytes=20_000)) is entries[0]
+
+
 def test_a_form_that_could_not_be_made_is_neither_chosen_nor_on_the_front() -> None:
     failed = Entry(Variant("int16"), error="no kernel for SQUARED_DIFFERENCE")
     assert judge(failed, BASELINE, Budget(), margin=False).misses == ("no kernel for SQUARED_DIFFERENCE",)

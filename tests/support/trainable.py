@@ -73,13 +73,13 @@ def main(folder: Path) -> None:
         [
             keras.Input((8, 8, 1), name="image"),
             of.Conv2D(24, 3, use_bias=False, name="conv"),
-            of.BatchNormalization(),
+            of.BatchNormalization(momentum=0.8),
             of.ReLU(),
             of.DepthwiseConv2D(3, padding="same", name="by_channel"),
             of.SeparableConv2D(32, 3, activation="relu", name="separable"),
             of.Conv2DTranspose(16, 3, strides=2, activation="relu", name="transposed"),
             of.Flatten(),
-            of.BatchNormalization(),
+            of.BatchNormalization(momentum=0.8),
             of.Dense(48, activation="relu", name="dense"),
             of.Dropout(0.2),
             of.Dense(10, activation="softmax", name="digit"),
@@ -88,7 +88,7 @@ def main(folder: Path) -> None:
     kinds.compile(keras.optimizers.Adam(2e-3), "sparse_categorical_crossentropy")
     kinds.fit(x[:900], digits[:900], epochs=6, batch_size=32, verbose=0)
     kinds.save(folder / "kinds.keras")
-    np.savez(folder / "kinds.npz", image=x[:1797], truth=digits[:1797])
+    np.savez(folder / "kinds.npz", image=x, truth=digits)
 
     words, numbers = keras.Input((6,), dtype="int32", name="words"), keras.Input((4,), name="numbers")
     looked_up = of.Flatten()(of.Embedding(100, 8, name="embedding")(words))
