@@ -103,7 +103,8 @@ def make_bench(data: Dataset | None, converted: Converted, *, apart: bool) -> Be
         return Part(rows, truth_for(task, truth[rows], converted.answers[0][rows], name, data.labels))
 
     whole = part(both)
-    separate = apart and data.choose is not data.test
+    given = data.choose.part != data.test.part  # validation rows of their own are no test rows
+    separate = (apart or given) and data.choose is not data.test
     choose, test = (
         (part(slice(0, len(data.choose))), part(slice(len(data.choose), count)))
         if separate

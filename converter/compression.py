@@ -89,6 +89,7 @@ _LADDER: Final = (
     "prune80+4bit",
     "prune90+4bit",
     "prune95+3bit",
+    "prune97+3bit",
     "prune98+3bit",
 )
 

@@ -50,8 +50,7 @@ def _from_parts(parts: Parts) -> tuple[Split, Split, Split, str]:
         note = f"{name} has fewer than {_FEWEST_ROWS} rows: the same ones choose and are reported on"
         return train, measured, measured, note
     choose, test = _halves(measured, _by_class(measured))
-    note = f"{name} is halved: {len(choose)} rows compare candidates, the report is about {len(test)} others"
-    return train, choose, test, note
+    return train, choose, test, ""
 
 
 def _from_whole(whole: Split) -> tuple[Split, Split, Split, str]:
