@@ -223,6 +223,7 @@ def test_an_interpreter_that_answers_otherwise_is_not_named(
 
     monkeypatch.setattr(interpreter, "run", run)
     monkeypatch.setattr(interpreter, "installed", lambda: [interpreter.REFERENCE, "old-runtime"])
+    monkeypatch.setattr(interpreter, "versions", lambda: ["ai-edge-litert 2", "old-runtime 1"])
     result = convert(request_for(trained, tmp_path / "x.bundle", "float32"), quiet)
     assert len(result.manifest.runtimes) == 1
     assert "not for devices with old-runtime: golden outputs differ by" in result.report.warnings[0]

@@ -49,7 +49,8 @@ def test_a_log_file_gets_no_stages() -> None:
 
 def test_a_terminal_gets_a_bar_where_the_share_is_known_and_seconds_else() -> None:
     out, now = io.StringIO(), [0.0]
-    console = Console(file=out, force_terminal=True, width=100, get_time=lambda: now[0])
+    able = {"TERM": "xterm"}  # whatever the terminal is in which the tests run
+    console = Console(file=out, force_terminal=True, width=100, get_time=lambda: now[0], _environ=able)
     stages = Stages(console)
     with stages.shown():
         stages("loading [/model]")
