@@ -25,6 +25,7 @@ from converter.app import AUTO, ConvertRequest, ConvertResult, convert
 from converter.board import board_factor
 from converter.budget import parse_budget
 from converter.dataset import Dataset, Scale
+from converter.declaring import AnswerOptions, parse_answers, parse_preprocessing
 from converter.recipes import parse_rule
 from converter.source import SourceOptions
 from converter.workshop import Progress
@@ -52,6 +53,8 @@ def convert_model(
     target: str | None = None,
     image_size: tuple[int, int] | None = None,
     scale: Scale = "unit",
+    preprocess: str | None = None,
+    answers: AnswerOptions | None = None,
     signature: str | None = None,
     code: tuple[str | Path, ...] = (),
     report: str | Path | None = None,
@@ -61,7 +64,8 @@ def convert_model(
 ) -> ConvertResult:
     """Convert `model` with `data` and write the bundle (default: NAME-VERSION.bundle).
 
-    The options are those of `edgeflock convert`, as text; `rules` are its `--except`. `progress` is
+    The options are those of `edgeflock convert`, as text; `rules` are its `--except`, and `answers` has
+    those about what a device answers (`AnswerOptions(top_k=3)`). `progress` is
     called with what happens now and the share that is done, where that is known. Raises an
     EdgeflockError with one line that says what to do; nothing is left behind then.
     """
@@ -86,6 +90,8 @@ def convert_model(
             base=Path(base) if base else None,
             source_options=SourceOptions(tuple(Path(file) for file in code), signature),
             data_options=DataOptions(target=target, image_size=image_size, scale=scale),
+            preprocessing=parse_preprocessing(preprocess) if preprocess else None,
+            postprocessing=parse_answers(answers or AnswerOptions()),
         )
         return convert(request, progress)
 

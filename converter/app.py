@@ -23,6 +23,8 @@ from converter.bench import Bench, evaluated_rows, make_bench
 from converter.budget import Budget
 from converter.compression import levels
 from converter.dataset import Dataset
+from converter.declaring import fit_answers, fit_preprocessing
+from converter.packing import Label
 from converter.planning import check_rules
 from converter.recipes import RECIPES, Rule
 from converter.report import Report
@@ -42,7 +44,7 @@ from converter.workshop import Base, Order, Progress, Tried, Workshop
 from wire.blob import compress
 from wire.bundle import Bundle, pack, unpack
 from wire.errors import EdgeflockError, ModelError, SettingsError, UnavailableError
-from wire.manifest import Manifest
+from wire.manifest import Manifest, Postprocessing, Preprocessing
 from wire.topics import check_name
 
 #: The recipe that is no recipe: the smallest of a few that suit every device, if it keeps its accuracy.
@@ -55,7 +57,8 @@ class ConvertRequest:
 
     `recipe` and `compression` name one form; with AUTO the default plan is tried, and with a
     `budget` the search's. `allow_miss` hands out the closest form where none is inside the budget.
-    `base` is the bundle that devices hold now.
+    `base` is the bundle that devices hold now. `preprocessing` and `postprocessing` are declared to
+    devices; images in a folder are prepared by the former too.
     """
 
     source: Path
@@ -71,6 +74,8 @@ class ConvertRequest:
     base: Path | None = None
     source_options: SourceOptions = field(default_factory=SourceOptions)
     data_options: DataOptions = field(default_factory=DataOptions)
+    preprocessing: Preprocessing | None = None
+    postprocessing: Postprocessing = field(default_factory=Postprocessing)
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,7 @@ def convert(request: ConvertRequest, progress: Progress) -> ConvertResult:
     check_rules(read_graphs(converted.tflite), request.rules)
     label = reporting.make_label(request.model, request.version, bench, converted, data)
     label = replace(label, provenance={**label.provenance, **_exceptions(request.rules)})
+    label = _declared(label, request, converted)
     order = Order(request.rules, base, _tuning(request, bench, converted))
     workshop = Workshop(converted, bench, label, order, progress)
     float32 = workshop.baseline()
@@ -144,6 +150,15 @@ def _exceptions(rules: Sequence[Rule]) -> dict[str, str]:
     return {"exceptions": ", ".join(f"{rule.pattern}={rule.recipe}" for rule in rules)} if rules else {}
 
 
+def _declared(label: Label, request: ConvertRequest, converted: Converted) -> Label:
+    """Return `label` with what the request declares, once it fits the model."""
+    how, first = request.preprocessing, converted.inputs[0]
+    if how is not None and label.preprocessing.kind == "none":  # else images were read by it
+        label = replace(label, preprocessing=fit_preprocessing(how, first.shape, first.name))
+    shapes = [answers.shape[1:] for answers in converted.answers]
+    return replace(label, postprocessing=fit_answers(request.postprocessing, converted.outputs, shapes))
+
+
 def _check_request(request: ConvertRequest) -> None:
     check_name("model name (--name)", request.model)
     check_name("version (--version)", request.version)
@@ -180,7 +195,7 @@ def _read_base(path: Path | None) -> Base | None:
 def _read_data(request: ConvertRequest) -> Dataset | None:
     if not isinstance(request.data, Path):
         return request.data
-    options = request.data_options
+    options = replace(request.data_options, preprocessing=request.preprocessing)
     if request.data.is_dir() and options.image_size is None:
         # Images become what the model takes, so it has to be asked first: some seconds for an option less.
         inputs = convert_source(request.source, None, request.source_options).inputs

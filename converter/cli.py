@@ -16,6 +16,7 @@ from converter.board import board_factor
 from converter.budget import EXAMPLE, parse_budget
 from converter.compression import Compression
 from converter.dataset import SCALES
+from converter.declaring import AnswerOptions, parse_answers, parse_preprocessing
 from converter.recipes import RECIPES, parse_rule
 from converter.source import SourceOptions
 from wire.errors import SettingsError
@@ -77,6 +78,7 @@ def add_parser(commands: _SubParsersAction[argparse.ArgumentParser], version: st
     add("--version", default="1", metavar="V", help="this release's version (default: 1)")
     _add_form(parser)
     _add_data(parser)
+    _add_device(parser)
     reports = parser.add_argument_group("reports")
     reports.add_argument("--report", type=Path, metavar="FILE", help="write the whole report as an HTML page")
     reports.add_argument("--json", type=Path, metavar="FILE", help="write the whole report as JSON")
@@ -118,7 +120,6 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     add(
         "--scale",
         choices=SCALES,
-        default="unit",
         help="of images: raw 0..255, unit 0..1 (default), signed -1..1",
     )
     add("--signature", metavar="NAME", help="which signature of a SavedModel or .tflite")
@@ -130,6 +131,29 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.py",
         help="Python code with a model's own layers; it is run; may be repeated",
     )
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("what devices do with raw samples and with answers").add_argument
+    add(
+        "--preprocess",
+        metavar="SPEC",
+        help="how a picture or a sound becomes the input, such as image:scale=1/127.5,offset=-1,order=bgr, "
+        "image:scale=1/255,mean=0.485:0.456:0.406,std=0.229:0.224:0.225 or "
+        "log-mel:rate_hz=16000,window=400,hop=160,bands=40; images in DATA are prepared by it too",
+    )
+    add("--top-k", type=int, metavar="N", help="answer with the N best classes")
+    add("--threshold", type=float, metavar="X", help="answer with the classes or boxes that score X or more")
+    add(
+        "--boxes",
+        metavar="LAYOUT",
+        help="the outputs are boxes: corners (boxes and scores of classes) or detections "
+        "(TFLite_Detection_PostProcess); corners:iou=0.5,outputs=BOXES:SCORES says more",
+    )
+    add(
+        "--activation", default="none", metavar="A", help="of scores, first: none (default), softmax, sigmoid"
+    )
+    add("--first-class", type=int, default=0, metavar="N", help="the first label is for class N (default: 0)")
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -164,6 +188,9 @@ def _request(arguments: argparse.Namespace) -> ConvertRequest:
         raise SettingsError("--board and --allow-miss are about a budget: give --budget too")
     if arguments.compress:
         Compression.parse(arguments.compress)
+    preprocessing = None if arguments.preprocess is None else parse_preprocessing(arguments.preprocess)
+    if preprocessing is not None and arguments.scale is not None:
+        raise SettingsError("--scale and --preprocess both scale: write image:scale=1/255 and no --scale")
     return ConvertRequest(
         source=source,
         outputs=Outputs(
@@ -183,7 +210,19 @@ def _request(arguments: argparse.Namespace) -> ConvertRequest:
         base=arguments.base,
         source_options=SourceOptions(tuple(arguments.code), arguments.signature),
         data_options=DataOptions(
-            target=arguments.target, image_size=_image_size(arguments.image_size), scale=arguments.scale
+            target=arguments.target,
+            image_size=_image_size(arguments.image_size),
+            scale=arguments.scale or "unit",
+        ),
+        preprocessing=preprocessing,
+        postprocessing=parse_answers(
+            AnswerOptions(
+                arguments.top_k,
+                arguments.threshold,
+                arguments.boxes,
+                arguments.activation,
+                arguments.first_class,
+            )
         ),
     )
 

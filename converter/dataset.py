@@ -41,7 +41,7 @@ class DataOptions:
     `target` is a table's column of truth ("": it has none, None: found by its name). Images are
     resized to `image_size` (height, width) and given `channels` (1 or 3). `shape_hint` is the
     model's input without the batch, where it is known before: it settles both, and how the elements
-    of a stream are meant.
+    of a stream are meant. `preprocessing` says what becomes of pixels instead of `scale`.
     """
 
     target: str | None = None
@@ -49,6 +49,7 @@ class DataOptions:
     channels: int | None = None
     scale: Scale = "unit"
     shape_hint: tuple[int, ...] | None = None
+    preprocessing: Preprocessing | None = None
 
 
 @dataclass(frozen=True)

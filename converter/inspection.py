@@ -3,7 +3,8 @@
 Rules:
 - a bundle that does not add up is a BundleError, as it is for a device; nothing of it is shown;
 - a file that was a bundle and lost its end is one too, and no bare model;
-- every field of the manifest is shown by its name, so one that is added later is not forgotten.
+- every field of the manifest is shown by its name, so one that is added later is not forgotten; of
+  how samples and answers are prepared only the kind, and what was declared.
 """
 
 from __future__ import annotations
@@ -154,6 +155,8 @@ def _lines(about: Any, under: str = "") -> Iterable[tuple[str, str]]:
     """Yield every field of a dataclass that fits a line; tensors and mappings are tables."""
     for part in fields(about):
         value, name = getattr(about, part.name), f"{under}{part.name}"
+        if under and value == part.default and part.name != "kind":
+            continue
         if is_dataclass(value):
             yield from _lines(value, f"{name}.")
         elif isinstance(value, tuple) and value and is_dataclass(value[0]):

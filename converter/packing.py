@@ -18,7 +18,7 @@ from converter.evaluation import Array, Evaluation
 from converter.task import Task
 from wire.bundle import Bundle
 from wire.errors import ModelError
-from wire.manifest import Golden, Manifest, Preprocessing, TensorSpec
+from wire.manifest import Golden, Manifest, Postprocessing, Preprocessing, TensorSpec
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ class Label:
     task: Task = "classes"
     labels: tuple[str, ...] = ()
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    postprocessing: Postprocessing = field(default_factory=Postprocessing)
     source_sha256: str = ""
     operators: tuple[str, ...] = ()
     min_runtime: str = ""
@@ -96,6 +97,7 @@ def make_bundle(
         source=label.source_sha256,
         task=label.task,
         preprocessing=label.preprocessing,
+        postprocessing=label.postprocessing,
         operators=label.operators,
         min_runtime=label.min_runtime,
         provenance=dict(sorted(label.provenance.items())),

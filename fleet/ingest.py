@@ -97,7 +97,9 @@ def _check_counters(telemetry: Telemetry) -> None:
         except ValueError as error:
             raise MessageError("Telemetry", str(error)) from error
         sane = (
-            0 <= counters.correct <= counters.labelled <= counters.inferences <= counters.total <= MAX_COUNT
+            # Truth may come later than the answer: labelled and inferences are of different intervals.
+            0 <= counters.correct <= counters.labelled <= counters.total <= MAX_COUNT
+            and 0 <= counters.inferences <= counters.total
             and 0 <= counters.errors <= MAX_COUNT
             and all(n >= 0 for n in counters.latency_us.counts)
             and sum(counters.latency_us.counts) == counters.inferences

@@ -6,6 +6,7 @@
     ├── BundleError        whoever made or moved the bundle file
     ├── ModelError         whoever trained the model: it cannot be loaded, or answers wrongly
     ├── InputError         the caller of `predict`
+    ├── BusyError          the caller of `predict`: later, or less of it
     ├── MessageError       the peer at the other end of a topic; counted and dropped, never raised through
     ├── TransferError      nobody: the network or the disk; tried again
     └── UnavailableError   the operator: a broker, port or package that is not there
@@ -44,6 +45,10 @@ class ModelError(EdgeflockError):
 
 class InputError(EdgeflockError):
     """An input that does not fit the model's input tensor."""
+
+
+class BusyError(EdgeflockError):
+    """No interpreter was free in time."""
 
 
 class MessageError(EdgeflockError):

@@ -15,7 +15,7 @@ from wire.messages import Buckets
 
 ALPHA: Final = 0.01
 GAMMA: Final = (1 + ALPHA) / (1 - ALPHA)
-_PER_LOG: Final = 1 / math.log(GAMMA)
+PER_LOG: Final = 1 / math.log(GAMMA)
 
 #: Bucket 0 ends at 1 µs; the last one at about 137 s. What lies outside is counted in the end buckets.
 BUCKETS: Final = 938
@@ -27,7 +27,7 @@ def bucket_of(value_us: float) -> int:
     """Return the bucket of a latency in microseconds, clamped to the histogram's range."""
     if value_us <= 1.0:
         return 0
-    return min(BUCKETS - 1, math.ceil(math.log(value_us) * _PER_LOG))
+    return min(BUCKETS - 1, math.ceil(math.log(value_us) * PER_LOG))
 
 
 def value_of(bucket: int) -> float:

@@ -38,14 +38,75 @@ class Golden:
 class Preprocessing:
     """How a raw sample becomes the first input, as the converter prepared calibration and test data.
 
-    `kind` is `none` (the caller gives what the model takes) or `image`: decoded to `channels` (1 or
-    3, RGB), resized to the input's height and width, then `value * scale + offset`.
+    `kind` says what a raw sample is:
+
+    - `none`: what the model takes; nothing is done;
+    - `image`: uint8 [height, width, 3], RGB. It becomes `channels` (1: grey, or 3), is resized to the
+      input's height and width, and its colours are put in `order` (`rgb` or `bgr`);
+    - `wave`: float32 [samples] from -1 to 1 at `rate_hz`, cut or filled with silence to the input's length;
+    - `log-mel`: a wave as before, of which the input takes [frames, bands]. A frame has `window` samples
+      (Hann), the next one starts `hop` samples later, and `fft` points are computed of each; `bands`
+      triangles from `low_hz` to `high_hz` on the `mel` scale (`htk` or `slaney`) are summed over the
+      magnitudes to the power of `power`, and the natural logarithm is taken of max(sum, `floor`) + `added`.
+
+    Whatever the kind, `(value * scale + offset - mean) / std` comes last; `mean` and `std` have a number
+    for each channel (of a picture, in `order`) or a single one, and are left out when empty.
+    `channels_first` says that the input is [channels, height, width]. Where the input's shape does not
+    tell the size (all pixels in one row), `height` and `width` do.
     """
 
     kind: str = "none"
     channels: int = 0
     scale: float = 1.0
     offset: float = 0.0
+    order: str = "rgb"
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    height: int = 0
+    width: int = 0
+    channels_first: bool = False
+    rate_hz: int = 0
+    window: int = 0
+    hop: int = 0
+    fft: int = 0
+    bands: int = 0
+    low_hz: float = 0.0
+    high_hz: float = 0.0
+    mel: str = "htk"
+    power: float = 2.0
+    floor: float = 1e-10
+    added: float = 0.0
+
+
+@dataclass(frozen=True)
+class Postprocessing:
+    """How the outputs become an answer in words: labels with scores, or boxes.
+
+    `kind` is
+
+    - `none`: the best class, yes or no, or the values, as the task says;
+    - `top-k`: the `top_k` best classes of the first output whose score reaches `threshold`;
+    - `threshold`: every class of the first output whose score reaches `threshold` (several may);
+    - `boxes`: things found, each with a box, a class and a score of at least `threshold`; of boxes of
+      one class that overlap by more than `iou` (intersection over union) the best stays, and at
+      most `top_k` (0: 100) are given.
+
+    `activation` (`none`, `softmax` or `sigmoid`) is applied to the scores first. `layout` says what the
+    outputs of a detector are: `corners` (boxes [n, 4] as y0, x0, y1, x1; scores [n, classes]) or
+    `detections` (boxes, classes, scores, count: TFLite_Detection_PostProcess); `outputs` names them in
+    that order, by name or by position (`1` is the second), and where it is empty they are taken in the
+    model's order. `first_class` is the number
+    of the model's class that the first label is for: 1 where class 0 means that nothing is there.
+    """
+
+    kind: str = "none"
+    top_k: int = 0
+    threshold: float = 0.0
+    activation: str = "none"
+    iou: float = 0.5
+    layout: str = "corners"
+    outputs: tuple[str, ...] = ()
+    first_class: int = 0
 
 
 @dataclass(frozen=True)
@@ -76,6 +137,7 @@ class Manifest:
     source: str = ""
     task: str = "classes"
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    postprocessing: Postprocessing = field(default_factory=Postprocessing)
     operators: tuple[str, ...] = ()
     min_runtime: str = ""
     provenance: dict[str, str] = field(default_factory=dict)

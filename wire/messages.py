@@ -153,12 +153,16 @@ class Vitals:
 
 @dataclass(frozen=True)
 class Loss:
-    """What was lost since boot, by cause. All zero on a healthy device."""
+    """What was lost since boot, by cause. All zero on a healthy device.
+
+    `stuck_outputs` counts models that gave one answer to everything and failed their self-test.
+    """
 
     results_dropped: int = 0
     outbox_dropped: int = 0
     bad_messages: int = 0
     inputs_refused: int = 0
+    stuck_outputs: int = 0
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,15 @@ Rules:
   be alike;
 - images are resized by interpolation over all pixels (bilinear), and a photo's orientation mark is
   not applied, as Keras does not;
-- pixels become shares of 255 unless the options say otherwise;
+- pixels become shares of 255 unless the options say otherwise; what they declare for devices is done
+  here too, so that calibration sees what a device will;
 - every file is opened before the first is decoded, so that all bad ones are named at once.
 """
 
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -77,20 +78,39 @@ def decode(paths: list[Path], root: Path, options: DataOptions) -> Decoded:
         shape = (*form.size, form.channels)
         check_memory(len(paths), shape, np.dtype(np.float32).itemsize, str(root))
         samples = _decode_all(paths, root, form)
-    divisor, shift, scaled = _SCALES[options.scale]
-    samples /= np.float32(divisor)
-    samples += np.float32(shift)
+    how, scaled = _preprocessing(form, options)
+    samples = _prepared(samples, how, str(root))
     notes = [f"{len(paths)} images of {'x'.join(map(str, shape))}; pixels {scaled}"]
     resized = sum(one.size != form.size for one in seen)
     if resized:
         notes.append(f"{resized} of {len(seen)} images are resized (bilinear)")
-    return Decoded(_arranged(samples, form), tuple(notes), _preprocessing(form, divisor, shift))
+    return Decoded(_arranged(samples, form), tuple(notes), how)
 
 
-def _preprocessing(form: _Form, divisor: float, shift: float) -> Preprocessing:
-    if form.channels_first or form.flat:  # devices know images with their channels last
-        return Preprocessing()
-    return Preprocessing("image", form.channels, 1.0 / divisor, shift)
+def _preprocessing(form: _Form, options: DataOptions) -> tuple[Preprocessing, str]:
+    """Return how a device makes such an input, and what the note says of pixels."""
+    divisor, shift, said = _SCALES[options.scale]
+    how = Preprocessing("image", scale=1.0 / divisor, offset=shift)
+    if options.preprocessing is not None and options.preprocessing.kind == "image":
+        how, said = options.preprocessing, "are prepared as --preprocess says"
+    height, width = form.size if form.flat else (0, 0)
+    return (
+        replace(how, channels=form.channels, height=height, width=width, channels_first=form.channels_first),
+        said,
+    )
+
+
+def _prepared(samples: Array, how: Preprocessing, name: str) -> Array:
+    """Return [n, height, width, channels] in the declared order, scaled, less mean, over std."""
+    for numbers in (how.mean, how.std):
+        if len(numbers) not in (0, 1, how.channels):
+            raise DataError(f"{name}: --preprocess: mean and std need 1 or {how.channels} numbers")
+    if how.order == "bgr":
+        samples = samples[..., ::-1]
+    mean, std = np.asarray(how.mean or (0.0,)), np.asarray(how.std or (1.0,))
+    samples *= (how.scale / std).astype(np.float32)
+    samples += ((how.offset - mean) / std).astype(np.float32)
+    return samples
 
 
 def _look(paths: list[Path], root: Path) -> list[_Seen]:

@@ -46,6 +46,9 @@ def test_convert_writes_the_bundle_and_the_report_and_prints_both(
         (["m.keras", "--except", "SOFTMAX"], "write PATTERN=RECIPE"),
         (["m.keras", "--image-size", "big"], "give height and width, such as 96x96"),
         (["m.keras", "--base", "none.bundle"], "--base none.bundle: No such file"),
+        (["m.keras", "--preprocess", "smell"], "--preprocess 'smell': choose image, wave, log-mel"),
+        (["m.keras", "--preprocess", "image:", "--scale", "raw"], "write image:scale=1/255 and no --scale"),
+        (["m.keras", "--top-k", "0"], "--top-k 0: give how many"),
     ],
 )
 def test_wrong_usage_is_one_line_and_code_2(

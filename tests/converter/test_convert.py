@@ -9,18 +9,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from converter import app
 from converter.adapters import interpreter
+from converter.adapters.datasets import DataOptions
 from converter.adapters.outputs import Outputs
 from converter.app import ConvertRequest, ConvertResult, convert
 from converter.budget import Budget, parse_budget
+from converter.declaring import parse_preprocessing
+from edge import open_bundle
+from edge.adapters.media import read_image
 from edge.adapters.tflite import installed_backends, make_loader
 from edge.trial import examine
 from tests.support.conversion import quiet, request_for
 from tests.support.training import Trained
 from wire.bundle import unpack
 from wire.errors import DataError, EdgeflockError, ModelError, SettingsError
+from wire.manifest import Postprocessing, Preprocessing
 
 
 def sha256(path: Path) -> str:
@@ -47,6 +53,45 @@ def test_the_bundle_says_what_is_in_it(trained: Trained, converted: ConvertResul
     assert manifest.runtimes[0].startswith("ai-edge-litert ")
     assert any(operator.startswith("CONV_2D ") for operator in manifest.operators)
     assert manifest.min_runtime
+
+
+@pytest.mark.usefixtures("no_keras")
+def test_what_is_declared_is_in_the_bundle_fitted_to_the_model(trained: Trained, tmp_path: Path) -> None:
+    declared = {
+        "preprocessing": Preprocessing("image", scale=1 / 255),
+        "postprocessing": Postprocessing("top-k", top_k=3),
+    }
+    made = convert(request_for(trained, tmp_path / "x.bundle", "float32", **declared), quiet).manifest
+    assert (made.preprocessing.channels, made.preprocessing.scale) == (1, 1 / 255)
+    assert made.postprocessing == Postprocessing("top-k", top_k=3)
+    boxes = request_for(trained, tmp_path / "y.bundle", postprocessing=Postprocessing("boxes"))
+    with pytest.raises(SettingsError, match="--boxes corners needs 2 outputs, there are 1"):
+        convert(boxes, quiet)
+    assert not (tmp_path / "y.bundle").exists()
+
+
+def test_a_device_is_as_right_on_raw_pictures_as_was_measured(trained: Trained, tmp_path: Path) -> None:
+    with np.load(trained.data) as digits:
+        rows, truth = digits["x_test"], digits["y_test"]
+    for number, (row, digit) in enumerate(zip(rows[:360], truth, strict=False)):
+        path = tmp_path / "data" / ("val", "test", "test")[number % 3] / str(digit) / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        small = Image.fromarray(np.rint(row.reshape(8, 8) * 255).astype(np.uint8))
+        small.resize((20, 24)).convert("RGB").save(path)
+    options = {
+        "data": tmp_path / "data",
+        "data_options": DataOptions(image_size=(8, 8), channels=1),
+        "preprocessing": parse_preprocessing("image:scale=1/255"),
+        "postprocessing": Postprocessing("top-k", top_k=2),
+    }
+    out = tmp_path / "x.bundle"
+    made = convert(request_for(trained, out, "int8", **options), quiet)
+    pictures = sorted((tmp_path / "data" / "test").rglob("*.png"))
+    with open_bundle(out) as runtime:
+        answers = [runtime.answer(runtime.predict(runtime.prepare(read_image(path)))) for path in pictures]
+    right = [answer[0]["label"] == path.parent.name for answer, path in zip(answers, pictures, strict=True)]
+    assert len(pictures) == 240
+    assert np.mean(right) == pytest.approx(made.manifest.metrics["accuracy"], abs=1.1 / 240)
 
 
 @pytest.mark.parametrize("backend", installed_backends())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -200,7 +201,7 @@ def test_class_folders_are_numbered_by_the_alphabet(photos: Path) -> None:
     made = read_dataset(photos, DataOptions())
     assert (made.labels, truth(made.test)) == (("cat", "dog"), [0, 0, 0, 1, 1, 1])
     assert shape(made.test) == (6, 4, 6, 3)
-    assert made.test.inputs[""][[0, 5], 0, 0, 0].tolist() == [np.float32(0.2), 1.0]
+    assert made.test.inputs[""][[0, 5], 0, 0, 0].tolist() == pytest.approx([0.2, 1.0], abs=1e-7)
     assert made.notes[0].startswith("6 images of 4x6x3; pixels are divided by 255")
     assert made.preprocessing == Preprocessing("image", 3, 1 / 255, 0.0)
 
@@ -216,8 +217,8 @@ def test_pixels_may_stay_raw_or_become_signed(photos: Path) -> None:
     [
         ((8, 10, 3), {}, (8, 10, 3), "image"),
         ((8, 10), {}, (8, 10, 1), "image"),
-        ((3, 8, 10), {}, (3, 8, 10), "none"),
-        ((72,), {}, (72,), "none"),
+        ((3, 8, 10), {}, (3, 8, 10), "image"),
+        ((72,), {}, (72,), "image"),
         (None, {"image_size": (2, 3), "channels": 1}, (2, 3, 1), "image"),
         ((8, 10, 3), {"image_size": (2, 3)}, (2, 3, 3), "image"),
     ],
@@ -228,6 +229,16 @@ def test_the_model_or_the_options_settle_the_form(
     made = read_dataset(photos, DataOptions(shape_hint=hint, **options))
     assert shape(made.test)[1:] == expected
     assert made.preprocessing.kind == kind
+
+
+def test_declared_pixels_are_prepared_as_a_device_prepares_them(photos: Path) -> None:
+    draw(photos / "dog" / "0.png", 0)
+    Image.new("RGB", (6, 4), (100, 50, 0)).save(photos / "cat" / "0.png")
+    how = Preprocessing("image", scale=0.5, offset=1, order="bgr", mean=(0, 1, 2), std=(1, 2, 5))
+    made = read_dataset(photos, DataOptions(shape_hint=(3, 4, 6), preprocessing=how))
+    assert made.preprocessing == replace(how, channels=3, channels_first=True)
+    (first,) = (row for row in made.test.inputs[""] if row[0, 0, 0] == 1 and row[1, 0, 0] == 12.5)
+    assert first[:, 0, 0].tolist() == pytest.approx([1, (26 - 1) / 2, (51 - 2) / 5])
 
 
 def test_folders_of_parts_hold_class_folders_each(tmp_path: Path) -> None:

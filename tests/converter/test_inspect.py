@@ -64,6 +64,8 @@ def test_a_bundle_says_who_it_is_and_what_it_was_measured_to_do(
     assert said["golden.count"] == "2"
     assert said["golden arrays"] == "inputs int8 [2, 4]; expected float32 [2, 4]"
     assert said["operators"] == "RELU 2"
+    assert (said["preprocessing.kind"], said["postprocessing.kind"]) == ("none", "none")
+    assert "preprocessing.order" not in said  # as nothing was declared
     for part in ("-3", "1 x 4", "accuracy", "0.9765", "3.15.1"):
         assert part in text
 
