@@ -13,20 +13,48 @@ from __future__ import annotations
 from os import PathLike
 from pathlib import Path
 
-from edge.adapters.tflite import make_loader
-from edge.loading import load_bundle
-from edge.runtime import Prediction, Runtime
+from edge.adapters.cores import capped
+from edge.adapters.loaders import choose_loader
+from edge.adapters.sealed_copy import sealed_copy
+from edge.loading import load, read_bundle, release_name
+from edge.runtime import Prediction, Predictions, Runtime, Stream
+from wire.errors import ModelError
 
-__all__ = ["Prediction", "Runtime", "open_bundle"]
+__all__ = ["Prediction", "Predictions", "Runtime", "Stream", "open_bundle"]
 
 
-def open_bundle(path: str | PathLike[str], *, backend: str = "auto", threads: int = 1) -> Runtime:
+def open_bundle(
+    path: str | PathLike[str],
+    *,
+    backend: str = "auto",
+    threads: int = 1,
+    pool: int = 1,
+    isolation: str = "thread",
+) -> Runtime:
     """Return a runtime that serves the bundle at `path`.
 
-    `backend` is `auto`, `ai-edge-litert` or `tflite-runtime`. Raises BundleError or ModelError when
-    the file cannot serve. The file is trusted: it is loaded in this process, without the trial that
-    a pushed model must pass.
+    `backend` is `auto`, `ai-edge-litert` or `tflite-runtime`. `pool` interpreters answer side by side
+    and `threads` work inside each, at most as many as this process may use cores (0: as many).
+    `isolation` is `thread`, or `process` to run the model in a process of its own, whose crash is one
+    failed call.
+    Raises BundleError or ModelError when the file cannot serve. The file may be written over
+    meanwhile: what is served is a copy. It is trusted: it is loaded without the trial that a pushed
+    model must pass.
     """
+    loader = choose_loader(backend, threads=threads, isolation=isolation)
+    bundle = read_bundle(Path(path))
+    copy = sealed_copy(bundle.tflite, Path(path))
+    try:
+        model = load(
+            release_name(bundle), copy.path, loader,
+            labels=bundle.labels, manifest=bundle.manifest, pool=capped(pool),
+        )  # fmt: skip
+    except BaseException as error:
+        copy.close()
+        if isinstance(error, ModelError):  # by the name that the caller knows
+            raise ModelError(str(error).replace(str(copy.path), str(path))) from error
+        raise
+    copy.belong_to(model)
     runtime = Runtime()
-    runtime.swap(load_bundle(Path(path), make_loader(backend, threads=threads)))
+    runtime.swap(model)
     return runtime

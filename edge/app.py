@@ -3,13 +3,15 @@
 Threads of the process, what each owns, and what may cross:
 
     main      the inference loop: source -> Serving.answer; owns the source and the watchdog's ping
-    control   edge/control.py: updater, outbox, reports, sinks; owns the disk
+    control   edge/control.py: updater, outbox, reports, shadow; owns the disk and the sinks' queues
+    sink …    one for each sink: owns its file or connection
+    http      only with [http]: requests -> Serving.predict; more of them for a slow model
     signals   turns SIGTERM and SIGINT into the stop event
     network   paho's; owns the socket, puts events into the link's queue
-    stdin     only with an ndjson source: reads lines into a queue
+    source    only with lines, mqtt, a camera or a microphone: takes what comes into a queue
 
-Crossing: the ResultQueue (main to control), the Recorder's counters (main writes, control copies),
-the runtime's one reference (control assigns, main reads), and the stop event.
+Crossing: the ResultQueue (main to control), the meters' counters (whoever runs the model writes,
+control folds), the runtime's one reference (control assigns, others read), and the stop event.
 """
 
 from __future__ import annotations
@@ -21,30 +23,37 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from edge.adapters.child_trial import ChildTrial
+from edge.adapters.child_trial import MEMORY_BYTES, ChildTrial
+from edge.adapters.cores import capped
+from edge.adapters.loaders import choose_loader
 from edge.adapters.model_store import ModelStore
 from edge.adapters.notify import notify
 from edge.adapters.outbox import Outbox
-from edge.adapters.sinks import NdjsonSink
-from edge.adapters.sources import IDLE, idle_stream, ndjson_stream, npz_stream
-from edge.adapters.tflite import backend_version, make_loader
-from edge.adapters.vitals import VitalsReader
+from edge.adapters.sources import IDLE
+from edge.adapters.tflite import backend_version
+from edge.adapters.vitals import VitalsReader, available_bytes, total_bytes
+from edge.agent_http import AgentHttp
 from edge.control import Control, Identity, Parts
 from edge.download import Download, Part
 from edge.golden import Verdict
 from edge.lifecycle import DEADLINE_S, State
 from edge.loading import read_bundle, release_name
+from edge.online.delivery import DeliveryRules
+from edge.online.opening import OpenSinks, OpenSource, open_sinks, open_source
+from edge.online.tally import Tally
 from edge.pointer import committed, installed
 from edge.ports import Ports
 from edge.recorder import Recorder
 from edge.reporting import Sampler
-from edge.results import ResultQueue, Sample
-from edge.serving import Serving
-from edge.settings import AgentSettings, SourceSettings
+from edge.results import ResultQueue
+from edge.runtime import Runtime
+from edge.selfcheck import SelfCheck
+from edge.serving import HowToServe, Serving
+from edge.settings import AgentSettings, ModelSettings, SourceSettings
+from edge.swapping import SwapPolicy
 from edge.trust import Unsigned
 from edge.updater import Updater
 from wire.adapters.files import only_owner
@@ -92,7 +101,7 @@ def check(settings: AgentSettings) -> str:
     with only_owner(Path(settings.device.state) / "lock", "agent"):
         ModelStore(Path(settings.device.state)).open()
     if settings.source.kind == "npz":
-        _open_source(settings.source, threading.Event())
+        open_source(settings.source, settings.broker, Runtime(), Tally(log.warning), threading.Event())
     if settings.model.bundle:
         _try(settings, Path(settings.model.bundle))
     try:
@@ -112,9 +121,8 @@ class _Agent:
         self._store = ModelStore(Path(settings.device.state))
         self._recorder = Recorder()
         self._results = ResultQueue(_RESULTS)
-        self._serving = Serving(
-            make_loader(settings.model.backend, threads=settings.model.threads), self._recorder, self._results
-        )
+        self._serving = Serving(_how_to_serve(settings.model), self._recorder, self._results)
+        self._tally = Tally(log.warning)
         self._crashed = False
 
     def adopt_first_bundle(self) -> None:
@@ -129,27 +137,38 @@ class _Agent:
 
     def work(self) -> int:
         """Infer until told to stop; return the exit code."""
-        source = _open_source(self._settings.source, self._stop)
-        sink = NdjsonSink(self._settings.sink.path) if self._settings.sink.kind == "ndjson" else None
-        outbox = Outbox(Path(self._settings.device.state) / "outbox.db", self._identity.boot)
+        settings, runtime = self._settings, self._serving.runtime
+        sinks_settings = [] if settings.sink.kind == "none" else [settings.sink]
+        source = open_source(
+            settings.source, settings.broker, runtime, self._tally, self._stop,
+            settle_on_next=not sinks_settings,
+        )  # fmt: skip
+        sinks = open_sinks(
+            sinks_settings, settings.broker, runtime, self._tally, self._stop,
+            # A slow sink may cost results, but no inference: here nobody waits for one.
+            rules=DeliveryRules(wait=False), settle=source.settle,
+        )  # fmt: skip
+        http = AgentHttp(settings, self._serving, self._recorder, self._identity.software)
+        outbox = Outbox(Path(settings.device.state) / "outbox.db", self._identity.boot)
         outbox.open()
-        control = self._make_control(outbox, sink)
+        http.open()
+        control = self._make_control(outbox, sinks)
         answered = threading.Event()  # the last answer is given: only then is the last report cut
         thread = threading.Thread(target=self._run_control, args=(control, answered), name="control")
-        log.info(
-            "agent %s starts with %s", self._identity.device, backend_version(self._settings.model.backend)
-        )
+        log.info("agent %s starts with %s", self._identity.device, backend_version(settings.model.backend))
         thread.start()
+        http.start()
         notify("READY=1")
         try:
-            _inference_loop(source, self._serving, _pause_s(self._settings.source), self._stop)
+            _inference_loop(source, self._serving, _pause_s(settings.source), self._stop)
         finally:
-            answered.set()
             notify("STOPPING=1")
+            http.stop()
+            source.close()
+            answered.set()
             thread.join()
+            sinks.close()
             outbox.close()
-            if sink:
-                sink.close()
         return 1 if self._crashed else 0
 
     def _run_control(self, control: Control, answered: threading.Event) -> None:
@@ -160,7 +179,7 @@ class _Agent:
             self._crashed = True
             self._stop.set()
 
-    def _make_control(self, outbox: Outbox, sink: NdjsonSink | None) -> Control:
+    def _make_control(self, outbox: Outbox, sinks: OpenSinks) -> Control:
         settings, topics = self._settings, Topics(self._settings.broker.prefix)
         goodbye = encode(Online(self._identity.boot, False, self._identity.software))
         link = PahoLink(
@@ -172,7 +191,7 @@ class _Agent:
         def make_download(blob: Blob, part: Part, rate_bytes_s: int | None) -> Download:
             return Download(blob, part, link, topics, rate_bytes_s=rate_bytes_s)
 
-        trial = ChildTrial(settings.model.backend, settings.model.threads)
+        trial = _make_trial(settings.model)
         updater = Updater(
             settings.device.name,
             settings.model.name,
@@ -196,8 +215,10 @@ class _Agent:
             results=self._results,
             sampler=Sampler(settings.telemetry.sample_rate, random.random),
             vitals=VitalsReader(Path(settings.device.state)).read,
-            sinks=(sink.write,) if sink else (),
-            inputs_refused=lambda: self._serving.inputs_refused,
+            sinks=(sinks.write,),
+            results_lost=lambda: self._tally.lost + self._tally.dropped_rows,
+            inputs_refused=lambda: self._serving.inputs_refused + self._tally.refused,
+            check=SelfCheck(self._serving),
             free_bytes=self._store.free_bytes,
             clock=time.monotonic,
             wall_clock=time.time,
@@ -209,9 +230,19 @@ def _pause_s(settings: SourceSettings) -> float:
     return 1 / settings.rate_hz if settings.kind == "npz" and settings.rate_hz else 0.0
 
 
-def _inference_loop(
-    source: Iterator[Sample], serving: Serving, pause_s: float, stop: threading.Event
-) -> None:
+def _how_to_serve(settings: ModelSettings) -> HowToServe:
+    return HowToServe(
+        loader=choose_loader(settings.backend, threads=settings.threads, isolation=settings.isolation),
+        pool=capped(settings.pool),
+        policy=SwapPolicy(settings.swap),
+        shadow_share=settings.shadow_share,
+        shadow_pairs=settings.shadow_pairs,
+        available_bytes=available_bytes,
+        random=random.random,
+    )
+
+
+def _inference_loop(source: OpenSource, serving: Serving, pause_s: float, stop: threading.Event) -> None:
     """Answer one sample after the other. The watchdog's ping comes from here: a stuck model misses it."""
     alive = _Pinger()
     due_s = time.monotonic()
@@ -220,11 +251,11 @@ def _inference_loop(
         if not serving.wait_ready(_WATCHDOG_EVERY_S):
             due_s = time.monotonic()
             continue
-        sample = next(source, None)
+        sample = next(source.samples, None)
         if sample is None:
             return
         if sample is not IDLE:
-            serving.answer(sample)
+            serving.answer(sample, source.refuse)
         due_s = max(due_s + pause_s, time.monotonic())
         while (left_s := due_s - time.monotonic()) > 0 and not stop.wait(min(left_s, _WATCHDOG_EVERY_S)):
             alive.ping()
@@ -243,20 +274,16 @@ class _Pinger:
             self._last_s = now_s
 
 
-def _open_source(settings: SourceSettings, stop: threading.Event) -> Iterator[Sample]:
-    match settings.kind:
-        case "npz":
-            return npz_stream(Path(settings.path))
-        case "ndjson":
-            return ndjson_stream(sys.stdin, stop)
-        case _:
-            return idle_stream(stop)
+def _make_trial(settings: ModelSettings) -> ChildTrial:
+    """On a small board a model gets at most half of the memory; what is more it would not serve with."""
+    memory_bytes = min(MEMORY_BYTES, total_bytes() // 2)
+    return ChildTrial(settings.backend, settings.threads, memory_bytes=memory_bytes)
 
 
 def _try(settings: AgentSettings, bundle: Path) -> str:
     """Put a bundle from the disk through the trial and return its release name."""
     release = release_name(read_bundle(bundle))
-    trial = ChildTrial(settings.model.backend, settings.model.threads)
+    trial = _make_trial(settings.model)
     verdict: Verdict | None = None
     trial.start(bundle)
     try:

@@ -18,6 +18,7 @@ from edge.recorder import Recorder
 from edge.reporting import Sampler
 from edge.results import ResultQueue, Sink
 from edge.rollout import Wishes
+from edge.selfcheck import SelfCheck
 from edge.trust import Trust
 from edge.updater import Updater
 from wire.codec import decode, encode
@@ -59,7 +60,9 @@ class Parts:
     sampler: Sampler
     vitals: Callable[[], Vitals]
     sinks: tuple[Sink, ...]
+    results_lost: Callable[[], int]
     inputs_refused: Callable[[], int]
+    check: SelfCheck
     free_bytes: Callable[[], int]
     clock: Clock
     wall_clock: Callable[[], float]
@@ -81,7 +84,6 @@ class Control:
         self._tell_due_s = 0.0
         self._sequence = 0
         self._up = False
-        self._unsunk = 0
         self._last_down = ""
 
     def run(self, stop: threading.Event) -> None:
@@ -200,21 +202,18 @@ class Control:
         results = self._parts.results.take_all()
         if results:
             self._parts.sampler.offer(results)
+            self._parts.check.offer(results)
             for sink in self._parts.sinks:
-                try:
-                    sink(results)
-                except OSError as error:  # a full disk: the answers were given, their copies are lost
-                    if not self._unsunk:
-                        log.error("results could not be written (further ones are only counted): %s", error)
-                    self._unsunk += len(results)
+                sink(results)
 
     def _report(self, *, final: bool = False) -> None:
         parts, now_s = self._parts, self._parts.clock()
         loss = Loss(
-            results_dropped=parts.results.dropped + self._unsunk,
+            results_dropped=parts.results.dropped + parts.results_lost(),
             outbox_dropped=parts.outbox.dropped,
             bad_messages=self._bad.total(),
             inputs_refused=parts.inputs_refused(),
+            stuck_outputs=parts.check.found,
         )
         telemetry = Telemetry(
             interval_s=max(0.001, round(now_s - self._last_report_s, 3)),

@@ -31,12 +31,36 @@ class GoldenSet:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """What a trial measured on this board, at the lowest priority.
+
+    `p50_us` and `p99_us` are one call each, of `calls` on the golden inputs; `allocate_ms` is the time
+    for which a load holds up everything else in its process. `peak_rss_bytes` is the whole trial's, the
+    interpreter and Python included, and `needs_bytes` the model's share of it; 0 where it is not known.
+    `delegated` counts the parts that a delegate (XNNPACK) runs, `operators` those that the file has.
+    """
+
+    p50_us: float
+    p99_us: float
+    calls: int
+    allocate_ms: float
+    peak_rss_bytes: int
+    delegated: int
+    operators: int
+    needs_bytes: int = 0
+
+
+@dataclass(frozen=True)
 class Verdict:
-    """Whether a model may serve, and why not. One that is not `conclusive` says nothing about the model."""
+    """Whether a model may serve, and why not. One that is not `conclusive` says nothing about the model.
+
+    `measured` is there when the model has answered all golden inputs, well or not.
+    """
 
     passed: bool
     reason: str
     conclusive: bool = True
+    measured: Measured | None = None
 
 
 def read_golden(data: bytes, golden: Golden) -> GoldenSet:

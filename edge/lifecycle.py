@@ -24,6 +24,7 @@ class State(StrEnum):
     DOWNLOAD = "download"
     VERIFY = "verify"
     STAGE = "stage"
+    SHADOW = "shadow"
     SWAP = "swap"
     PROBATION = "probation"
     COMMIT = "commit"
@@ -51,6 +52,9 @@ class Cause(StrEnum):
     TRIAL_PASSED = "trial-passed"
     TRIAL_FAILED = "trial-failed"
     TRIAL_INTERRUPTED = "trial-interrupted"
+    SHADOWING = "shadowing"
+    SHADOWED = "shadowed"
+    SHADOW_FAILED = "shadow-failed"
     FILE_LOST = "file-lost"
     SWAPPED = "swapped"
     SWAP_FAILED = "swap-failed"
@@ -91,6 +95,12 @@ TRANSITIONS: Final[dict[tuple[State, Cause], State]] = {
     (_S.STAGE, _C.TRIAL_INTERRUPTED): _S.IDLE,
     (_S.STAGE, _C.PLAN_CHANGED): _S.CHECK,
     (_S.STAGE, _C.NO_SPACE): _S.IDLE,
+    (_S.STAGE, _C.SHADOWING): _S.SHADOW,
+    (_S.SHADOW, _C.SHADOWED): _S.SWAP,
+    (_S.SHADOW, _C.SHADOW_FAILED): _S.BLOCKED,
+    (_S.SHADOW, _C.PLAN_CHANGED): _S.CHECK,
+    (_S.SHADOW, _C.NO_SPACE): _S.IDLE,
+    (_S.SHADOW, _C.FILE_LOST): _S.IDLE,
     (_S.SWAP, _C.SWAPPED): _S.PROBATION,
     (_S.SWAP, _C.SWAP_FAILED): _S.BLOCKED,
     (_S.SWAP, _C.NO_SPACE): _S.IDLE,
@@ -102,10 +112,12 @@ TRANSITIONS: Final[dict[tuple[State, Cause], State]] = {
     (_S.BLOCKED, _C.PLAN_CHANGED): _S.CHECK,
 }
 
-#: After so many seconds a state ends by TIMED_OUT. The other states end by themselves, or wait for the plan.
+#: After so many seconds a state ends: by TIMED_OUT, a shadow with the pairs that it has. The other states
+#: end by themselves, or wait for the plan.
 DEADLINE_S: Final[dict[State, float]] = {
     State.DOWNLOAD: 6 * 3600.0,
     State.STAGE: 120.0,
+    State.SHADOW: 600.0,
 }
 
 

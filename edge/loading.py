@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
-from edge.backend import Loader
-from edge.runtime import LoadedModel, load
+from edge.backend import Interpreter, Loader
+from edge.loaded import LoadedModel, warm_up
+from edge.meter import Meter
 from wire.bundle import Bundle, unpack
 from wire.errors import BundleError
+from wire.manifest import Manifest
 
 
 def read_bundle(path: Path) -> Bundle:
@@ -24,7 +27,45 @@ def release_name(bundle: Bundle) -> str:
     return f"{bundle.manifest.model}/{bundle.manifest.version}"
 
 
-def load_bundle(path: Path, loader: Loader) -> LoadedModel:
-    """Load and warm the model of the bundle at `path`; raise BundleError or ModelError."""
+def load_bundle(path: Path, loader: Loader, *, pool: int = 1, meter: Meter | None = None) -> LoadedModel:
+    """Load and warm the model of the bundle at `path`; raise BundleError or ModelError.
+
+    `pool` interpreters answer side by side; a stateful model has one.
+    """
     bundle = read_bundle(path)
-    return load(release_name(bundle), path, loader, bundle.labels)
+    return load(
+        release_name(bundle), path, loader,
+        labels=bundle.labels, manifest=bundle.manifest, pool=pool, meter=meter,
+    )  # fmt: skip
+
+
+def load(
+    release: str,
+    path: Path,
+    loader: Loader,
+    *,
+    labels: tuple[str, ...] = (),
+    manifest: Manifest | None = None,
+    pool: int = 1,
+    meter: Meter | None = None,
+) -> LoadedModel:
+    """Load and warm the model in `path`; raise ModelError when it cannot run."""
+    interpreters = [_warm(path, loader)]
+    if not interpreters[0].facts.stateful:
+        interpreters += [_warm(path, loader) for _ in range(pool - 1)]
+    return LoadedModel(
+        release, interpreters, labels=labels, manifest=manifest, meter=meter, fresh=partial(loader, path)
+    )
+
+
+def _warm(path: Path, loader: Loader) -> Interpreter:
+    interpreter = loader(path)
+    try:
+        warm_up(interpreter)
+    except BaseException:
+        interpreter.close()
+        raise
+    if not interpreter.facts.stateful:
+        return interpreter
+    interpreter.close()  # the calls left their traces in its variables, which nothing can reset
+    return loader(path)

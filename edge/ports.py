@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from edge.download import Download, Part
 from edge.golden import Verdict
 from edge.pointer import Pointer
+from edge.shadow import Pairs
 from wire.deadline import Clock
 from wire.link import Link
 from wire.messages import Ack, Blob, Event, Release
@@ -39,7 +40,8 @@ class Store(Protocol):
 class Trial(Protocol):
     """Tries a bundle where a crash does no harm (edge/adapters/child_trial.py)."""
 
-    def start(self, bundle: Path) -> None: ...
+    def start(self, bundle: Path, *, serving: Path | None = None) -> None:
+        """Begin; with `serving`, a bundle that its callers could not call fails."""
 
     def poll(self) -> Verdict | None: ...
 
@@ -49,11 +51,29 @@ class Trial(Protocol):
 class Serving(Protocol):
     """What answers callers (edge/serving.py)."""
 
-    def prepare(self, bundle: Path) -> None:
-        """Load and warm the candidate; raises BundleError or ModelError."""
+    @property
+    def release(self) -> str | None:
+        """What serves now."""
+
+    def prepare(self, bundle: Path, needs_bytes: int = 0) -> None:
+        """Have the candidate loaded and warm; raises BundleError or ModelError, and all is as before."""
 
     def swap(self) -> None:
         """Let the prepared candidate answer from the next call on."""
+
+    def commit(self) -> None:
+        """The model that serves is trusted: let go of the one before it."""
+
+    def begin_shadow(self, bundle: Path, needs_bytes: int = 0) -> bool:
+        """Run the candidate beside the serving model, if that is wished; raises as `prepare` does."""
+
+    def shadow_step(self) -> Pairs:
+        """Go on with it and return what the pairs say; raises ModelError when the candidate fails."""
+
+    def shadow_done(self) -> bool: ...
+
+    def drop_candidate(self) -> None:
+        """Let go of a candidate that will not be swapped in."""
 
     def stop(self) -> None:
         """Serve nothing."""

@@ -1,85 +1,69 @@
-"""Counters of the inference path, and how a report is cut from them.
-
-Counters only grow; a report is the difference of two copies, so nothing is counted twice or lost.
-One lock makes an answer's counters change together: a copy in between would make a report in which
-more answers are labelled than were given. It is held for the time of an addition or a copy.
-"""
+"""Counters of each release, and their change from one report to the next."""
 
 from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
 
-from wire.histogram import BUCKETS, bucket_of, pack
+import numpy as np
+
+from edge.backend import Array
+from edge.meter import Meter
+from wire.histogram import BUCKETS, pack
 from wire.messages import ModelCounters
 
 
-@dataclass
-class ReleaseCounters:
-    """What one release did since boot."""
+@dataclass(frozen=True)
+class _Counters:
+    """What one release had done at the time of a cut."""
 
-    inferences: int = 0
     errors: int = 0
     labelled: int = 0
     correct: int = 0
-    latency_us: list[int] = field(default_factory=lambda: [0] * BUCKETS)
-
-    def copy(self) -> ReleaseCounters:
-        return ReleaseCounters(
-            self.inferences, self.errors, self.labelled, self.correct, self.latency_us.copy()
-        )
+    latency_us: Array = field(default_factory=lambda: np.zeros(BUCKETS, np.int64))
 
 
 class Recorder:
-    """Counts per release: the inference thread calls `answered` and `failed`, the control thread the rest."""
+    """Holds a meter for each release, which whoever runs it counts on; the control thread cuts reports."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._now: dict[str, ReleaseCounters] = {}
-        self._before: dict[str, ReleaseCounters] = {}
+        self._meters: dict[str, Meter] = {}
+        self._before: dict[str, _Counters] = {}
 
-    def answered(self, release: str, latency_s: float, *, best: int, truth: int | None) -> None:
-        """Count one answer; `truth` is the right class where it is known."""
-        bucket = bucket_of(latency_s * 1e6)
+    def meter(self, release: str) -> Meter:
+        """Return the meter of `release`, the same one for each model that is loaded for it."""
         with self._lock:
-            counters = self._of(release)
-            counters.inferences += 1
-            counters.latency_us[bucket] += 1
-            if truth is not None:
-                counters.labelled += 1
-                counters.correct += best == truth
-
-    def failed(self, release: str) -> None:
-        """Count one call that the model failed to answer."""
-        with self._lock:
-            self._of(release).errors += 1
+            return self._meters.setdefault(release, Meter())
 
     def since_boot(self, release: str) -> tuple[int, int]:
         """Return (inferences, errors)."""
-        with self._lock:
-            counters = self._of(release)
-            return counters.inferences, counters.errors
+        meter = self.meter(release)
+        return meter.inferences, meter.errors
 
     def cut(self) -> tuple[ModelCounters, ...]:
         """Return what each release did since the last cut, without those that did nothing."""
         with self._lock:
-            copies = {release: counters.copy() for release, counters in self._now.items()}
-        before, self._before = self._before, copies
-        nothing = ReleaseCounters()
-        changes = (_change(release, before.get(release, nothing), now) for release, now in copies.items())
-        return tuple(c for c in changes if c.inferences or c.errors)
-
-    def _of(self, release: str) -> ReleaseCounters:
-        return self._now.setdefault(release, ReleaseCounters())
+            meters = dict(self._meters)
+        now = {release: _read(meter) for release, meter in meters.items()}
+        before, self._before = self._before, now
+        changes = (_change(release, before.get(release, _Counters()), now[release]) for release in now)
+        return tuple(c for c in changes if c.inferences or c.errors or c.labelled)
 
 
-def _change(release: str, before: ReleaseCounters, now: ReleaseCounters) -> ModelCounters:
+def _read(meter: Meter) -> _Counters:
+    labelled, correct = meter.judgements()  # before the inferences: an answer is counted before its truth
+    return _Counters(meter.errors, labelled, correct, meter.latency_counts())
+
+
+def _change(release: str, before: _Counters, now: _Counters) -> ModelCounters:
+    latency_us = now.latency_us - before.latency_us
     return ModelCounters(
         release=release,
-        inferences=now.inferences - before.inferences,
+        inferences=int(latency_us.sum()),
         errors=now.errors - before.errors,
-        latency_us=pack([b - a for a, b in zip(before.latency_us, now.latency_us, strict=True)]),
+        latency_us=pack(latency_us.tolist()),
         labelled=now.labelled - before.labelled,
         correct=now.correct - before.correct,
-        total=now.inferences,
+        total=int(now.latency_us.sum()),
     )

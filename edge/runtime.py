@@ -1,9 +1,8 @@
 """The runtime: the model that serves now, and how another takes its place.
 
 Rules:
-- a call waits for nothing but the interpreter: the network, the disk and the loading of the next
-  model happen elsewhere, and no lock is held while they do;
-- an interpreter has a lock of its own, because two threads in one give silently wrong answers;
+- a call waits for nothing but an interpreter: the network, the disk and the loading of the next model
+  happen elsewhere, and no lock is held while they do;
 - a swap is one assignment between two calls; the old model is closed by the swapping thread after
   its last call has returned (freeing it holds the GIL for milliseconds: not on a caller's time);
 - a call that met the old model while it closed goes to the new one: no request is lost.
@@ -13,105 +12,16 @@ Threads: any number may call `predict`; one at a time may call `swap` or `close`
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
+from edge import postprocessing, preprocessing
+from edge.backend import Array
+from edge.loaded import LoadedModel, ModelClosedError
+from edge.prediction import Prediction, Predictions
+from wire.errors import ModelError
 
-from edge.backend import Array, Interpreter, Loader, Tensor
-from edge.tensors import InputWriter, dequantize
-from wire.errors import InputError, ModelError
-
-_WARM_UP_CALLS = 3  # the first invoke is up to 40 % dearer than the second
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What the model said about one input.
-
-    `outputs` are real values (dequantized) by output name, batch first. `best` is the index of the
-    largest value of the first output and `confidence` that value; `label` is its name, or None for
-    a model without labels. `latency_s` is the time inside the model, from its lock to its output.
-    """
-
-    release: str
-    outputs: Mapping[str, Array]
-    best: int
-    confidence: float
-    label: str | None
-    latency_s: float
-
-
-class LoadedModel:
-    """One model, loaded and ready: an interpreter, its views and its lock."""
-
-    def __init__(self, release: str, interpreter: Interpreter, labels: tuple[str, ...] = ()) -> None:
-        self.release = release
-        self.labels = labels
-        self.lock = threading.Lock()
-        self.closed = False
-        self._interpreter = interpreter
-        self._writers = [
-            InputWriter(tensor, interpreter.input_view(i)) for i, tensor in enumerate(interpreter.inputs)
-        ]
-        self._positions = {tensor.name: i for i, tensor in enumerate(interpreter.inputs)}
-
-    @property
-    def inputs(self) -> tuple[Tensor, ...]:
-        return self._interpreter.inputs
-
-    @property
-    def outputs(self) -> tuple[Tensor, ...]:
-        return self._interpreter.outputs
-
-    def warm_up(self) -> None:
-        """Run on zeros, so that no caller pays for the first call.
-
-        Each time anew: an interpreter may use the inputs' memory for what it computes, and garbage is
-        no index into an embedding.
-        """
-        for _ in range(_WARM_UP_CALLS):
-            for position in range(len(self._interpreter.inputs)):
-                self._interpreter.input_view(position)[...] = 0
-            self._interpreter.invoke()
-
-    def run(self, inputs: Any) -> Prediction:
-        """Run one input; the caller holds `lock`. Raises InputError or ModelError."""
-        start = time.perf_counter()
-        self._write(inputs)
-        self._interpreter.invoke()
-        outputs = {
-            tensor.name: dequantize(tensor, self._interpreter.output(i))
-            for i, tensor in enumerate(self._interpreter.outputs)
-        }
-        latency_s = time.perf_counter() - start
-        first = next(iter(outputs.values())).ravel()
-        best = int(np.argmax(first))
-        label = self.labels[best] if best < len(self.labels) else None
-        return Prediction(self.release, outputs, best, float(first[best]), label, latency_s)
-
-    def close(self) -> None:
-        """Free the interpreter after the call that is inside it."""
-        with self.lock:
-            self.closed = True
-            self._writers.clear()
-            self._interpreter.close()
-
-    def _write(self, inputs: Any) -> None:
-        if isinstance(inputs, Mapping):
-            if inputs.keys() != self._positions.keys():
-                raise InputError(f"inputs {sorted(inputs)} given, the model takes {sorted(self._positions)}")
-            for name, value in inputs.items():
-                self._writers[self._positions[name]].write(value)
-        elif len(self._writers) == 1:
-            self._writers[0].write(inputs)
-        else:
-            raise InputError(f"the model takes several inputs: pass a mapping of {sorted(self._positions)}")
+__all__ = ["LoadedModel", "Prediction", "Predictions", "Runtime", "Stream"]
 
 
 class Runtime:
@@ -129,34 +39,92 @@ class Runtime:
         active = self._active
         return active.release if active else None
 
-    def predict(self, inputs: Any) -> Prediction:
-        """Run one input: an array of the input's shape (batch dimension optional), or a mapping by name.
+    @property
+    def model(self) -> LoadedModel | None:
+        """The model that serves now; it may be another one at the next look."""
+        return self._active
 
-        Floats are quantized for an integer model; an array of the tensor's own integer dtype is
-        taken as raw codes. Raises InputError for what does not fit and ModelError when no model
-        serves or the interpreter fails.
+    def predict(
+        self, inputs: Any, *, timeout_s: float | None = None, signature: str | None = None
+    ) -> Prediction:
+        """Answer one input: an array of the input's shape, or several by name or position.
+
+        The batch dimension of 1 is optional. Floats are quantized for an integer model; an array of
+        the tensor's own integer dtype is taken as raw codes. `signature` runs another function of the
+        file, which takes a mapping by its own names.
+
+        Raises InputError for what does not fit, BusyError when no interpreter is free within
+        `timeout_s` seconds (None waits), and ModelError when no model serves or the interpreter fails.
         """
         while True:
             active = self._active
             if active is None:
                 raise ModelError("no model is loaded yet")
-            with active.lock:
-                if not active.closed:
-                    try:
-                        return active.run(inputs)
-                    except ModelError as error:
-                        error.release = active.release
-                        raise
+            try:
+                return active.run(inputs, timeout_s=timeout_s, signature=signature)
+            except ModelClosedError:
+                continue
 
-    def swap(self, new: LoadedModel) -> None:
-        """Let `new`, loaded and warmed, answer from the next call on, and close the old model."""
-        old, self._active = self._active, new
+    def predict_batch(
+        self, inputs: Any, *, resize: bool = False, timeout_s: float | None = None
+    ) -> Predictions:
+        """Answer n inputs: arrays [n, …] in place of those that `predict` takes.
+
+        They run one after the other, which is fastest on a CPU for all but tiny models. `resize` runs
+        them as one batch where the model allows it; raises ModelError where it does not. A stateful
+        model is never resized. Raises what `predict` raises.
+        """
+        while True:
+            active = self._active
+            if active is None:
+                raise ModelError("no model is loaded yet")
+            try:
+                return active.run_batch(inputs, resize=resize, timeout_s=timeout_s)
+            except ModelClosedError:
+                continue
+
+    def prepare(self, sample: Array) -> Array:
+        """Return the first input for a raw sample, as the manifest declares it.
+
+        An image is uint8 [height, width, 3] in RGB, a wave float32 [n] between -1 and 1. A model that
+        declares nothing gets the sample as it is. Raises InputError for a sample that does not fit.
+        """
+        model = self._serving()
+        if model.manifest is None:
+            return sample
+        return preprocessing.prepare(sample, model.manifest.preprocessing, model.inputs[0].shape[1:])
+
+    def answer(self, prediction: Prediction) -> list[dict[str, object]]:
+        """Return what the manifest declares to be the answer: classes, or boxes, the best first."""
+        model = self._serving()
+        if model.manifest is None:
+            return []
+        how, task = model.manifest.postprocessing, model.manifest.task
+        return postprocessing.answer(prediction.outputs, how, prediction.labels, task)
+
+    def stream(self) -> Stream:
+        """Return an interpreter of its own for one stream of a stateful model; close it at the end."""
+        return Stream(self._serving().stream())
+
+    def swap(self, new: LoadedModel) -> LoadedModel | None:
+        """Let `new`, loaded and warmed, answer from the next call on; return the old model, closed."""
+        old = self.exchange(new)
         if old is not None:
             old.close()
+        return old
+
+    def exchange(self, new: LoadedModel | None) -> LoadedModel | None:
+        """Let `new` answer from the next call on, and return the old model as it was: still open."""
+        old, self._active = self._active, new
+        # The method above, without its frames: a quarter of the time of a small model. It comes back
+        # to the method when the model is closed.
+        slow = Runtime.predict.__get__(self)
+        self.predict = slow if new is None else new.shortcut(slow)  # type: ignore[method-assign]  # on purpose
+        return old
 
     def close(self) -> None:
         """Serve nothing any more; calls raise ModelError."""
-        old, self._active = self._active, None
+        old = self.exchange(None)
         if old is not None:
             old.close()
 
@@ -168,9 +136,36 @@ class Runtime:
     ) -> None:
         self.close()
 
+    def _serving(self) -> LoadedModel:
+        active = self._active
+        if active is None:
+            raise ModelError("no model is loaded yet")
+        return active
 
-def load(release: str, path: Path, loader: Loader, labels: tuple[str, ...] = ()) -> LoadedModel:
-    """Load and warm the model in `path`; raise ModelError when it cannot run."""
-    model = LoadedModel(release, loader(path), labels)
-    model.warm_up()
-    return model
+
+class Stream:
+    """One stream of a stateful model: calls see what the calls before them left, and nobody else's.
+
+    There is no reset: an interpreter's own leaves variables as they are. Close it and ask for another.
+    """
+
+    def __init__(self, model: LoadedModel) -> None:
+        self._model = model
+
+    def predict(self, inputs: Any) -> Prediction:
+        """Answer one input, as Runtime.predict does."""
+        try:
+            return self._model.run(inputs)
+        except ModelClosedError as error:
+            raise ModelError("the stream is closed") from error
+
+    def close(self) -> None:
+        self._model.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,87 +1,298 @@
-"""What answers callers: the runtime, with everything counted that it does."""
+"""What answers callers: the runtime, with everything counted that it does, and how its model changes.
+
+Rules:
+- the next model is loaded beside the one that serves, unless memory forbids it (edge/swapping.py);
+- the previous model stays loaded until the new one is trusted, so that a rollback loads nothing;
+- a shadow sees a share of the live inputs, on the control thread: a caller never waits for it.
+
+Threads: `answer` runs on any thread that has inputs, the rest on the control thread.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from edge.backend import Loader
-from edge.loading import load_bundle
+from edge.golden import Verdict, judge_all, read_golden
+from edge.loaded import LoadedModel, ModelClosedError
+from edge.loading import load_bundle, read_bundle
 from edge.recorder import Recorder
 from edge.results import Result, ResultQueue, Sample
-from edge.runtime import LoadedModel, Runtime
-from wire.errors import InputError, ModelError
+from edge.rows import join
+from edge.runtime import Prediction, Runtime
+from edge.shadow import Pairs
+from edge.swapping import SwapPolicy, keep_previous, unload_first
+from wire.errors import BundleError, InputError, ModelError
 
 log = logging.getLogger(__name__)
 
 _NO_RELEASE: Final = "none"
+#: A caller waits so long for a model that is being loaded; large ones take seconds on a small board.
+_LONGEST_LOAD_S: Final = 60.0
+_SHADOW_QUEUE: Final = 64
+_SHADOW_STEP: Final = 8
+_SELF_TEST_ROWS: Final = 8
+
+
+@dataclass(frozen=True)
+class HowToServe:
+    """How models are loaded and changed.
+
+    `pool` interpreters answer side by side. A candidate shadows the serving model on `shadow_share` of
+    the live inputs (0: none) until there are `shadow_pairs` of them. `available_bytes` says how much
+    memory is free, None where that is not known.
+    """
+
+    loader: Loader
+    pool: int = 1
+    policy: SwapPolicy = SwapPolicy.AUTO
+    shadow_share: float = 0.0
+    shadow_pairs: int = 200
+    available_bytes: Callable[[], int | None] = lambda: None
+    random: Callable[[], float] = lambda: 0.0
+
+
+@dataclass(frozen=True)
+class _Held:
+    """A loaded model and the bundle that it came from."""
+
+    path: Path
+    model: LoadedModel
 
 
 class Serving:
-    """The runtime with its recorder and its queue of results.
+    """The runtime with its recorder and its queue of results."""
 
-    `answer` runs on the inference thread; the rest on the control thread.
-    """
-
-    def __init__(self, loader: Loader, recorder: Recorder, results: ResultQueue) -> None:
-        self._loader = loader
+    def __init__(self, how: HowToServe, recorder: Recorder, results: ResultQueue) -> None:
+        self._how = how
         self._recorder = recorder
         self._results = results
-        self._runtime = Runtime()
-        self._candidate: LoadedModel | None = None
+        self.runtime = Runtime()
+        self._active: _Held | None = None
+        self._previous: _Held | None = None
+        self._candidate: _Held | None = None
+        self._shadow: deque[tuple[Sample, Prediction]] | None = None
+        self._pairs = Pairs()
         self._ready = threading.Event()
+        self._between = False  # one model is unloaded and the next one is not there yet
         self.inputs_refused = 0
 
     @property
     def release(self) -> str | None:
-        return self._runtime.release
+        return self.runtime.release
 
     def wait_ready(self, timeout_s: float) -> bool:
         """Wait until a model serves; return whether one does."""
         return self._ready.wait(timeout_s)
 
-    def answer(self, sample: Sample) -> Result | None:
-        """Answer one sample, count it and queue the result; None when it failed, which is counted."""
+    # --- for whoever has inputs ---------------------------------------------------------------
+
+    def answer(self, sample: Sample, refuse: Callable[[str], None] | None = None) -> Result | None:
+        """Answer one sample, count it and queue the result; None when it failed, which is counted.
+
+        `refuse` is told the id of one that does not fit the model.
+        """
         try:
-            prediction = self._runtime.predict(sample.inputs)
+            prediction = self.predict(sample.inputs)
         except InputError as error:  # the source's fault: it must not count against a model on probation
-            self._refuse(error)
+            self.refused(error)
+            if refuse is not None:
+                refuse(sample.id)
             return None
         except ModelError as error:
-            self._recorder.failed(error.release or _NO_RELEASE)
+            if error.release is None:  # nothing served: no meter has counted it
+                self._recorder.meter(_NO_RELEASE).failed()
             return None
-        self._recorder.answered(
-            prediction.release, prediction.latency_s, best=prediction.best, truth=sample.truth
-        )
+        return self.hand_over(sample, prediction)
+
+    def predict(self, inputs: Any, *, timeout_s: float | None = None) -> Prediction:
+        """Answer as Runtime.predict does; wait while one model was unloaded to make room for the next."""
+        while True:
+            try:
+                return self.runtime.predict(inputs, timeout_s=timeout_s)
+            except ModelError as error:
+                if error.release is not None or not self._between:
+                    raise
+                self._ready.wait(_LONGEST_LOAD_S if timeout_s is None else timeout_s)
+
+    def hand_over(self, sample: Sample, prediction: Prediction) -> Result:
+        """Queue an answer for sinks, samples and the shadow; count it where its truth is known."""
+        if sample.truth is not None:
+            self._recorder.meter(prediction.release).judged(correct=prediction.best == sample.truth)
+        shadow = self._shadow
+        if shadow is not None and self._how.random() < self._how.shadow_share:
+            shadow.append((sample, prediction))  # bounded: the oldest goes
         result = Result(sample, prediction, time.time())
         self._results.put(result)
         return result
 
-    def _refuse(self, error: InputError) -> None:
+    def refused(self, error: InputError) -> None:
+        """Count an input that does not fit the model."""
         if not self.inputs_refused:
             log.warning("%s (further ones are only counted)", error)
         self.inputs_refused += 1
 
-    def prepare(self, bundle: Path) -> None:
-        """Load and warm the candidate beside the model that serves."""
-        self._candidate = None
-        self._candidate = load_bundle(bundle, self._loader)
+    # --- for the updater ----------------------------------------------------------------------
+
+    def prepare(self, bundle: Path, needs_bytes: int = 0) -> None:
+        """Have the candidate loaded and warm. Raises BundleError or ModelError; then all is as before.
+
+        One that is loaded already, as a shadow or as the model before this one, is taken as it is.
+        """
+        if self._candidate is not None and self._candidate.path == bundle:
+            return
+        if self._previous is not None and self._previous.path == bundle:
+            self._candidate, self._previous = self._previous, None
+            return
+        self._drop_candidate()
+        available = self._how.available_bytes()
+        serves = self._active
+        if serves and unload_first(self._how.policy, needs_bytes=needs_bytes, available_bytes=available):
+            self._between = True
+            self.stop()
+            try:
+                self._candidate = self._load(bundle)
+            except (BundleError, ModelError):
+                self._restore(serves.path)
+                raise
+        else:
+            self._candidate = self._load(bundle)
 
     def swap(self) -> None:
-        """Let the candidate answer from the next call on."""
+        """Let the candidate answer from the next call on; the model before it may wait for a rollback."""
         assert self._candidate is not None, "nothing was prepared"
-        self._runtime.swap(self._candidate)
-        self._candidate = None
+        self._end_shadow()
+        old, self._active, self._candidate = self._active, self._candidate, None
+        # Only from here on: what it answered as a shadow, or in its warm-up, was no answer to anybody.
+        self._active.model.meter = self._recorder.meter(self._active.model.release)
+        self.runtime.exchange(self._active.model)
+        self._between = False
         self._ready.set()
+        self._drop_previous()
+        if old is None:
+            return
+        if keep_previous(self._how.policy, available_bytes=self._how.available_bytes()):
+            self._previous = old
+        else:
+            old.model.close()
+
+    def commit(self) -> None:
+        """Let go of the model before this one: it is trusted now."""
+        self._drop_previous()
 
     def stop(self) -> None:
-        """Serve nothing until the next swap."""
+        """Serve nothing until the next swap, and let go of everything that is loaded."""
         self._ready.clear()
-        self._runtime.close()
+        self.runtime.exchange(None)
+        active, self._active = self._active, None
+        if active is not None:
+            active.model.close()
+        self._drop_candidate()
+        self._drop_previous()
 
     def health(self, release: str) -> tuple[int, int]:
         """Return (inferences, errors) of `release` since boot."""
         return self._recorder.since_boot(release)
+
+    # --- the shadow ---------------------------------------------------------------------------
+
+    def begin_shadow(self, bundle: Path, needs_bytes: int = 0) -> bool:
+        """Load `bundle` beside the serving model and give it live inputs; return whether that is wished.
+
+        Not without a model that serves, not for one that keeps state, and not where both have no room.
+        Raises BundleError or ModelError.
+        """
+        how, active = self._how, self._active
+        if not how.shadow_share or active is None or active.model.stateful:
+            return False
+        if unload_first(how.policy, needs_bytes=needs_bytes, available_bytes=how.available_bytes()):
+            return False
+        self.prepare(bundle, needs_bytes)
+        self._pairs = Pairs()
+        self._shadow = deque(maxlen=_SHADOW_QUEUE)
+        return True
+
+    def shadow_step(self) -> Pairs:
+        """Give the candidate some of what waits for it; raise ModelError when it fails."""
+        assert self._candidate is not None, "nothing was prepared"
+        assert self._shadow is not None, "nothing shadows"
+        for _ in range(min(_SHADOW_STEP, len(self._shadow))):
+            sample, old = self._shadow.popleft()
+            try:
+                new = self._candidate.model.run(sample.inputs)
+            except InputError as error:  # the serving model took it
+                raise ModelError(f"the candidate refuses a live input: {error}") from error
+            self._pairs = self._pairs.plus(old, new, sample.truth)
+        return self._pairs
+
+    def shadow_done(self) -> bool:
+        """Return whether there are as many pairs as were wished."""
+        return self._pairs.pairs >= self._how.shadow_pairs
+
+    def drop_candidate(self) -> None:
+        """Let go of a candidate that is not to be swapped in."""
+        self._drop_candidate()
+
+    # --- the self-test ------------------------------------------------------------------------
+
+    def self_test(self) -> Verdict:
+        """Run some of the golden set on the model that serves, between the calls of others."""
+        active = self._active
+        if active is None or active.model.stateful:
+            return Verdict(True, "nothing to test")
+        try:
+            bundle = read_bundle(active.path)
+            golden = read_golden(bundle.golden, bundle.manifest.golden)
+            rows = list(zip(*(values[:_SELF_TEST_ROWS] for values in golden.inputs), strict=True))
+            runs = [active.model.run(list(row) if len(row) > 1 else row[0]) for row in rows]
+        except (BundleError, ModelError, InputError, ModelClosedError) as error:
+            return Verdict(False, str(error))
+        outputs = join([tuple(run.outputs.values()) for run in runs], active.model.outputs)
+        return judge_all(
+            tuple(values[:_SELF_TEST_ROWS] for values in golden.expected), outputs, bundle.manifest.golden
+        )
+
+    def reload(self) -> None:
+        """Put a fresh interpreter in the place of the one that serves; raise BundleError or ModelError."""
+        active = self._active
+        if active is not None:
+            fresh = self._load(active.path)
+            fresh.model.meter = active.model.meter
+            self._active = fresh
+            self.runtime.exchange(fresh.model)
+            active.model.close()
+
+    # --- small things -------------------------------------------------------------------------
+
+    def _load(self, path: Path) -> _Held:
+        return _Held(path, load_bundle(path, self._how.loader, pool=self._how.pool))
+
+    def _restore(self, path: Path) -> None:
+        try:
+            self._candidate = self._load(path)
+        except (BundleError, ModelError) as error:
+            self._between = False
+            log.error("the model before cannot be loaded again: %s", error)
+        else:
+            self.swap()
+
+    def _end_shadow(self) -> None:
+        self._shadow = None
+
+    def _drop_candidate(self) -> None:
+        self._end_shadow()
+        if self._candidate is not None:
+            self._candidate.model.close()
+            self._candidate = None
+
+    def _drop_previous(self) -> None:
+        if self._previous is not None:
+            self._previous.model.close()
+            self._previous = None

@@ -9,6 +9,9 @@ from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from edge.backend import ISOLATIONS
+from edge.online.streams import SINKS, SOURCES
+from edge.swapping import SwapPolicy
 from wire.errors import SettingsError
 from wire.topics import Topics, check_name
 
@@ -41,24 +44,70 @@ class ModelSettings:
     backend: str = "auto"
     #: Threads inside the interpreter. One is fastest for small models, and leaves the others to the board.
     threads: int = 1
+    #: Interpreters that answer side by side; only HTTP callers gain. 0: one for each core.
+    pool: int = 1
+    #: `thread`, or `process`: the model runs in a process of its own, whose crash costs one answer.
+    isolation: str = "thread"
+    #: `availability` (load the next model first), `memory` (unload this one first) or `auto`.
+    swap: str = "auto"
+    #: The share of live inputs on which a pushed model runs beside the serving one before it may serve.
+    shadow_share: float = 0.0
+    #: How many such pairs are wanted; their outcomes are reported.
+    shadow_pairs: int = 200
 
 
 @dataclass(frozen=True)
 class SourceSettings:
-    #: `none`, `npz` (rows of x_test, for ever) or `ndjson` (lines on standard input).
+    #: `none`, `npz`, `ndjson`, `mqtt`, `folder`, `camera`, `wav` or `microphone`.
     kind: str = "none"
-    #: The file of an npz source.
+    #: The file of npz, ndjson (`-` or nothing: standard input) and wav; the folder; the camera or microphone.
     path: str = ""
-    #: Samples a second of an npz source; 0 is as fast as the model.
+    #: The topic of an mqtt source, wildcards allowed; the broker is the agent's.
+    topic: str = ""
+    #: Samples a second of an npz source, and most frames a second of a camera; 0 is as fast as the model.
     rate_hz: float = 10.0
+    #: Whether an npz source begins anew at its end.
+    repeat: bool = True
+    #: Length of a window of sound; 0 takes the model's.
+    window_s: float = 0.0
+    #: From the start of one window to the next; 0 is half a window.
+    hop_s: float = 0.0
+    #: Samples of sound a second, where the model does not declare it.
+    audio_hz: int = 16_000
+    #: How many messages or windows of a live source wait for the model before the oldest is dropped.
+    queue: int = 16
 
 
 @dataclass(frozen=True)
 class SinkSettings:
-    #: `none` or `ndjson`.
+    #: `none`, `ndjson`, `mqtt`, `sqlite`, `csv`, `parquet` or `webhook`.
     kind: str = "none"
-    #: The file of an ndjson sink; `-` is standard output.
+    #: The file of ndjson (`-` is standard output), sqlite and csv; the folder of parquet.
     path: str = "-"
+    #: The topic of an mqtt sink; the broker is the agent's.
+    topic: str = ""
+    #: Where a webhook posts to.
+    url: str = ""
+    #: Seconds after which a Parquet file is closed and the next one begun.
+    rotate_s: float = 60.0
+
+
+@dataclass(frozen=True)
+class HttpSettings:
+    #: Serve the model over HTTP on this port as well; 0 does not.
+    port: int = 0
+    #: Address to listen on. One that others can reach needs `token_file`, and TLS or `plain_http`.
+    host: str = "127.0.0.1"
+    #: A Unix socket to serve on, besides or instead.
+    unix: str = ""
+    #: The file whose content a client must send as Bearer token.
+    token_file: str = ""
+    #: TLS: the certificate chain (PEM).
+    certificate: str = ""
+    #: TLS: its private key (PEM).
+    key: str = ""
+    #: Let others connect without TLS, token in the clear.
+    plain_http: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,6 +127,7 @@ class AgentSettings:
     broker: BrokerSettings = field(default_factory=BrokerSettings)
     source: SourceSettings = field(default_factory=SourceSettings)
     sink: SinkSettings = field(default_factory=SinkSettings)
+    http: HttpSettings = field(default_factory=HttpSettings)
     telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
 
 
@@ -123,8 +173,8 @@ def _value(kind: Any, value: Any, origin: str, at: str) -> Any:
     if is_dataclass(kind):
         return _build(kind, value, origin, f"{at}.")
     accepted = (int, float) if kind is float else (kind,)
-    if isinstance(value, bool) or not isinstance(value, accepted):
-        words = {str: "text", int: "a whole number", float: "a number"}
+    if isinstance(value, bool) != (kind is bool) or not isinstance(value, accepted):
+        words = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
         raise SettingsError(f"{origin}: {at} must be {words[kind]}, not {value!r}")
     return kind(value)
 
@@ -139,13 +189,48 @@ def _check(settings: AgentSettings, origin: str) -> None:
     rules = {
         "broker.port must be 1 to 65535": 0 < settings.broker.port < 65536,
         "model.threads must be 1 to 64": 0 < settings.model.threads <= 64,
-        "source.kind must be none, npz or ndjson": settings.source.kind in ("none", "npz", "ndjson"),
-        "source.path is needed for an npz source": settings.source.kind != "npz" or settings.source.path,
-        "source.rate_hz must not be negative": settings.source.rate_hz >= 0,
-        "sink.kind must be none or ndjson": settings.sink.kind in ("none", "ndjson"),
+        "model.pool must be 0 to 64": 0 <= settings.model.pool <= 64,
+        f"model.isolation must be {' or '.join(ISOLATIONS)}": settings.model.isolation in ISOLATIONS,
+        f"model.swap must be one of {', '.join(SwapPolicy)}": settings.model.swap in set(SwapPolicy),
+        "model.shadow_share must be 0 to 1": 0 <= settings.model.shadow_share <= 1,
+        "model.shadow_pairs must be 1 to 1000000": 1 <= settings.model.shadow_pairs <= 1_000_000,
+        "http.port must be 0 to 65535": 0 <= settings.http.port < 65536,
+        **source_rules(settings.source),
+        **sink_rules(settings.sink),
         "telemetry.interval_s must be at least 0.1": settings.telemetry.interval_s >= 0.1,
         "telemetry.sample_rate must be 0 to 1": 0 <= settings.telemetry.sample_rate <= 1,
     }
     for rule, holds in rules.items():
         if not holds:
             raise SettingsError(f"{origin}: {rule}")
+
+
+def source_rules(source: SourceSettings) -> dict[str, bool]:
+    """Return what must hold of a source, each rule with whether it does."""
+    kinds = ", ".join(SOURCES)
+    needs_path = source.kind in ("npz", "wav", "folder")
+    return {
+        f"source.kind must be none or one of {kinds}": source.kind in ("none", *SOURCES),
+        f"source.path is needed for a source of kind {source.kind}": not needs_path or bool(source.path),
+        "source.topic is needed for an mqtt source": source.kind != "mqtt" or bool(source.topic),
+        "source.rate_hz must not be negative": source.rate_hz >= 0,
+        "source.window_s and source.hop_s must not be negative": source.window_s >= 0 and source.hop_s >= 0,
+        "source.audio_hz must be 1000 to 384000": 1000 <= source.audio_hz <= 384_000,
+        "source.queue must be 1 to 100000": 1 <= source.queue <= 100_000,
+    }
+
+
+def sink_rules(sink: SinkSettings) -> dict[str, bool]:
+    """Return what must hold of a sink, each rule with whether it does."""
+    kinds = ", ".join(SINKS)
+    needs_path = sink.kind in ("sqlite", "csv", "parquet")
+    return {
+        f"sink.kind must be none or one of {kinds}": sink.kind in ("none", *SINKS),
+        f"sink.path is needed for a sink of kind {sink.kind}": not needs_path or sink.path not in ("", "-"),
+        "sink.topic is needed for an mqtt sink": sink.kind != "mqtt" or bool(sink.topic),
+        "sink.topic must not hold + or #": not {"+", "#"} & set(sink.topic),
+        "sink.url must begin with http:// or https://": (
+            sink.kind != "webhook" or sink.url.startswith(("http://", "https://"))
+        ),
+        "sink.rotate_s must be at least 1": sink.rotate_s >= 1,
+    }

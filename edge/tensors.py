@@ -7,27 +7,34 @@ an input exactly between two codes may differ by one code.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from edge.backend import Array, Tensor
 from wire.errors import InputError
 
+_BYTE_CODES: Final = 256
+
 
 class InputWriter:
     """Writes values into one input tensor's memory, quantizing on the way.
 
-    The scratch array is allocated once: the hot path allocates nothing that grows with the input.
+    The scratch arrays and the constants are made once: a call allocates nothing that grows with the
+    input, and converts no Python number.
     """
 
     def __init__(self, tensor: Tensor, view: Array) -> None:
         self._tensor = tensor
+        self._dtype = tensor.dtype
         self._view = view
-        self._scratch = np.empty(tensor.shape, np.float32) if tensor.quantized else None
+        self._shapes = (tensor.shape, tensor.shape[1:]) if tensor.shape[:1] == (1,) else (tensor.shape,)
+        self._real = np.dtype(np.float32) if tensor.quantized else tensor.dtype
+        self._scratch = np.empty(tensor.shape, np.float32)
         if tensor.quantized:
             limits = np.iinfo(tensor.dtype)
-            self._low, self._high = float(limits.min), float(limits.max)
+            constants = (1.0 / tensor.scale, tensor.zero_point, limits.min, limits.max)
+            self._inverse, self._zero, self._low, self._high = (np.array(c, np.float32) for c in constants)
 
     def write(self, value: Any) -> None:
         """Write `value`, of the tensor's shape with or without the batch dimension of 1.
@@ -35,34 +42,51 @@ class InputWriter:
         A value of the tensor's own integer dtype is taken as raw codes; floats are quantized.
         Raises InputError naming what was expected.
         """
-        array = self._fit(value)
-        if self._scratch is None or array.dtype == self._tensor.dtype:
-            np.copyto(self._view, array, casting="same_kind")
+        array = value if value.__class__ is np.ndarray else self._array(value)
+        if array.shape not in self._shapes:
+            raise InputError(
+                f"input {self._tensor.key!r} has shape {list(self._tensor.shape)}, got {list(array.shape)}"
+            )
+        if array.dtype is not self._real and array.dtype != self._dtype:
+            self._check(array.dtype)
+        if not self._tensor.quantized or array.dtype == self._dtype:
+            self._view[...] = array
             return
-        np.multiply(array, 1.0 / self._tensor.scale, out=self._scratch, casting="same_kind")
-        np.add(self._scratch, self._tensor.zero_point, out=self._scratch)
-        np.rint(self._scratch, out=self._scratch)
-        np.clip(self._scratch, self._low, self._high, out=self._scratch)
-        np.copyto(self._view, self._scratch, casting="unsafe")
+        scratch = self._scratch
+        np.multiply(array, self._inverse, scratch, casting="same_kind")
+        np.add(scratch, self._zero, scratch)
+        np.rint(scratch, scratch)
+        np.maximum(scratch, self._low, scratch)
+        np.minimum(scratch, self._high, scratch)
+        self._view[...] = scratch
 
-    def _fit(self, value: Any) -> Array:
-        tensor = self._tensor
+    def _array(self, value: Any) -> Array:
         try:
-            array = np.asarray(value)
+            return np.asarray(value)
         except ValueError as error:  # a ragged list
-            raise InputError(f"input {tensor.name!r}: {error}") from error
-        if array.shape != tensor.shape:
-            if (1, *array.shape) != tensor.shape:
-                raise InputError(
-                    f"input {tensor.name!r} has shape {list(tensor.shape)}, got {list(array.shape)}"
-                )
-            array = array[np.newaxis]
-        if array.dtype == tensor.dtype:
-            return array
-        target = np.dtype(np.float32) if tensor.quantized else tensor.dtype
-        if not np.can_cast(array.dtype, target, "same_kind"):
-            raise InputError(f"input {tensor.name!r} takes {target} or {tensor.dtype}, got {array.dtype}")
-        return array
+            raise InputError(f"input {self._tensor.key!r}: {error}") from error
+
+    def _check(self, dtype: np.dtype[Any]) -> None:
+        if not np.can_cast(dtype, self._real, "same_kind"):
+            raise InputError(f"input {self._tensor.key!r} takes {self._real} or {self._dtype}, got {dtype}")
+
+
+class OutputReader:
+    """Turns the codes of one output tensor into real values: for 8 bits one look into a table."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+        self._table: Array | None = None
+        if tensor.quantized and tensor.dtype.itemsize == 1:
+            codes = np.arange(_BYTE_CODES, dtype=np.uint8).view(tensor.dtype)
+            self._table = dequantize(tensor, codes)
+
+    def read(self, codes: Array) -> Array:
+        """Return real values as float32 in the shape of `codes`; what is not quantized, as it is."""
+        if self._table is not None:
+            real: Array = self._table[codes.view(np.uint8)]
+            return real
+        return dequantize(self.tensor, codes)
 
 
 def dequantize(tensor: Tensor, codes: Array) -> Array:

@@ -60,6 +60,7 @@ class Updater:
         self._error: str | None = None
         self._link_up = True
         self._probation_from = (0, 0)
+        self._needs_bytes = 0  # of the candidate, as its trial measured
         self.state = State.IDLE
 
     # --- what the agent calls -----------------------------------------------------------------
@@ -137,7 +138,7 @@ class Updater:
 
     def close(self) -> None:
         """Stop what runs beside us; the disk keeps what is needed to go on."""
-        if self.state is State.STAGE:
+        if self.state in (State.STAGE, State.SHADOW):
             self._guard(lambda: self._save(pointers.not_attempted(self._pointer)))
         if self._pointer.on_probation:
             self._guard(lambda: self._save(pointers.ended_well(self._pointer)))
@@ -157,6 +158,8 @@ class Updater:
                 self._tick_download()
             case State.STAGE:
                 self._tick_trial()
+            case State.SHADOW:
+                self._tick_shadow()
             case State.PROBATION:
                 self._tick_probation()
             case State.COMMIT:
@@ -303,7 +306,8 @@ class Updater:
         if self._pointer.attempts > pointers.MAX_ATTEMPTS:
             self._block(Cause.TRIAL_FAILED, "the agent ended during each trial of it")
             return
-        self._ports.trial.start(self._ports.store.path(sha256))
+        store, current = self._ports.store, self._pointer.current
+        self._ports.trial.start(store.path(sha256), serving=store.path(current.sha256) if current else None)
 
     def _tick_trial(self) -> None:
         verdict = self._ports.trial.poll()
@@ -317,7 +321,38 @@ class Updater:
         elif not verdict.passed:
             self._block(Cause.TRIAL_FAILED, verdict.reason)
         elif self._still_wanted():
-            self._go(Cause.TRIAL_PASSED, verdict.reason)
+            self._needs_bytes = verdict.measured.needs_bytes if verdict.measured else 0
+            if not self._begin_shadow(verdict.reason):
+                self._go(Cause.TRIAL_PASSED, verdict.reason)
+                self._swap()
+
+    def _begin_shadow(self, reason: str) -> bool:
+        """Begin one if that is wished; return whether the candidate is taken care of, one way or another."""
+        bundle = self._ports.store.path(self._release().bundle_sha256)
+        try:
+            if not self._ports.serving.begin_shadow(bundle, self._needs_bytes):
+                return False
+        except BundleError as error:
+            self._fail_softly(Cause.TRIAL_INTERRUPTED, error)
+        except ModelError as error:
+            self._block(Cause.TRIAL_FAILED, str(error))
+        else:
+            self._go(Cause.SHADOWING, reason)
+        return True
+
+    def _tick_shadow(self) -> None:
+        """Collect pairs; what they say is reported, and decides nothing here."""
+        if not self._still_wanted():
+            self._ports.serving.drop_candidate()
+            return
+        try:
+            pairs = self._ports.serving.shadow_step()
+        except ModelError as error:
+            self._ports.serving.drop_candidate()
+            self._block(Cause.SHADOW_FAILED, str(error))
+            return
+        if self._ports.serving.shadow_done() or self._out_of_time():
+            self._go(Cause.SHADOWED, str(pairs))
             self._swap()
 
     def _still_wanted(self) -> bool:
@@ -341,6 +376,8 @@ class Updater:
             return
         except ModelError as error:
             self._block(Cause.SWAP_FAILED, str(error))
+            if self._ports.serving.release is None:  # it was unloaded for this, and did not come back
+                self._serve_what_stands()
             return
         self._go(Cause.SWAPPED)
         self._watch(release.name)
@@ -349,7 +386,7 @@ class Updater:
         store, serving = self._ports.store, self._ports.serving
         if not store.holds(sha256):
             raise BundleError(f"bundle {sha256[:12]} is not on the disk, or damaged")
-        serving.prepare(store.path(sha256))
+        serving.prepare(store.path(sha256), self._needs_bytes)
         if new is not None:
             self._save(pointers.installed(self._pointer, new))
         serving.swap()
@@ -396,6 +433,7 @@ class Updater:
 
     def _finish_commit(self) -> None:
         self._save(pointers.committed(self._pointer))
+        self._ports.serving.commit()
         self._collect()
         self._error = None
         self._go(Cause.DONE)
@@ -432,7 +470,7 @@ class Updater:
     def _disk_failed(self, error: OSError) -> None:
         """Wait and try again: from the start where nothing is at stake, from where it is otherwise."""
         log.error("the disk failed: %s", error)
-        if self.state in (State.SPACE, State.VERIFY, State.STAGE, State.SWAP):
+        if self.state in (State.SPACE, State.VERIFY, State.STAGE, State.SHADOW, State.SWAP):
             self._ports.trial.kill()
             self._pointer = pointers.not_attempted(self._pointer)
             self._fail_softly(Cause.NO_SPACE, error)

@@ -1,49 +1,92 @@
-"""Runs a trial in a child process with a time and memory limit, and reads its verdict.
+"""Runs a trial in a child process with bounds on memory and time, and reads its verdict.
 
-`python -m edge.adapters.child_trial BUNDLE BACKEND THREADS` is the child: it prints one JSON object.
-Whatever else happens to it (a signal, an empty answer) is the verdict that the model failed.
+`python -m edge.adapters.child_trial REQUEST BUNDLE SERVING` is the child; it prints its verdict as one
+JSON object. The paths stand alone, as they may be bytes that no JSON takes.
+It supervises a worker (edge/adapters/trial_worker.py), so that a model which crashes, sleeps or eats
+memory ends the worker and not the child. Should the child itself come to an end, that is the verdict.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import resource
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from edge.adapters.tflite import make_loader
+from edge.adapters.tflite import backend_version, make_loader
+from edge.adapters.trial_worker import FROM_OUTSIDE, Bounds, Work, signal_name, supervise
 from edge.golden import Verdict
-from edge.trial import examine
+from edge.loading import read_bundle
+from edge.preflight import runtime_level
+from edge.trial import Limits, attempt, refusal
 from wire.adapters.processes import python_environment, python_module, tied
-from wire.errors import EdgeflockError
+from wire.codec import decode, encode
+from wire.errors import BundleError, EdgeflockError, MessageError
+from wire.manifest import Manifest
 
-#: Address space, not RAM: the interpreter's libraries map about half a GiB of it.
-_MEMORY_LIMIT_BYTES: Final = 3 * 1024**3 if sys.maxsize > 2**32 else 1024**3
-_CPU_LIMIT_S: Final = 110
+#: Less than what the agent waits for a trial (edge/lifecycle.py): the reason is better from here.
+_WALL_S: Final = 110.0
+_PROCESSOR_S: Final = 100
+MEMORY_BYTES: Final = 1024**3
 _LOWEST_PRIORITY: Final = 19
-_FROM_OUTSIDE: Final = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+#: Above what an agent has: on a board without memory the trial goes first.
+_OOM_SCORE: Final = 500
 _MODULE: Final = "edge.adapters.child_trial"
+
+
+@dataclass(frozen=True)
+class Request:
+    """How to try a bundle.
+
+    `memory_bytes` is for the model beside the interpreter, `p99_us` the slowest that it may be.
+    """
+
+    backend: str = "auto"
+    threads: int = 1
+    memory_bytes: int = MEMORY_BYTES
+    processor_s: int = _PROCESSOR_S
+    wall_s: float = _WALL_S
+    p99_us: float | None = None
 
 
 class ChildTrial:
     """One trial at a time, polled by the control thread."""
 
-    def __init__(self, backend: str, threads: int) -> None:
+    def __init__(
+        self,
+        backend: str,
+        threads: int,
+        *,
+        memory_bytes: int = MEMORY_BYTES,
+        processor_s: int = _PROCESSOR_S,
+        wall_s: float = _WALL_S,
+    ) -> None:
         self._backend = backend
         self._threads = threads
+        self._bounds = Bounds(memory_bytes, processor_s, wall_s)
         self._child: subprocess.Popen[bytes] | None = None
 
-    def start(self, bundle: Path) -> None:
-        """Begin to try `bundle`; a trial that runs is ended."""
+    def start(self, bundle: Path, *, serving: Path | None = None, p99_us: float | None = None) -> None:
+        """Begin to try `bundle`; a trial that runs is ended.
+
+        With `serving`, a bundle that its callers could not call is refused; with `p99_us`, a slower one.
+        """
         self.kill()
-        command = tied(python_module(_MODULE, str(bundle), self._backend, str(self._threads)), how="KILL")
+        request = Request(
+            backend=self._backend,
+            threads=self._threads,
+            memory_bytes=self._bounds.memory_bytes,
+            processor_s=self._bounds.processor_s,
+            wall_s=self._bounds.wall_s,
+            p99_us=p99_us,
+        )
+        arguments = (encode(request).decode(), str(bundle), str(serving or ""))
         self._child = subprocess.Popen(
-            command,
-            env=python_environment(),
+            tied(python_module(_MODULE, *arguments), how="KILL"),
+            env=python_environment() | {"OPENBLAS_NUM_THREADS": "1"},  # it forks: no other threads
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -74,47 +117,64 @@ class ChildTrial:
 
 
 def read_verdict(code: int, answer: bytes) -> Verdict:
-    """Turn a child's exit code and output into a verdict."""
+    """Turn the child's exit code and output into a verdict."""
     if code < 0:
-        # A crash is the model's word; a kill comes from outside: a shutdown, or a board out of memory.
-        return Verdict(False, f"the trial was ended by {_name(-code)}", conclusive=-code not in _FROM_OUTSIDE)
+        ended = f"the trial was ended by {signal_name(-code)}"
+        return Verdict(False, ended, conclusive=-code not in FROM_OUTSIDE)
     try:
-        said = json.loads(answer)
-        return Verdict(said["passed"] is True and code == 0, str(said["reason"]))
-    except (ValueError, KeyError, TypeError):
-        return Verdict(False, f"the trial ended with code {code} and no verdict")
+        if code == 0:
+            return decode(Verdict, answer)
+    except MessageError:
+        pass
+    return Verdict(False, f"the trial ended with code {code} and no verdict")
 
 
-def _name(number: int) -> str:
+def try_here(request: Request, bundle: Path, serving: Path | None = None) -> Verdict:
+    """Try a bundle from this process, which must have no other threads: it forks.
+
+    `serving` is the bundle whose callers the new model would get.
+    """
     try:
-        return signal.Signals(number).name
-    except ValueError:  # a real-time signal
-        return f"signal {number}"
+        work = _work(request, bundle, serving)
+    except EdgeflockError as error:
+        return refusal(error)
+    return supervise(work, Bounds(request.memory_bytes, request.processor_s, request.wall_s))
+
+
+def _work(request: Request, bundle: Path, serving: Path | None) -> Work:
+    loader = make_loader(request.backend, threads=request.threads)
+    limits = Limits(
+        memory_bytes=request.memory_bytes,
+        p99_us=request.p99_us,
+        level=runtime_level(backend_version(request.backend)),
+        serving=_manifest(serving) if serving else None,
+    )
+    return lambda phase: attempt(bundle, loader, limits, phase)
+
+
+def _manifest(serving: Path) -> Manifest | None:
+    """Return the manifest of what serves; None where that is damaged, which is not the candidate's fault."""
+    try:
+        return read_bundle(serving).manifest
+    except BundleError:
+        return None
 
 
 def main(arguments: list[str]) -> int:
     """Be the child."""
-    bundle, backend, threads = arguments
     for number in (signal.SIGINT, signal.SIGTERM):  # a shutdown signals whole groups; our parent ends us
         signal.signal(number, signal.SIG_IGN)
     os.nice(_LOWEST_PRIORITY)
     _offer_to_oom_killer()
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_LIMIT_BYTES, _MEMORY_LIMIT_BYTES))
-    resource.setrlimit(resource.RLIMIT_CPU, (_CPU_LIMIT_S, _CPU_LIMIT_S))
-    try:
-        verdict = examine(Path(bundle), make_loader(backend, threads=int(threads)))
-    except EdgeflockError as error:
-        verdict = Verdict(False, str(error))
-    except MemoryError:
-        verdict = Verdict(False, f"needs more than {_MEMORY_LIMIT_BYTES >> 20} MiB")
-    print(json.dumps({"passed": verdict.passed, "reason": verdict.reason}))
+    request, bundle, serving = arguments
+    verdict = try_here(decode(Request, request.encode()), Path(bundle), Path(serving) if serving else None)
+    sys.stdout.buffer.write(encode(verdict))
     return 0
 
 
 def _offer_to_oom_killer() -> None:
-    """On a small board the memory limit is above what there is: then we go, and not the agent."""
     try:
-        Path("/proc/self/oom_score_adj").write_text("500")
+        Path("/proc/self/oom_score_adj").write_text(str(_OOM_SCORE))
     except OSError:  # not Linux, or a container that does not let us
         return
 

@@ -1,36 +1,130 @@
-"""Where results go: lines of JSON in a file or on standard output."""
+"""Where results go: lines of JSON or CSV, in a file or on standard output.
+
+The other sinks are in the files sink_*.py. A batch is one write to the file: a kill of this process
+leaves whole lines, and a full disk none of the batch (what went in is cut off again, and the batch is
+tried once more later).
+"""
 
 from __future__ import annotations
 
-import json
+import csv
+import io
+import os
+import stat
 import sys
-from pathlib import Path
-from typing import TextIO
+from collections.abc import Sequence
+from typing import Final
 
-from edge.results import Result
+from edge.online.answer_rows import COLUMNS, Row, to_cells, to_line
+from wire.errors import SettingsError
+
+_STDOUT: Final = "-"
 
 
-class NdjsonSink:
-    """Appends one JSON object for each result; `-` is standard output."""
+class _TextFile:
+    """A file that only grows, by whole pieces; `-` is standard output."""
 
     def __init__(self, path: str) -> None:
-        self._file: TextIO = sys.stdout if path == "-" else Path(path).open("a", encoding="utf-8")  # noqa: SIM115  # closed in close
+        self.path = path
+        self._handle = -1
+        self._regular = False
+        self._rest: memoryview | None = None
 
-    def write(self, results: list[Result]) -> None:
-        for result in results:
-            prediction = result.prediction
-            row = {
-                "id": result.sample.id,
-                "time_s": round(result.time_s, 3),
-                "release": prediction.release,
-                "best": prediction.best,
-                "label": prediction.label,
-                "confidence": round(prediction.confidence, 4),
-                "latency_us": round(prediction.latency_s * 1e6, 1),
-            }
-            self._file.write(json.dumps(row) + "\n")
-        self._file.flush()
+    def open(self) -> bool:
+        """Open to append; return whether there is nothing in it. Raises SettingsError."""
+        if self.path == _STDOUT:
+            sys.stdout.flush()
+            self._handle = os.dup(sys.stdout.fileno())
+        else:
+            try:
+                self._handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            except OSError as error:
+                raise SettingsError(f"{self.path} cannot be written: {error.strerror}") from error
+        status = os.fstat(self._handle)
+        self._regular = stat.S_ISREG(status.st_mode) and self.path != _STDOUT
+        if self._regular and status.st_size and os.pread(self._handle, 1, status.st_size - 1) != b"\n":
+            os.write(self._handle, b"\n")  # somebody's half line: ours begins on a new one
+        return not (self._regular and status.st_size)
+
+    def first_line(self) -> str:
+        with open(self.path, encoding="utf-8", errors="replace", newline="") as file:
+            return file.readline(4096).strip()
+
+    def append(self, data: bytes) -> None:
+        """Write all of `data`, or raise OSError with none of it in a regular file.
+
+        What a pipe has taken cannot be taken back: the next call, with the same data, writes the rest.
+        """
+        before = os.fstat(self._handle).st_size if self._regular else 0
+        view = self._rest or memoryview(data)
+        self._rest = None
+        try:
+            while view:
+                view = view[os.write(self._handle, view) :]
+        except OSError as error:
+            if self._regular:
+                os.ftruncate(self._handle, before)
+            else:
+                self._rest = view
+            error.filename = "standard output" if self.path == _STDOUT else self.path
+            raise
 
     def close(self) -> None:
-        if self._file is not sys.stdout:
-            self._file.close()
+        handle, self._handle = self._handle, -1
+        if handle >= 0:
+            os.close(handle)
+
+
+class LineSink:
+    """Appends one JSON object a line; `-` is standard output."""
+
+    def __init__(self, path: str) -> None:
+        self._file = _TextFile(path)
+        self.safe = 0
+
+    def open(self) -> None:
+        self._file.open()
+
+    def write(self, rows: Sequence[Row]) -> int:
+        self._file.append("".join(to_line(row) + "\n" for row in rows).encode())
+        self.safe += len(rows)
+        return len(rows)
+
+    def tick(self) -> None:
+        """Nothing is due: every batch is written at once."""
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class CsvSink:
+    """Appends to a CSV file (RFC 4180) with a header; the answer is a cell of JSON."""
+
+    def __init__(self, path: str) -> None:
+        self._file = _TextFile(path)
+        self.safe = 0
+
+    def open(self) -> None:
+        """Open it, and write the header of a new one; raise SettingsError for a file with another header."""
+        header = _csv_lines([list(COLUMNS)])
+        if self._file.open():
+            self._file.append(header)
+        elif self._file.first_line() != header.decode().strip():
+            raise SettingsError(f"{self._file.path} has other columns: name a new file")
+
+    def write(self, rows: Sequence[Row]) -> int:
+        self._file.append(_csv_lines([to_cells(row) for row in rows]))
+        self.safe += len(rows)
+        return len(rows)
+
+    def tick(self) -> None:
+        """Nothing is due: every batch is written at once."""
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _csv_lines(rows: list[list[object]]) -> bytes:
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(rows)
+    return text.getvalue().encode()

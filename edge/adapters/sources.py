@@ -1,18 +1,23 @@
-"""Where samples come from: files and standard input."""
+"""Where samples come from: files, and lines on standard input.
+
+The other sources are in the files source_*.py; all yield `Sample`s, and IDLE when they have nothing.
+"""
 
 from __future__ import annotations
 
 import itertools
-import json
 import queue
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from io import BufferedIOBase
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Any, Final
 
 import numpy as np
 
+from edge.online.samples import parse_json
+from edge.online.tally import Tally
 from edge.results import Sample
 from wire.errors import DataError
 
@@ -20,7 +25,14 @@ from wire.errors import DataError
 IDLE: Final = Sample("", None)
 
 _IDLE_TURN_S: Final = 0.5
-_MAX_CLASS: Final = 2**31
+_TURN_S: Final = 0.2
+
+#: Read ahead of the model. Past it the reader waits, and with it whoever writes into the pipe.
+_BLOCK_BYTES: Final = 64 * 1024
+_BLOCKS_AHEAD: Final = 2
+
+#: A longer line is refused: 64 MiB hold a picture of 1600 x 1600 in three colours as numbers.
+MAX_LINE_BYTES: Final = 64 * 1024 * 1024
 
 
 def idle_stream(stop: threading.Event) -> Iterator[Sample]:
@@ -29,8 +41,8 @@ def idle_stream(stop: threading.Event) -> Iterator[Sample]:
         yield IDLE
 
 
-def npz_stream(path: Path) -> Iterator[Sample]:
-    """Yield the rows of `x_test` (or `x`) for ever, with `y_test` (or `y`) as their truth.
+def npz_stream(path: Path, *, repeat: bool = True) -> Iterator[Sample]:
+    """Yield the rows of `x_test` (or `x`), with `y_test` (or `y`) as their truth; for ever, or once.
 
     Raises DataError, before the first sample, when the file cannot be used.
     """
@@ -40,57 +52,81 @@ def npz_stream(path: Path) -> Iterator[Sample]:
             inputs = archive["x_test" if "x_test" in names else "x"]
             key = "y_test" if "y_test" in names else "y"
             truths = archive[key] if key in names else None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} cannot be read as a source: {error}") from error
     if not inputs.ndim or not len(inputs):
         raise DataError(f"{path} holds no samples")
     if truths is not None and (truths.shape != (len(inputs),) or truths.dtype.kind not in "iu"):
         raise DataError(f"{path}: {key} must hold one class number for each sample")
-    return _repeat(inputs, truths)
+    return _rows(inputs, truths, itertools.count() if repeat else range(len(inputs)))
 
 
-def _repeat(inputs: np.ndarray, truths: np.ndarray | None) -> Iterator[Sample]:  # type: ignore[type-arg]  # any dtype
-    for n in itertools.count():
+def _rows(
+    inputs: np.ndarray[Any, Any], truths: np.ndarray[Any, Any] | None, numbers: Any
+) -> Iterator[Sample]:
+    for n in numbers:
         row = n % len(inputs)
         yield Sample(f"{n}", inputs[row], int(truths[row]) if truths is not None else None)
 
 
-def ndjson_stream(lines: TextIO, stop: threading.Event) -> Iterator[Sample]:
+def line_stream(
+    open_file: Callable[[], BufferedIOBase], name: str, tally: Tally, stop: threading.Event
+) -> Iterator[Sample]:
     """Yield one sample for each line `{"id": …, "input": […], "truth": …}`; id and truth are optional.
 
-    A line that is not such an object raises DataError with its number. Lines are read on a thread of
-    their own, since a blocked read cannot be told to stop.
+    A line that is no such object is counted in `tally` with its number, and the stream goes on. Lines
+    are read on a thread of their own, since a blocked read cannot be told to stop; it waits while
+    the model is behind, so nothing is dropped.
     """
-    waiting: queue.Queue[str | None] = queue.Queue(maxsize=64)
-    threading.Thread(target=_read_lines, args=(lines, waiting), name="stdin", daemon=True).start()
-    for number in itertools.count(1):
-        while True:
-            try:
-                line = waiting.get(timeout=0.2)
-                break
-            except queue.Empty:
-                if stop.is_set():
-                    return
-                yield IDLE
-        if line is None:
+    waiting: queue.Queue[list[bytes] | OSError] = queue.Queue(_BLOCKS_AHEAD)
+    threading.Thread(target=_read_lines, args=(open_file(), waiting), name="lines", daemon=True).start()
+    number = 0
+    while not stop.is_set():
+        try:
+            block = waiting.get(timeout=_TURN_S)
+        except queue.Empty:
+            yield IDLE
+            continue
+        if isinstance(block, OSError):
+            raise DataError(f"{name}: {block.strerror or block}") from block
+        if not block:
             return
-        if line.strip():
-            yield _parse(line, number)
+        for line in block:
+            number += 1
+            sample = _parse(line, number, name, tally)
+            if sample is not None:
+                yield sample
 
 
-def _read_lines(lines: TextIO, waiting: queue.Queue[str | None]) -> None:
-    for line in lines:
-        waiting.put(line)
-    waiting.put(None)
-
-
-def _parse(line: str, number: int) -> Sample:
+def _parse(line: bytes, number: int, name: str, tally: Tally) -> Sample | None:
     try:
-        row = json.loads(line)
-        truth = row.get("truth")
-        if truth is not None and not 0 <= int(truth) < _MAX_CLASS:
-            raise ValueError(f"truth {truth}")
-        name = str(row.get("id", number)).encode(errors="replace").decode()
-        return Sample(name, np.asarray(row["input"]), None if truth is None else int(truth))
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise DataError(f"line {number} of the input is no sample: {error!r}") from error
+        if len(line) > MAX_LINE_BYTES:
+            raise DataError(f"line {number} of {name} is longer than {MAX_LINE_BYTES} bytes")
+        return parse_json(line, f"line {number} of {name}", str(number)) if line.strip() else None
+    except DataError as error:
+        tally.refuse("line", str(error))
+        return None
+
+
+def _read_lines(file: BufferedIOBase, waiting: queue.Queue[list[bytes] | OSError]) -> None:
+    """Be the thread that reads: whole lines, as many as came at once; an empty list at the end."""
+    parts: list[bytes] = []  # of the line that has not ended yet; of one that is too long, its beginning
+    size_bytes = 0
+    try:
+        with file:
+            while block := file.read1(_BLOCK_BYTES):
+                lines = block.split(b"\n")
+                if size_bytes <= MAX_LINE_BYTES:
+                    parts.append(lines[0])
+                    size_bytes += len(lines[0])
+                if len(lines) == 1:
+                    continue
+                lines[0] = b"".join(parts)
+                parts = [lines.pop()]
+                size_bytes = len(parts[0])
+                waiting.put(lines)
+            if size_bytes:
+                waiting.put([b"".join(parts)])
+    except OSError as error:
+        waiting.put(error)
+    waiting.put([])

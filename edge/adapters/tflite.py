@@ -7,71 +7,116 @@
 - Inputs are written through a held view of the tensor's memory. The public `invoke` refuses to run
   while such a view exists, so the wrapper's own `Invoke` is called; where that is not to be had,
   views are private arrays that are copied with `set_tensor`.
+- A view is taken after the first run and not before: a delegate may plan the memory anew in it, and
+  a view from before then writes into memory that was freed (a segmentation fault, measured).
 """
 
 from __future__ import annotations
 
 import ctypes
+import functools
 import importlib
 import importlib.metadata
-from collections.abc import Callable
+import sys
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from edge.backend import Array, Loader, Tensor
-from wire.errors import ModelError, SettingsError, UnavailableError
+from edge.backend import INTERPRETER_ERRORS, Array, Facts, Loader, Tensor
+from edge.preflight import peek
+from edge.tensors import InputWriter, dequantize
+from wire.errors import InputError, ModelError, SettingsError, UnavailableError
 
 _MODULES: Final = {
     "ai-edge-litert": "ai_edge_litert.interpreter",
     "tflite-runtime": "tflite_runtime.interpreter",
 }
-
-#: What an interpreter raises for a bad model: besides these two, names that are not UTF-8, absurd sizes.
-_LOAD_ERRORS: Final = (ValueError, RuntimeError, UnicodeError, MemoryError, TypeError, SystemError)
+#: A 32-bit userland on a 64-bit kernel calls itself aarch64; what Python's integers say is true.
+_PREFERRED: Final = tuple(_MODULES) if sys.maxsize > 2**32 else tuple(reversed(_MODULES))
 
 
 class TfliteInterpreter:
-    """One model in one interpreter with preallocated tensors."""
+    """One model in one interpreter with preallocated tensors. `again` makes another of the same file."""
 
-    def __init__(self, interpreter: Any) -> None:
+    def __init__(self, interpreter: Any, facts: Facts, again: Callable[[int], Any]) -> None:
         self._interpreter = interpreter
-        self.inputs = tuple(_tensor(d) for d in interpreter.get_input_details())
-        self.outputs = tuple(_tensor(d) for d in interpreter.get_output_details())
+        self._again = again
+        self.facts = facts
+        aliases = _aliases(interpreter)
+        self.inputs = tuple(_tensor(d, aliases[0]) for d in interpreter.get_input_details())
+        self.outputs = tuple(_tensor(d, aliases[1]) for d in interpreter.get_output_details())
         for tensor in self.inputs:  # memory as it was found is no index into an embedding
             interpreter.set_tensor(tensor.index, np.zeros(tensor.shape, tensor.dtype))
-        self._raw_invoke = _raw_invoke(interpreter)
-        self._views = [self._view(tensor) for tensor in self.inputs]
+        raw = _raw_invoke(interpreter)
+        self._invoke: Callable[[], Any] | None = raw or self._copy_and_invoke
+        self._views = [self._view(tensor, held=raw is not None) for tensor in self.inputs]
+
+    @property
+    def invoke(self) -> Callable[[], Any]:
+        if self._invoke is None:
+            raise ModelError("the model is closed")
+        return self._invoke
 
     def input_view(self, position: int) -> Array:
         return self._views[position]
 
-    def invoke(self) -> None:
-        try:
-            if self._raw_invoke is not None:
-                self._raw_invoke()
-                return
-            for tensor, view in zip(self.inputs, self._views, strict=True):
-                self._interpreter.set_tensor(tensor.index, view)
-            self._interpreter.invoke()
-        except _LOAD_ERRORS as error:
-            raise ModelError(f"the model failed while running: {_line(error)}") from error
+    def reader(self, position: int) -> Callable[[], Array]:
+        index = self.outputs[position].index
+        raw = getattr(getattr(self._interpreter, "_interpreter", None), "GetTensor", None)
+        if raw is not None:
+            for arguments in ((index,), (index, 0)):  # newer wrappers take the index of the subgraph
+                try:
+                    raw(*arguments)
+                except TypeError:
+                    continue
+                return functools.partial(raw, *arguments)
+        return functools.partial(self._interpreter.get_tensor, index)
 
-    def output(self, position: int) -> Array:
-        copy: Array = self._interpreter.get_tensor(self.outputs[position].index)
-        return copy
+    def resized(self, batch: int) -> TfliteInterpreter:
+        """Return a new interpreter that takes `batch` rows at once; raise ModelError if it cannot."""
+        if any(tensor.shape[:1] != (1,) for tensor in (*self.inputs, *self.outputs)):
+            raise ModelError("the model has no batch dimension to resize")
+        try:
+            other = TfliteInterpreter(self._again(batch), self.facts, self._again)
+        except INTERPRETER_ERRORS as error:
+            raise ModelError(f"the model cannot run {batch} rows at once: {_line(error)}") from error
+        if any(tensor.shape[:1] != (batch,) for tensor in other.outputs):
+            other.close()
+            raise ModelError(f"the model cannot run {batch} rows at once: its outputs do not follow")
+        return other
+
+    def call(self, signature: str, inputs: Mapping[str, Any]) -> dict[str, Array]:
+        """Run another signature; floats are quantized and codes made real, by its own names."""
+        runner = self._interpreter.get_signature_runner(signature)
+        takes = {name: _tensor(d, {}) for name, d in runner.get_input_details().items()}
+        if inputs.keys() != takes.keys():
+            raise InputError(
+                f"inputs {sorted(map(str, inputs))} given, signature {signature!r} takes {sorted(takes)}"
+            )
+        values = {name: np.zeros(tensor.shape, tensor.dtype) for name, tensor in takes.items()}
+        for name, tensor in takes.items():
+            InputWriter(tensor, values[name]).write(inputs[name])
+        gives = {name: _tensor(d, {}) for name, d in runner.get_output_details().items()}
+        return {name: dequantize(gives[name], codes) for name, codes in runner(**values).items()}
 
     def close(self) -> None:
         self._views.clear()
-        self._raw_invoke = None
+        self._invoke = None
         self._interpreter = None
         _release_memory()
 
-    def _view(self, tensor: Tensor) -> Array:
-        if self._raw_invoke is None:
-            return np.zeros(tensor.shape, tensor.dtype)
-        view: Array = self._interpreter.tensor(tensor.index)()
+    def _copy_and_invoke(self) -> None:
+        for tensor, view in zip(self.inputs, self._views, strict=True):
+            self._interpreter.set_tensor(tensor.index, view)
+        self._interpreter.invoke()
+
+    def _view(self, tensor: Tensor, *, held: bool) -> Array:
+        view: Array = (
+            self._interpreter.tensor(tensor.index)() if held else np.empty(tensor.shape, tensor.dtype)
+        )
         view[...] = 0
         return view
 
@@ -84,15 +129,30 @@ def make_loader(backend: str = "auto", *, threads: int = 1) -> Loader:
     name = _choose(backend)
     interpreter_class = importlib.import_module(_MODULES[name]).Interpreter
 
+    def make(path: Path, batch: int) -> Any:
+        interpreter = interpreter_class(model_path=str(path), num_threads=threads)
+        if batch > 1:
+            for details in interpreter.get_input_details():
+                interpreter.resize_tensor_input(details["index"], (batch, *details["shape"][1:]))
+        interpreter.allocate_tensors()
+        return interpreter
+
     def load(path: Path) -> TfliteInterpreter:
-        if not path.is_file():
-            raise ModelError(f"{path} is not there")
         try:
-            interpreter = interpreter_class(model_path=str(path), num_threads=threads)
-            interpreter.allocate_tensors()
-        except _LOAD_ERRORS as error:
+            found = peek(path.read_bytes())  # a damaged file ends the process in some interpreters
+        except OSError as error:
+            raise ModelError(f"{path}: {error.strerror}") from error
+        except ModelError as error:
+            raise ModelError(f"{path}: {error}") from error
+        try:
+            start = time.perf_counter()
+            interpreter = make(path, 1)
+            allocate_ms = (time.perf_counter() - start) * 1e3
+            again = functools.partial(make, path)
+            facts = _facts(interpreter, name, allocate_ms, stateful=found.stateful)
+            return TfliteInterpreter(interpreter, facts, again)
+        except INTERPRETER_ERRORS as error:
             raise ModelError(f"{path} cannot be loaded by {name}: {_line(error)}") from error
-        return TfliteInterpreter(interpreter)
 
     return load
 
@@ -104,8 +164,8 @@ def backend_version(backend: str = "auto") -> str:
 
 
 def installed_backends() -> list[str]:
-    """Return the names of the interpreters that are installed, the preferred one first."""
-    return [name for name, module in _MODULES.items() if _importable(module)]
+    """Return the names of the interpreters that can run here, the preferred one first."""
+    return [name for name in _PREFERRED if _importable(_MODULES[name]) and not _numpy_too_new(name)]
 
 
 def _choose(backend: str) -> str:
@@ -114,11 +174,20 @@ def _choose(backend: str) -> str:
     if backend != "auto":
         if not _importable(_MODULES[backend]):
             raise UnavailableError(f"{backend} is not installed: pip install '{backend}'")
+        if _numpy_too_new(backend):
+            raise UnavailableError(
+                f"{backend} needs numpy 1, here is {np.__version__}: pip install 'numpy<2'"
+            )
         return backend
     found = installed_backends()
     if not found:
-        raise UnavailableError("no TFLite interpreter is installed: pip install 'edgeflock[edge]'")
+        raise UnavailableError("no TFLite interpreter that can run here: pip install 'edgeflock[edge]'")
     return found[0]
+
+
+def _numpy_too_new(name: str) -> bool:
+    """tflite-runtime was built for numpy 1 and does not say so: it fails when it is used."""
+    return name == "tflite-runtime" and int(np.__version__.split(".")[0]) > 1
 
 
 def _importable(module: str) -> bool:
@@ -129,30 +198,57 @@ def _importable(module: str) -> bool:
     return True
 
 
-def _tensor(details: dict[str, Any]) -> Tensor:
+def _facts(interpreter: Any, backend: str, allocate_ms: float, *, stateful: bool) -> Facts:
+    operators: list[str] = []
+    if hasattr(interpreter, "_get_ops_details"):  # private, and the only way to see a delegate
+        operators = [str(details["op_name"]) for details in interpreter._get_ops_details()]
+    delegated = operators.count("DELEGATE")
+    return Facts(
+        backend=backend,
+        operators=len(operators) - delegated,
+        delegated=delegated,
+        allocate_ms=allocate_ms,
+        stateful=stateful,
+        signatures=tuple(interpreter.get_signature_list()),
+    )
+
+
+def _aliases(interpreter: Any) -> tuple[dict[int, str], dict[int, str]]:
+    """Return the signature's names of inputs and outputs by tensor index, if the file has one signature."""
+    full: dict[str, Any] = getattr(interpreter, "_get_full_signature_list", dict)()
+    if len(full) != 1:
+        return {}, {}
+    (signature,) = full.values()
+    inputs, outputs = ({int(i): str(n) for n, i in signature[side].items()} for side in ("inputs", "outputs"))
+    return inputs, outputs
+
+
+def _tensor(details: dict[str, Any], aliases: Mapping[int, str]) -> Tensor:
     scale, zero_point = details["quantization"]
+    dtype = np.dtype(details["dtype"])
+    if dtype.kind not in "fiub":
+        raise ModelError(f"tensor {details['name']!r} holds {dtype}: numbers only can be served")
     return Tensor(
         index=int(details["index"]),
         name=str(details["name"]),
-        dtype=np.dtype(details["dtype"]),
+        dtype=dtype,
         shape=tuple(int(n) for n in details["shape"]),
         scale=float(scale),
         zero_point=int(zero_point),
+        alias=aliases.get(int(details["index"]), ""),
     )
 
 
 def _raw_invoke(interpreter: Any) -> Callable[[], Any] | None:
-    """Return the wrapper's own Invoke, or None where this version does not have it as we know it."""
+    """Run once by the wrapper's own Invoke and return it, or None where it is not as we know it."""
     raw = getattr(getattr(interpreter, "_interpreter", None), "Invoke", None)
     if raw is None:
         return None
-    for call in (raw, lambda: raw(0)):  # newer wrappers take the index of the subgraph
+    for call in (raw, functools.partial(raw, 0)):  # newer wrappers take the index of the subgraph
         try:
             call()
         except TypeError:
             continue
-        except _LOAD_ERRORS as error:
-            raise ModelError(f"the model failed while running: {_line(error)}") from error
         return call
     return None
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import psutil
 
+from edge.adapters.cores import memory_limit_bytes
 from wire.messages import Vitals
 
 _THERMAL = Path("/sys/class/thermal/thermal_zone0/temp")
@@ -29,6 +30,22 @@ class VitalsReader:
             disk_free_bytes=psutil.disk_usage(str(self._state)).free,
             temperature_c=read_temperature(),
         )
+
+
+def available_bytes() -> int:
+    """Return how much memory can be had: of the board's, and within the control group's limit."""
+    available: int = psutil.virtual_memory().available
+    limit = memory_limit_bytes()
+    if limit is None:
+        return available
+    rss: int = psutil.Process().memory_info().rss
+    return max(0, min(available, limit - rss))
+
+
+def total_bytes() -> int:
+    """Return how much memory there is at all: the board's, or the control group's limit."""
+    total: int = psutil.virtual_memory().total
+    return min(total, memory_limit_bytes() or total)
 
 
 def read_temperature(path: Path = _THERMAL) -> float | None:

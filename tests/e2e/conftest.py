@@ -7,11 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fleet.adapters.broker import find_mosquitto
-from tests.support.local_fleet import LocalFleet
+from tests.support.local_fleet import BROKERS, LocalFleet
 from tests.support.training import Trained
-
-BROKERS = ["mosquitto", "embedded"] if find_mosquitto() else ["embedded"]
 
 
 @pytest.fixture(params=BROKERS)

@@ -20,12 +20,12 @@ from edge.ports import Ports
 from edge.recorder import Recorder
 from edge.reporting import Sampler
 from edge.results import Result, ResultQueue, Sample
-from edge.runtime import Prediction
+from edge.selfcheck import SelfCheck
 from edge.trust import Unsigned
 from edge.updater import Updater
 from fleet.releasing import seal
 from tests.support.examples import RELEASE_1, VITALS
-from tests.support.fakes import ScriptedServing, ScriptedTrial, TurnedClock
+from tests.support.fakes import ScriptedServing, ScriptedTrial, TurnedClock, prediction
 from tests.support.shelf import make_goods, put_on_broker
 from tests.support.strategies import values_of
 from wire.codec import decode, encode
@@ -62,8 +62,8 @@ class Agent:
         self.updater = Updater("pi-1", "digits", ports)
         parts = Parts(
             self.link, TOPICS, Unsigned(), self.updater, self.outbox, self.recorder, self.results,
-            Sampler(1.0, lambda: 0.0), lambda: VITALS, (), lambda: 0, lambda: 10**9, self.clock,
-            lambda: 1.7e9,
+            Sampler(1.0, lambda: 0.0), lambda: VITALS, (), lambda: 0, lambda: 0, SelfCheck(self.serving),
+            lambda: 10**9, self.clock, lambda: 1.7e9,
         )  # fmt: skip
         self.control = Control(Identity("pi-1", "digits", "b1", "test"), parts, interval_s=10.0)
         self.voice = self.broker.link()
@@ -115,8 +115,8 @@ def test_it_follows_its_groups_to_a_plan_and_fetches_the_release(agent: Agent) -
 
 
 def test_a_report_is_due_every_interval_and_holds_what_was_counted(agent: Agent) -> None:
-    agent.recorder.answered("digits/1", 1e-4, best=1, truth=1)
-    agent.results.put(Result(Sample("7", None, 1), Prediction("digits/1", {}, 1, 0.9, None, 1e-4), 1.7e9))
+    agent.recorder.meter("digits/1").pending.append(100_000)
+    agent.results.put(Result(Sample("7", None, 1), prediction("digits/1"), 1.7e9))
     agent.clock.turn(10.0)
     agent.step()
     (report,) = agent.telemetry()
@@ -148,7 +148,7 @@ def test_an_envelope_with_a_strange_payload_is_counted(agent: Agent, payload: st
 
 
 def test_answers_that_no_message_can_carry_do_not_end_the_agent(agent: Agent) -> None:
-    bad = Prediction("digits/1", {}, 1, float("nan"), None, 1e-4)
+    bad = prediction("digits/1", confidence=float("nan"))
     agent.results.put(Result(Sample("x" * 100_000, None, 1), bad, 1.7e9))
     agent.clock.turn(10.0)
     agent.step()

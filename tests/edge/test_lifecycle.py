@@ -23,13 +23,15 @@ def test_an_illegal_event_raises() -> None:
 
 
 def test_no_model_serves_that_was_not_tried() -> None:
-    assert {a for (a, _), b in TRANSITIONS.items() if b is State.SWAP} == {State.STAGE}
+    assert {a for (a, _), b in TRANSITIONS.items() if b is State.SWAP} == {State.STAGE, State.SHADOW}
+    assert {a for (a, _), b in TRANSITIONS.items() if b is State.SHADOW} == {State.STAGE}
     assert {a for (a, _), b in TRANSITIONS.items() if b is State.COMMIT} == {State.PROBATION}
 
 
 def test_every_state_that_waits_for_another_process_has_a_deadline() -> None:
-    assert set(DEADLINE_S) == {State.DOWNLOAD, State.STAGE}
-    assert all((state, Cause.TIMED_OUT) in TRANSITIONS for state in DEADLINE_S)
+    assert set(DEADLINE_S) == {State.DOWNLOAD, State.STAGE, State.SHADOW}
+    ends = {State.DOWNLOAD: Cause.TIMED_OUT, State.STAGE: Cause.TIMED_OUT, State.SHADOW: Cause.SHADOWED}
+    assert all((state, cause) in TRANSITIONS for state, cause in ends.items())
 
 
 def test_the_documented_diagram_is_the_table() -> None:

@@ -3,37 +3,52 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge.meter import LIMIT, Meter
 from edge.recorder import Recorder
 from edge.results import Result, ResultQueue, Sample
-from edge.runtime import Prediction
-from wire.histogram import count, merge
+from tests.support.fakes import prediction
+from wire.histogram import bucket_of, count, merge
+
+
+def answer(recorder: Recorder, release: str, *, correct: bool | None = None) -> None:
+    meter = recorder.meter(release)
+    meter.pending.append(150_000)
+    if len(meter.pending) > LIMIT:
+        meter.fold()
+    if correct is not None:
+        meter.judged(correct=correct)
 
 
 def test_a_report_holds_what_happened_since_the_last_one() -> None:
     recorder = Recorder()
-    recorder.answered("digits/1", 150e-6, best=3, truth=3)
-    recorder.answered("digits/1", 150e-6, best=3, truth=4)
-    recorder.failed("digits/1")
+    answer(recorder, "digits/1", correct=True)
+    answer(recorder, "digits/1", correct=False)
+    recorder.meter("digits/1").failed()
     (first,) = recorder.cut()
     assert (first.inferences, first.errors, first.labelled, first.correct, first.total) == (2, 1, 2, 1, 2)
     assert recorder.cut() == ()
-    recorder.answered("digits/1", 150e-6, best=3, truth=None)
+    answer(recorder, "digits/1")
     (second,) = recorder.cut()
     assert (second.inferences, second.labelled, second.total) == (1, 0, 3)
+    assert recorder.since_boot("digits/1") == (3, 1)
 
 
 def test_releases_are_counted_apart() -> None:
     recorder = Recorder()
-    recorder.answered("digits/1", 1e-4, best=0, truth=0)
-    recorder.answered("digits/2", 1e-4, best=0, truth=0)
+    answer(recorder, "digits/1")
+    answer(recorder, "digits/2")
     assert [c.release for c in recorder.cut()] == ["digits/1", "digits/2"]
 
 
 def test_cuts_beside_a_running_stream_add_up_to_its_total() -> None:
     recorder, n = Recorder(), 50_000
     stream = threading.Thread(
-        target=lambda: [recorder.answered("r", 1e-4, best=i % 2, truth=0) for i in range(n)]  # type: ignore[func-returns-value]
+        target=lambda: [answer(recorder, "r", correct=i % 2 == 0) for i in range(n)]  # type: ignore[func-returns-value]
     )
     stream.start()
     cuts = []
@@ -46,8 +61,17 @@ def test_cuts_beside_a_running_stream_add_up_to_its_total() -> None:
     assert count(merge(c.latency_us for c in cuts)) == n
 
 
+@given(st.lists(st.integers(0, 10**12), min_size=1, max_size=200))
+def test_a_meter_puts_each_latency_where_the_histogram_would(latencies_ns: list[int]) -> None:
+    meter = Meter()
+    meter.pending.extend(latencies_ns)
+    counts = meter.latency_counts()
+    expected = Counter(bucket_of(ns * 1e-3) for ns in latencies_ns)
+    assert {int(i): int(counts[i]) for i in counts.nonzero()[0]} == expected
+
+
 def result(number: int) -> Result:
-    return Result(Sample(str(number), None), Prediction("r", {}, 0, 1.0, None, 0.0), 0.0)
+    return Result(Sample(str(number), None), prediction("r"), 0.0)
 
 
 def test_a_full_queue_drops_the_oldest_and_counts_it() -> None:

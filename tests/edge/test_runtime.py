@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import Counter
 from pathlib import Path
@@ -91,6 +92,24 @@ def test_many_callers_get_their_own_answers_through_many_swaps(
         caller.join()
     assert wrong == []
     assert set(seen) == set(expected)
+
+
+def test_a_file_that_is_written_over_does_not_disturb_what_was_opened(
+    bundles: Bundles, backend: str, test_split, tmp_path: Path
+) -> None:  # type: ignore[no-untyped-def]
+    x, _ = test_split
+    path = tmp_path / "digits.bundle"
+    path.write_bytes(bundles.two.read_bytes())
+    before = len(os.listdir("/proc/self/fd"))
+    with open_bundle(path, backend=backend) as runtime:
+        expected = runtime.predict(x[0]).raw[0].tolist()
+        with path.open("r+b") as file:
+            file.truncate(100)  # SIGBUS for whoever has it mapped
+        assert runtime.predict(x[0]).raw[0].tolist() == expected
+        with runtime.stream() as stream:  # another interpreter of the same copy
+            assert stream.predict(x[0]).raw[0].tolist() == expected
+    del runtime, stream
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_without_a_model_a_call_says_so() -> None:

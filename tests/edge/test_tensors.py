@@ -61,3 +61,8 @@ def test_what_does_not_fit_is_refused_by_name(value: object, reason: str) -> Non
 def test_quantizing_and_back_is_within_half_a_step(values: list[float]) -> None:
     back = dequantize(INT8, written(INT8, values))
     assert np.all(np.abs(back - np.array(values, np.float32)) <= 0.25 + 1e-5)
+
+
+def test_a_scale_on_a_tensor_of_floats_means_nothing() -> None:
+    odd = Tensor(0, "x", np.dtype(np.float32), (1, 4), scale=0.5, zero_point=3)
+    assert written(odd, [1, 2, 3, 4]).tolist() == [[1, 2, 3, 4]]

@@ -14,6 +14,7 @@ from edge.golden import Verdict
 from edge.lifecycle import DEADLINE_S, State
 from edge.ports import Ports
 from edge.rollout import Wishes
+from edge.shadow import Pairs
 from edge.updater import PROBATION_INFERENCES, Updater
 from tests.support.fakes import ScriptedServing, ScriptedTrial, TurnedClock
 from tests.support.shelf import TOPICS, Goods, make_goods, put_on_broker
@@ -338,7 +339,7 @@ def test_a_rollback_interrupted_by_the_disk_does_not_block_the_good_model(
     device.wish(ONE, TWO)
     device.turn_to(State.PROBATION)
 
-    def broken(_: object) -> None:
+    def broken(*_: object) -> None:
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(device.serving, "prepare", broken)
@@ -387,3 +388,55 @@ def test_another_release_takes_the_room_of_an_unfinished_download(device: Device
     device.turn(lambda: device.updater.report().done_chunks >= 2)
     device.wish(ONE, TWO)
     assert len(list((tmp_path / "state" / "parts").glob("*.part"))) == 1
+
+
+# --- shadow ------------------------------------------------------------------------------------
+
+
+def shadowing(device: Device) -> None:
+    device.commit(ONE)
+    device.serving.shadows = True
+    device.wish(ONE, TWO)
+    device.turn_to(State.SHADOW)
+
+
+def test_a_shadow_reports_its_pairs_and_is_then_swapped_in(device: Device) -> None:
+    shadowing(device)
+    assert device.serving.serves == device.store.path(ONE.release.bundle_sha256)
+    device.serving.pairs = Pairs(pairs=3, agreeing=2, old_ns=3000, new_ns=6000)
+    device.turn_to(State.PROBATION)
+    (shadowed,) = (e.detail for e in device.journal if e.cause == "shadowed")
+    assert shadowed == "pairs=3 agreeing=2 old_us=1 new_us=2"
+    assert device.serving.serves == device.store.path(TWO.release.bundle_sha256)
+
+
+def test_a_shadow_that_fails_on_a_live_input_is_blocked(device: Device) -> None:
+    shadowing(device)
+    device.serving.shadow_fails = True
+    device.turn_to(State.BLOCKED)
+    assert device.updater.report().error == "the candidate failed on a live input"
+    assert device.updater.report().current == "digits/1"
+
+
+def test_a_shadow_without_live_inputs_ends_in_time(device: Device) -> None:
+    shadowing(device)
+    device.clock.turn(DEADLINE_S[State.SHADOW])
+    device.turn_to(State.PROBATION)
+    assert "pairs=0" in [e.detail for e in device.journal]
+
+
+def test_a_plan_that_is_paused_ends_a_shadow(device: Device) -> None:
+    shadowing(device)
+    device.wish(ONE, TWO, plan=replace(TWO.plan, state="pause"))
+    device.turn_to(State.IDLE)
+    assert device.updater.report().current == "digits/1"
+
+
+def test_the_model_before_is_let_go_only_when_the_new_one_is_trusted(device: Device) -> None:
+    device.commit(ONE)
+    device.wish(ONE, TWO)
+    device.turn_to(State.PROBATION)
+    assert device.serving.committed == device.store.path(ONE.release.bundle_sha256)
+    device.serving.inferences += PROBATION_INFERENCES
+    device.turn_to(State.IDLE)
+    assert device.serving.committed == device.store.path(TWO.release.bundle_sha256)

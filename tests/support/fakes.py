@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
+from edge.backend import Tensor
 from edge.golden import Verdict
+from edge.prediction import Prediction, Reading
+from edge.shadow import Pairs
 from wire.errors import ModelError
 
 
@@ -22,6 +27,14 @@ class TurnedClock:
         self.now_s += seconds
 
 
+def prediction(release: str = "digits/1", best: int = 1, confidence: float = 0.9) -> Prediction:
+    """A prediction of 3 classes, as a model without labels gives it in 100 us."""
+    scores = np.zeros((1, 3), np.float32)
+    scores[0, best] = confidence
+    output = Tensor(0, "y", scores.dtype, scores.shape)
+    return Prediction((Reading(release, (output,)), (scores,), 100_000))
+
+
 @dataclass
 class ScriptedTrial:
     """A trial whose verdict the test sets; None is a trial that never ends."""
@@ -30,7 +43,7 @@ class ScriptedTrial:
     started: list[Path] = field(default_factory=list)
     killed: int = 0
 
-    def start(self, bundle: Path) -> None:
+    def start(self, bundle: Path, *, serving: Path | None = None) -> None:
         self.started.append(bundle)
 
     def poll(self) -> Verdict | None:
@@ -48,9 +61,19 @@ class ScriptedServing:
     serves: Path | None = None
     inferences: int = 0
     errors: int = 0
+    shadows: bool = False
+    pairs: Pairs = field(default_factory=Pairs)
+    shadow_fails: bool = False
+    committed: Path | None = None
+    tested: Verdict = field(default_factory=lambda: Verdict(True, "fine"))
+    reloads: int = 0
     _candidate: Path | None = None
 
-    def prepare(self, bundle: Path) -> None:
+    @property
+    def release(self) -> str | None:
+        return str(self.serves) if self.serves else None
+
+    def prepare(self, bundle: Path, needs_bytes: int = 0) -> None:
         if bundle in self.refuses:
             raise ModelError("cannot be loaded here")
         self._candidate = bundle
@@ -58,8 +81,33 @@ class ScriptedServing:
     def swap(self) -> None:
         self.serves = self._candidate
 
+    def commit(self) -> None:
+        self.committed = self.serves
+
     def stop(self) -> None:
         self.serves = None
+
+    def begin_shadow(self, bundle: Path, needs_bytes: int = 0) -> bool:
+        if self.shadows:
+            self.prepare(bundle)
+        return self.shadows
+
+    def shadow_step(self) -> Pairs:
+        if self.shadow_fails:
+            raise ModelError("the candidate failed on a live input")
+        return self.pairs
+
+    def shadow_done(self) -> bool:
+        return self.pairs.pairs >= 3
+
+    def drop_candidate(self) -> None:
+        self._candidate = None
+
+    def self_test(self) -> Verdict:
+        return self.tested
+
+    def reload(self) -> None:
+        self.reloads += 1
 
     def health(self, release: str) -> tuple[int, int]:
         return self.inferences, self.errors

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import IO, Final
 
-from fleet.adapters.broker import RunningBroker, free_port, start_broker
+from fleet.adapters.broker import RunningBroker, find_mosquitto, free_port, start_broker
 from fleet.adapters.database import Database
 from fleet.adapters.fleet_reader import FleetReader
 from fleet.view import DeviceRow
@@ -18,6 +18,8 @@ from wire.adapters.paho_link import BrokerAddress
 from wire.deadline import Deadline, wait_until
 
 ROOT: Final = Path(__file__).parents[2]
+
+BROKERS: Final = ["mosquitto", "embedded"] if find_mosquitto() else ["embedded"]
 
 _DEVICE: Final = """\
 [device]
@@ -27,6 +29,7 @@ state = "{folder}/{name}"
 port = {port}
 [model]
 name = "digits"
+{model}
 [source]
 kind = "npz"
 path = "{data}"
@@ -84,9 +87,13 @@ class LocalFleet:
         self._start("server", "fleet", "serve", "--state", self.state, "--broker", str(self.address))
         self.wait("the server's database", (self.state / "fleet.db").exists)
 
-    def start_device(self, name: str = "pi-1") -> None:
+    def start_device(self, name: str = "pi-1", *, model: str = "", more: str = "") -> None:
+        """Start a device; `model` are further lines of its [model] table, `more` further tables."""
         path = self.folder / f"{name}.toml"
-        path.write_text(_DEVICE.format(name=name, folder=self.folder, data=self.data, port=self.address.port))
+        text = _DEVICE.format(
+            name=name, folder=self.folder, data=self.data, port=self.address.port, model=model
+        )
+        path.write_text(text + more)
         self._start(name, "agent", path)
 
     def kill(self, name: str) -> None:

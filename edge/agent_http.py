@@ -1,0 +1,83 @@
+"""The agent's HTTP side: the serving model over the same protocols as `edgeflock serve`. Wiring."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge.recorder import Recorder
+from edge.serving import Serving
+from edge.settings import AgentSettings
+from wire.errors import SettingsError
+
+if TYPE_CHECKING:
+    from edge.adapters.uvicorn_server import UvicornServer
+    from edge.web.application import Application
+    from edge.web.feedback import Judgement
+
+
+class AgentHttp:
+    """A server over the agent's runtime, or nothing where the settings ask for none.
+
+    `open` binds, `start` serves on a thread, `stop` answers what is inside and ends.
+    """
+
+    def __init__(self, settings: AgentSettings, serving: Serving, recorder: Recorder, software: str) -> None:
+        self._settings = settings
+        self._serving = serving
+        self._recorder = recorder
+        self._software = software
+        self._application: Application | None = None
+        self._server: UvicornServer | None = None
+
+    def open(self) -> None:
+        """Bind the address; raise SettingsError or UnavailableError when it cannot be had."""
+        http = self._settings.http
+        if not http.port and not http.unix:
+            return
+        # Only here: a device that serves nothing over HTTP has none of it in memory.
+        from edge.adapters.uvicorn_server import Listen
+        from edge.serve_app import make_server
+        from edge.web.address import check_address, check_token
+        from edge.web.service import Options
+        from edge.web.shelf import LiveShelf
+
+        token = check_token(_read(Path(http.token_file)), http.token_file) if http.token_file else b""
+        if http.port:
+            encrypted = bool(http.certificate and http.key)
+            check_address(
+                http.host, token=bool(token), encrypted=encrypted, plain_http=http.plain_http, dash="_"
+            )
+        listen = Listen(
+            host=http.host,
+            port=http.port or None,
+            unix=Path(http.unix) if http.unix else None,
+            certificate=Path(http.certificate) if http.certificate else None,
+            key=Path(http.key) if http.key else None,
+        )
+        shelf = LiveShelf(self._settings.model.name, self._serving.runtime)
+        options = Options(token=token, version=self._software)
+        self._application, self._server = make_server(shelf, listen, options, self._judged)
+        self._server.open()
+
+    def start(self) -> None:
+        if self._server is not None:
+            self._server.start()
+
+    def stop(self) -> None:
+        if self._server is not None and self._application is not None:
+            self._server.stop()
+            self._application.close()
+
+    def _judged(self, judgement: Judgement) -> None:
+        meter = self._recorder.meter(judgement.release)
+        for correct, count in ((True, judgement.correct), (False, judgement.wrong)):
+            for _ in range(count):
+                meter.judged(correct=correct)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SettingsError(f"{path}: {error.strerror}") from error

@@ -1,0 +1,1 @@
+"""A model file read in pure Python, within bounds, before any interpreter sees it."""

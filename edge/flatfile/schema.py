@@ -1,0 +1,92 @@
+"""What the TFLite schema says, as far as a device has to know it: names by number, and where lists are.
+
+From `schema.fbs` of TensorFlow 2.21; numbers are never reused, so older files read the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+#: numpy's name and the bits of one element, by TensorType; 0 bits: no fixed size.
+TYPES: Final = (
+    ("float32", 32), ("float16", 16), ("int32", 32), ("uint8", 8), ("int64", 64), ("string", 0),
+    ("bool", 8), ("int16", 16), ("complex64", 64), ("int8", 8), ("float64", 64), ("complex128", 128),
+    ("uint64", 64), ("resource", 0), ("variant", 0), ("uint32", 32), ("uint16", 16), ("int4", 4),
+    ("bfloat16", 16), ("int2", 2), ("uint4", 4), ("float8_e4m3fn", 8), ("float8_e5m2", 8),
+)  # fmt: skip
+
+_NAMES: Final = """
+ADD AVERAGE_POOL_2D CONCATENATION CONV_2D DEPTHWISE_CONV_2D DEPTH_TO_SPACE DEQUANTIZE EMBEDDING_LOOKUP
+FLOOR FULLY_CONNECTED HASHTABLE_LOOKUP L2_NORMALIZATION L2_POOL_2D LOCAL_RESPONSE_NORMALIZATION LOGISTIC
+LSH_PROJECTION LSTM MAX_POOL_2D MUL RELU RELU_N1_TO_1 RELU6 RESHAPE RESIZE_BILINEAR RNN SOFTMAX
+SPACE_TO_DEPTH SVDF TANH CONCAT_EMBEDDINGS SKIP_GRAM CALL CUSTOM EMBEDDING_LOOKUP_SPARSE PAD
+UNIDIRECTIONAL_SEQUENCE_RNN GATHER BATCH_TO_SPACE_ND SPACE_TO_BATCH_ND TRANSPOSE MEAN SUB DIV SQUEEZE
+UNIDIRECTIONAL_SEQUENCE_LSTM STRIDED_SLICE BIDIRECTIONAL_SEQUENCE_RNN EXP TOPK_V2 SPLIT LOG_SOFTMAX
+DELEGATE BIDIRECTIONAL_SEQUENCE_LSTM CAST PRELU MAXIMUM ARG_MAX MINIMUM LESS NEG PADV2 GREATER
+GREATER_EQUAL LESS_EQUAL SELECT SLICE SIN TRANSPOSE_CONV SPARSE_TO_DENSE TILE EXPAND_DIMS EQUAL NOT_EQUAL
+LOG SUM SQRT RSQRT SHAPE POW ARG_MIN FAKE_QUANT REDUCE_PROD REDUCE_MAX PACK LOGICAL_OR ONE_HOT LOGICAL_AND
+LOGICAL_NOT UNPACK REDUCE_MIN FLOOR_DIV REDUCE_ANY SQUARE ZEROS_LIKE FILL FLOOR_MOD RANGE
+RESIZE_NEAREST_NEIGHBOR LEAKY_RELU SQUARED_DIFFERENCE MIRROR_PAD ABS SPLIT_V UNIQUE CEIL REVERSE_V2 ADD_N
+GATHER_ND COS WHERE RANK ELU REVERSE_SEQUENCE MATRIX_DIAG QUANTIZE MATRIX_SET_DIAG ROUND HARD_SWISH IF
+WHILE NON_MAX_SUPPRESSION_V4 NON_MAX_SUPPRESSION_V5 SCATTER_ND SELECT_V2 DENSIFY SEGMENT_SUM BATCH_MATMUL
+PLACEHOLDER_FOR_GREATER_OP_CODES CUMSUM CALL_ONCE BROADCAST_TO RFFT2D CONV_3D IMAG REAL COMPLEX_ABS
+HASHTABLE HASHTABLE_FIND HASHTABLE_IMPORT HASHTABLE_SIZE REDUCE_ALL CONV_3D_TRANSPOSE VAR_HANDLE
+READ_VARIABLE ASSIGN_VARIABLE BROADCAST_ARGS RANDOM_STANDARD_NORMAL BUCKETIZE RANDOM_UNIFORM MULTINOMIAL
+GELU DYNAMIC_UPDATE_SLICE RELU_0_TO_1 UNSORTED_SEGMENT_PROD UNSORTED_SEGMENT_MAX UNSORTED_SEGMENT_SUM
+ATAN2 UNSORTED_SEGMENT_MIN SIGN BITCAST BITWISE_XOR RIGHT_SHIFT STABLEHLO_LOGISTIC STABLEHLO_ADD
+STABLEHLO_DIVIDE STABLEHLO_MULTIPLY STABLEHLO_MAXIMUM STABLEHLO_RESHAPE STABLEHLO_CLAMP
+STABLEHLO_CONCATENATE STABLEHLO_BROADCAST_IN_DIM STABLEHLO_CONVOLUTION STABLEHLO_SLICE
+STABLEHLO_CUSTOM_CALL STABLEHLO_REDUCE STABLEHLO_ABS STABLEHLO_AND STABLEHLO_COSINE STABLEHLO_EXPONENTIAL
+STABLEHLO_FLOOR STABLEHLO_LOG STABLEHLO_MINIMUM STABLEHLO_NEGATE STABLEHLO_OR STABLEHLO_POWER
+STABLEHLO_REMAINDER STABLEHLO_RSQRT STABLEHLO_SELECT STABLEHLO_SUBTRACT STABLEHLO_TANH STABLEHLO_SCATTER
+STABLEHLO_COMPARE STABLEHLO_CONVERT STABLEHLO_DYNAMIC_SLICE STABLEHLO_DYNAMIC_UPDATE_SLICE STABLEHLO_PAD
+STABLEHLO_IOTA STABLEHLO_DOT_GENERAL STABLEHLO_REDUCE_WINDOW STABLEHLO_SORT STABLEHLO_WHILE
+STABLEHLO_GATHER STABLEHLO_TRANSPOSE DILATE STABLEHLO_RNG_BIT_GENERATOR REDUCE_WINDOW STABLEHLO_COMPOSITE
+STABLEHLO_SHIFT_LEFT STABLEHLO_CBRT STABLEHLO_CASE
+"""
+#: By BuiltinOperator.
+OPERATORS: Final = tuple(_NAMES.split())
+
+CUSTOM: Final = OPERATORS.index("CUSTOM")
+
+#: Custom operators that an interpreter or its delegate may bring along; each says by itself if it does.
+KNOWN_CUSTOM: Final = frozenset(
+    {
+        "AudioSpectrogram", "Mfcc", "NumericVerify", "TFLite_Detection_PostProcess", "aeq.hadamard_rotation",
+        "Convolution2DTransposeBias", "MaxPoolingWithArgmax2D", "MaxUnpooling2D",
+        "odml.scaled_dot_product_attention", "odml.update_external_kv_cache", "odml.update_kv_cache",
+    }
+)  # fmt: skip
+
+#: Operators that keep something from one call to the next.
+KEEPERS: Final = frozenset({"VAR_HANDLE", "ASSIGN_VARIABLE"})
+
+#: In BuiltinOptions: fields that are lists (or texts), with the bytes of an element.
+LISTS: Final[Mapping[int, Mapping[int, int]]] = {
+    3: {1: 4, 2: 4},  # ConcatEmbeddings
+    17: {0: 4},  # Reshape
+    30: {0: 4},  # Squeeze
+    111: {0: 1, 1: 1},  # VarHandle
+    115: {0: 4},  # Bucketize
+}
+#: In BuiltinOptions2, all of StableHLO.
+LISTS_2: Final[Mapping[int, Mapping[int, int]]] = {
+    2: {0: 8},  # BroadcastInDim
+    3: {0: 8, 1: 8, 2: 8},  # Slice
+    4: {0: 8, 1: 8, 2: 8, 3: 8, 4: 1, 7: 8, 10: 8, 13: 8, 16: 4},  # Convolution
+    5: {0: 1, 2: 1, 4: 4, 5: 1},  # CustomCall
+    6: {0: 8},  # Reduce
+    7: {1: 8, 2: 8, 3: 8},  # Scatter
+    9: {0: 8},  # DynamicSlice
+    10: {0: 8, 1: 8, 2: 8},  # Pad
+    12: {0: 8, 1: 8, 2: 8, 3: 8, 4: 4},  # DotGeneral
+    13: {0: 8, 1: 8, 2: 8, 3: 8, 4: 8},  # ReduceWindow
+    16: {0: 8, 1: 8, 2: 8, 4: 8},  # Gather
+    17: {0: 8},  # Transpose
+    21: {0: 1, 2: 1},  # Composite
+    23: {0: 4},  # Case
+}
+#: Fields that name a subgraph to run: by options, and by options 2.
+CALLS: Final[Mapping[int, tuple[int, ...]]] = {16: (0,), 92: (0, 1), 93: (0, 1), 103: (0,)}
+CALLS_2: Final[Mapping[int, tuple[int, ...]]] = {6: (1,), 7: (6,), 13: (5,), 14: (2,), 15: (0, 1), 21: (1,)}

@@ -1,0 +1,308 @@
+"""One model, loaded and ready: its interpreters, and who may use which now.
+
+Rules:
+- an interpreter is used by one thread at a time, because two in one give silently wrong answers: idle
+  ones wait in a queue, a call takes one out and puts it back;
+- closing takes them all out, so it waits for the calls inside and no call waits for it; who asks
+  afterwards is told that the model is closed and goes to the one that follows;
+- a model of one input and one output has a shortcut: one function that does all of it, because a dense
+  model that runs in 1 us shows each frame and each attribute on the way.
+"""
+
+from __future__ import annotations
+
+import math
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from edge.backend import INTERPRETER_ERRORS, Array, Facts, Interpreter, Tensor
+from edge.meter import LIMIT, Meter
+from edge.prediction import Prediction, Predictions, Reading
+from edge.rows import join, rows_of
+from edge.tensors import InputWriter
+from wire.errors import BusyError, InputError, ModelError
+from wire.manifest import Manifest
+
+_WARM_UP_CALLS: Final = 3  # the first invoke is up to 40 % dearer than the second
+
+#: One interpreter as the idle queue holds it: the memory of the first input, what writes any input,
+#: what runs, what reads the first output, and what does all of that for any model. A plain tuple,
+#: which is unpacked at once. Whoever took it may use it.
+_Worker = tuple[
+    Array, Callable[[Any], None], Callable[[], Any], Callable[[], Array], Callable[[Any], tuple[Array, ...]]
+]
+
+_RUN: Final = -1
+
+#: Runtime.predict, and what stands in for it.
+Predict = Callable[..., Prediction]
+
+
+class ModelClosedError(Exception):
+    """The model was closed before the call got an interpreter: whatever follows it answers."""
+
+
+class LoadedModel:
+    """A model that can answer; `edge.loading` makes one from a bundle.
+
+    `interpreters` are equal and at least one. `fresh` loads another: for a stream of a stateful model.
+    """
+
+    def __init__(
+        self,
+        release: str,
+        interpreters: Sequence[Interpreter],
+        *,
+        labels: tuple[str, ...] = (),
+        manifest: Manifest | None = None,
+        meter: Meter | None = None,
+        fresh: Callable[[], Interpreter] | None = None,
+    ) -> None:
+        self.release = release
+        self.labels = labels
+        self.manifest = manifest
+        self.meter = meter or Meter()
+        self.inputs: tuple[Tensor, ...] = interpreters[0].inputs
+        self.outputs: tuple[Tensor, ...] = interpreters[0].outputs
+        self.facts: Facts = interpreters[0].facts
+        #: Workers that nobody uses; None in it says that the model is closed.
+        self._idle: queue.SimpleQueue[_Worker | None] = queue.SimpleQueue()
+        self._reading = Reading(release, self.outputs, labels)
+        self._interpreters = list(interpreters)
+        self._fresh = fresh
+        self._resized: tuple[int, Interpreter] | None = None
+        self._resizing = threading.Lock()
+        for interpreter in interpreters:
+            self._idle.put(_Access(interpreter).worker())
+
+    @property
+    def pool(self) -> int:
+        """How many calls run side by side."""
+        return len(self._interpreters)
+
+    @property
+    def stateful(self) -> bool:
+        return self.facts.stateful
+
+    def warm_up(self) -> None:
+        """Run each interpreter on zeros, so that no caller pays for the first call.
+
+        Each time anew: an interpreter may use the inputs' memory for what it computes, and garbage is
+        no index into an embedding. Not for stateful models: it would leave its traces in them.
+        """
+        for interpreter in self._interpreters:
+            warm_up(interpreter)
+
+    def run(self, inputs: Any, *, timeout_s: float | None = None, signature: str | None = None) -> Prediction:
+        """Answer one input, see Runtime.predict; raises ModelClosedError besides."""
+        worker = self._take(timeout_s)
+        try:
+            if signature is not None:
+                return self._run_signature(signature, inputs)
+            start = time.perf_counter_ns()
+            raw = worker[_RUN](inputs)
+            return self._counted(raw, time.perf_counter_ns() - start)
+        except (*INTERPRETER_ERRORS, ModelError) as error:
+            raise self._failure(error) from error
+        finally:
+            self._idle.put(worker)
+
+    def shortcut(self, otherwise: Predict) -> Predict:
+        """Return `run` in one function; `otherwise` takes the calls that are not of the simplest kind.
+
+        The simplest kind is an array in the shape and dtype of the only input, with one output to
+        read, no time limit and a model that is not closed. Other models get `otherwise` itself.
+        """
+        if len(self.inputs) != 1 or len(self.outputs) != 1:
+            return otherwise
+        take, give_back, failure = self._idle.get, self._idle.put, self._failure
+        clock, reading, meter, ndarray = time.perf_counter_ns, self._reading, self.meter, np.ndarray
+        pending, dtype, size = meter.pending, self.inputs[0].dtype, math.prod(self.inputs[0].shape)
+        count, limit = pending.append, LIMIT
+
+        def predict(
+            inputs: Any, *, timeout_s: float | None = None, signature: str | None = None
+        ) -> Prediction:
+            if timeout_s is not None or signature is not None:
+                return otherwise(inputs, timeout_s=timeout_s, signature=signature)
+            worker = take()
+            if worker is None:
+                give_back(None)
+                return otherwise(inputs)
+            view, write, invoke, read, _ = worker
+            try:
+                start = clock()
+                # What can be assigned and has as many elements has the same shape, but for leading ones.
+                if inputs.__class__ is ndarray and inputs.dtype is dtype and inputs.size == size:
+                    try:
+                        view[...] = inputs
+                    except ValueError:
+                        write(inputs)  # which says what is wrong with the shape
+                else:
+                    write(inputs)
+                invoke()
+                raw = read()
+                took = clock() - start
+            except (*INTERPRETER_ERRORS, ModelError) as error:
+                raise failure(error) from error
+            finally:
+                give_back(worker)
+            count(took)
+            if len(pending) > limit:
+                meter.fold()
+            return Prediction((reading, (raw,), took))
+
+        return predict
+
+    def run_batch(self, inputs: Any, *, resize: bool = False, timeout_s: float | None = None) -> Predictions:
+        """Answer n inputs, see Runtime.predict_batch; raises ModelClosedError besides."""
+        rows = rows_of(inputs, self.inputs)
+        worker = self._take(timeout_s)
+        start = time.perf_counter_ns()
+        try:
+            if resize and len(rows) > 1 and not self.stateful:
+                with self._resizing:  # one for the whole pool: it is as large as a batch
+                    raw = self._run_resized(inputs, len(rows))
+            else:
+                raw = join([worker[_RUN](row) for row in rows], self.outputs)
+        except (*INTERPRETER_ERRORS, ModelError) as error:
+            raise self._failure(error) from error
+        finally:
+            self._idle.put(worker)
+        took = time.perf_counter_ns() - start
+        self.meter.pending.extend([took // max(1, len(rows))] * len(rows))
+        return Predictions(self._reading, raw, took)
+
+    def stream(self) -> LoadedModel:
+        """Return a model with an interpreter of its own, for one stream of a stateful model.
+
+        Calls are counted here too. Close it when the stream ends: that is also how its state is reset.
+        """
+        if self._fresh is None:
+            raise ModelError(f"{self.release} was loaded without its file: it has one stream only")
+        return LoadedModel(
+            self.release, [self._fresh()], labels=self.labels, manifest=self.manifest, meter=self.meter
+        )
+
+    def close(self) -> None:
+        """Free the interpreters, each after the call that is inside it."""
+        for _ in self._interpreters:
+            if self._idle.get() is None:
+                break
+        self._idle.put(None)
+        for interpreter in self._interpreters:
+            interpreter.close()
+        self._interpreters.clear()
+        if self._resized is not None:
+            self._resized[1].close()
+            self._resized = None
+
+    # --- one call -----------------------------------------------------------------------------
+
+    def _take(self, timeout_s: float | None) -> _Worker:
+        try:
+            worker = self._idle.get(timeout=timeout_s)
+        except queue.Empty:
+            raise BusyError(f"all {self.pool} interpreters of {self.release} are busy") from None
+        if worker is None:
+            self._idle.put(None)
+            raise ModelClosedError(self.release)
+        return worker
+
+    def _counted(self, raw: tuple[Array, ...], took_ns: int) -> Prediction:
+        self.meter.pending.append(took_ns)
+        if len(self.meter.pending) > LIMIT:
+            self.meter.fold()
+        return Prediction((self._reading, raw, took_ns))
+
+    def _failure(self, error: BaseException) -> ModelError:
+        """Count a call that the interpreter failed, and return what to raise for it."""
+        self.meter.failed()
+        if not isinstance(error, ModelError):
+            error = ModelError(f"the model failed while running: {' '.join(str(error).split())[:300]}")
+        error.release = self.release
+        return error
+
+    def _run_signature(self, signature: str, inputs: Any) -> Prediction:
+        if signature not in self.facts.signatures:
+            known = ", ".join(self.facts.signatures) or "none"
+            raise InputError(f"no signature {signature!r} in {self.release}: it has {known}")
+        if not isinstance(inputs, Mapping):
+            raise InputError(f"signature {signature!r} takes a mapping of its inputs by name")
+        call = getattr(self._interpreters[0], "call", None)
+        if call is None:
+            raise InputError(f"{self.release} runs in a process of its own, which serves one signature only")
+        start = time.perf_counter_ns()
+        found: dict[str, Array] = call(signature, inputs)
+        took = time.perf_counter_ns() - start
+        self.meter.pending.append(took)
+        outputs = tuple(Tensor(i, n, v.dtype, v.shape) for i, (n, v) in enumerate(found.items()))
+        return Prediction((Reading(self.release, outputs, self.labels), tuple(found.values()), took))
+
+    def _run_resized(self, inputs: Any, count: int) -> tuple[Array, ...]:
+        if self._resized is None or self._resized[0] != count:
+            resized = getattr(self._interpreters[0], "resized", None)
+            if resized is None:
+                raise InputError(f"{self.release} runs in a process of its own, which cannot be resized")
+            if self._resized is not None:
+                self._resized[1].close()
+            self._resized = (count, resized(count))
+        return _Access(self._resized[1]).run(inputs)
+
+
+class _Access:
+    """What writes into one interpreter, runs it and reads from it."""
+
+    def __init__(self, interpreter: Interpreter) -> None:
+        tensors = interpreter.inputs
+        views = [interpreter.input_view(i) for i in range(len(tensors))]
+        self._writers = [InputWriter(*pair) for pair in zip(tensors, views, strict=True)]
+        self._readers = [interpreter.reader(i) for i in range(len(interpreter.outputs))]
+        self._keys = sorted(tensor.key for tensor in tensors)
+        named = list(zip(tensors, self._writers, strict=True))
+        self._by_name = {t.name: writer for t, writer in named} | {t.key: writer for t, writer in named}
+        self._invoke = interpreter.invoke
+        self._first = views[0]
+
+    def worker(self) -> _Worker:
+        return self._first, self._write, self._invoke, self._readers[0], self.run
+
+    def run(self, inputs: Any) -> tuple[Array, ...]:
+        """Write, invoke, read; raises InputError, ModelError or INTERPRETER_ERRORS."""
+        self._write(inputs)
+        self._invoke()
+        return tuple([read() for read in self._readers])
+
+    def _write(self, inputs: Any) -> None:
+        if isinstance(inputs, Mapping):
+            found = [self._by_name.get(name) for name in inputs]
+            if None in found or len(set(map(id, found))) != len(self._writers):
+                raise InputError(f"inputs {sorted(map(str, inputs))} given, the model takes {self._keys}")
+            for writer, value in zip(found, inputs.values(), strict=True):
+                assert writer is not None
+                writer.write(value)
+        elif len(self._writers) == 1:
+            self._writers[0].write(inputs)
+        elif isinstance(inputs, (list, tuple)) and len(inputs) == len(self._writers):
+            for writer, value in zip(self._writers, inputs, strict=True):
+                writer.write(value)
+        else:
+            raise InputError(
+                f"the model takes {len(self._writers)} inputs: a mapping of {self._keys}, or a list"
+            )
+
+
+def warm_up(interpreter: Interpreter) -> None:
+    """Run `interpreter` on zeros a few times; raise ModelError when it cannot."""
+    try:
+        for _ in range(_WARM_UP_CALLS):
+            for position in range(len(interpreter.inputs)):
+                interpreter.input_view(position)[...] = 0
+            interpreter.invoke()
+    except INTERPRETER_ERRORS as error:
+        raise ModelError(f"the model failed while running: {' '.join(str(error).split())[:300]}") from error

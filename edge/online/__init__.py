@@ -1,0 +1,1 @@
+"""Online: sources of samples, sinks for answers, and what must not be lost between them."""

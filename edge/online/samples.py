@@ -1,0 +1,71 @@
+"""From bytes to a sample: lines of JSON and raw npy arrays. Pure.
+
+A sample as JSON is `{"id": "17", "input": [[…]], "truth": 3}`; `id` and `truth` are optional, and
+`input` may be an object of arrays by name for a model of several inputs. Everything here may come from
+a stranger: whatever it holds, the outcome is a sample or a DataError of one line.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from typing import Any, Final
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from edge.results import Sample
+from wire.errors import DataError
+
+_MAX_CLASS: Final = 2**31
+
+_BAD_JSON: Final = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+
+
+def parse_json(text: str | bytes, name: str, default_id: str) -> Sample:
+    """Read one sample; raise DataError, with `name` saying where it stood, when it is none."""
+    try:
+        raw = json.loads(text)
+        truth = raw.get("truth")
+        if truth is not None and not 0 <= int(truth) < _MAX_CLASS:
+            raise ValueError(f"truth {truth}")
+        given = str(raw.get("id", default_id)).encode(errors="replace").decode()
+        return Sample(given, _arrays(raw["input"]), None if truth is None else int(truth))
+    except _BAD_JSON as error:
+        raise DataError(f"{name} is no sample: {_reason(error)}") from error
+
+
+def _arrays(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(name): np.asarray(part) for name, part in value.items()}
+    return np.asarray(value)
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, KeyError):
+        return f"{error} is missing"
+    if isinstance(error, AttributeError):
+        return "not a JSON object"
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def parse_npy(data: bytes, name: str) -> NDArray[Any]:
+    """Read a .npy file held in memory; raise DataError, with `name`, when it is none.
+
+    The header is believed only when it describes exactly the bytes that follow: numpy itself
+    allocates first what a header claims.
+    """
+    file = io.BytesIO(data)
+    try:
+        version = npy.read_magic(file)  # type: ignore[no-untyped-call]  # numpy leaves this module untyped
+        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, fortran_order, dtype = read(file)  # type: ignore[no-untyped-call]  # as above
+        rest = len(data) - file.tell()
+        if dtype.hasobject or dtype.itemsize * math.prod(shape) != rest:
+            raise ValueError(f"{rest} bytes are no {list(shape)} of {dtype}")
+        array = np.frombuffer(data, dtype, offset=file.tell())
+        return array.reshape(shape, order="F" if fortran_order else "C")
+    except (ValueError, EOFError, TypeError, SyntaxError, MemoryError, OverflowError) as error:
+        raise DataError(f"{name} is no npy file: {_reason(error)}") from error

@@ -1,0 +1,241 @@
+"""Models of every shape behind one `predict`: inputs by name, state, signatures, batches, pools."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge.adapters.tflite import installed_backends, make_loader
+from edge.loading import load
+from edge.runtime import Runtime
+from tests.support import odd_models
+from wire.errors import BusyError, InputError, ModelError
+
+
+@pytest.fixture(scope="session")
+def odd(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return odd_models.make(tmp_path_factory.mktemp("odd"))
+
+
+@pytest.fixture(params=installed_backends())
+def backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def serve(path: Path, backend: str = "auto", *, pool: int = 1) -> Runtime:
+    runtime = Runtime()
+    runtime.swap(load(f"{path.stem}/1", path, make_loader(backend), pool=pool))
+    return runtime
+
+
+def floats(*values: float) -> np.ndarray:  # type: ignore[type-arg]
+    return np.array(values, np.float32)
+
+
+# --- several inputs and outputs ----------------------------------------------------------------
+
+
+def test_several_inputs_go_in_by_name_or_position_and_outputs_come_by_name(odd, backend) -> None:  # type: ignore[no-untyped-def]
+    with serve(odd["two"], backend) as runtime:
+        assert runtime.model is not None
+        assert {t.key: t.shape for t in runtime.model.inputs} == {"left": (1, 3), "right": (1, 2)}
+        by_name = runtime.predict({"right": floats(4, 5), "left": floats(1, 2, 3)})
+        assert by_name.outputs["total"].tolist() == [[15.0]]
+        assert by_name.outputs["both"].tolist() == [[1, 2, 3, 4, 5]]
+        order = [t.key for t in runtime.model.inputs]
+        values = {"left": floats(1, 2, 3), "right": floats(4, 5)}
+        by_position = runtime.predict([values[name] for name in order])
+        assert by_position.outputs["both"].tolist() == [[1, 2, 3, 4, 5]]
+        by_tensor = runtime.predict({t.name: values[t.key] for t in runtime.model.inputs})
+        assert by_tensor.outputs["total"].tolist() == [[15.0]]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "reason"),
+    [
+        ({"left": [1, 2, 3]}, "the model takes \\['left', 'right'\\]"),
+        ({"left": [1, 2, 3], "wrong": [1, 2]}, "inputs \\['left', 'wrong'\\] given"),
+        ({"left": [1, 2, 3], "right": [1]}, "input 'right' has shape \\[1, 2\\], got \\[1\\]"),
+        (np.zeros((1, 3), np.float32), "takes 2 inputs"),
+        ([[1, 2, 3]], "takes 2 inputs"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_told_by_name(odd, inputs: object, reason: str) -> None:  # type: ignore[no-untyped-def]
+    with serve(odd["two"]) as runtime, pytest.raises(InputError, match=reason):
+        runtime.predict(inputs)
+
+
+def test_the_quick_path_refuses_what_the_slow_one_refuses(odd) -> None:  # type: ignore[no-untyped-def]
+    with serve(odd["dense"]) as runtime:
+        expected = runtime.predict([1, 2, 3, 4]).raw[0]
+        assert np.array_equal(runtime.predict(floats(1, 2, 3, 4)).raw[0], expected)
+        assert np.array_equal(runtime.predict(floats(1, 2, 3, 4)[None]).raw[0], expected)
+        assert np.array_equal(runtime.predict(np.array([1, 2, 3, 4], ">f4")).raw[0], expected)
+        for wrong in (np.zeros((2, 2), np.float32), np.zeros((4, 1), np.float32), np.zeros(1, np.float32)):
+            with pytest.raises(InputError, match="has shape"):
+                runtime.predict(wrong)
+        assert np.array_equal(runtime.predict(floats(1, 2, 3, 4)).raw[0], expected)
+
+
+# --- state -------------------------------------------------------------------------------------
+
+
+def test_a_stateful_model_has_one_stream_each_and_starts_clean(odd, backend) -> None:  # type: ignore[no-untyped-def]
+    with serve(odd["counter"], backend, pool=4) as runtime:
+        assert runtime.model is not None
+        assert (runtime.model.stateful, runtime.model.pool) == (True, 1)
+        assert [runtime.predict(floats(1)).confidence for _ in range(3)] == [1.0, 2.0, 3.0]
+        with runtime.stream() as first, runtime.stream() as second:
+            assert [first.predict(floats(5)).confidence for _ in range(2)] == [5.0, 10.0]
+            assert second.predict(floats(7)).confidence == 7.0
+        with pytest.raises(ModelError, match="stream is closed"):
+            first.predict(floats(1))
+        assert runtime.predict(floats(1)).confidence == 4.0
+        assert runtime.model.meter.inferences == 7
+
+
+# --- signatures --------------------------------------------------------------------------------
+
+
+def test_each_signature_of_a_file_can_be_called(odd, backend) -> None:  # type: ignore[no-untyped-def]
+    with serve(odd["functions"], backend) as runtime:
+        assert runtime.model is not None
+        assert set(runtime.model.facts.signatures) == {"double", "negate"}
+        for name, expected in (("double", [[2, 4]]), ("negate", [[-1, -2]])):
+            found = runtime.predict({"x": [1, 2]}, signature=name)
+            assert found.outputs["y"].tolist() == expected
+        with pytest.raises(InputError, match="no signature 'halve' in functions/1: it has"):
+            runtime.predict({"x": [1, 2]}, signature="halve")
+        with pytest.raises(InputError, match=r"signature 'double' takes \['x'\]"):
+            runtime.predict({"y": [1, 2]}, signature="double")
+
+
+# --- batches -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("resize", [False, True])
+def test_a_batch_answers_as_its_rows_do(odd, backend: str, resize: bool) -> None:  # type: ignore[no-untyped-def]
+    rows = np.random.default_rng(1).normal(size=(7, 4)).astype(np.float32)
+    with serve(odd["dense"], backend) as runtime:
+        alone = [runtime.predict(row) for row in rows]
+        batch = runtime.predict_batch(rows, resize=resize)
+        assert len(batch) == 7
+        assert batch.best.tolist() == [one.best for one in alone]
+        (name,) = batch.outputs
+        np.testing.assert_allclose(batch.outputs[name], [one.outputs[name][0] for one in alone], rtol=1e-5)
+        assert batch[-1].best == alone[-1].best
+        assert [one.best for one in batch] == batch.best.tolist()
+        assert runtime.predict_batch(rows[:3], resize=resize).best.tolist() == batch.best[:3].tolist()
+
+
+def test_a_batch_of_several_inputs_is_split_by_row(odd) -> None:  # type: ignore[no-untyped-def]
+    with serve(odd["two"]) as runtime:
+        batch = runtime.predict_batch({"left": np.ones((4, 3)), "right": np.arange(8).reshape(4, 2)})
+        assert batch.outputs["total"].tolist() == [[4.0], [8.0], [12.0], [16.0]]
+        with pytest.raises(InputError, match=r"different numbers of rows: \[3, 4\]"):
+            runtime.predict_batch({"left": np.ones((4, 3)), "right": np.ones((3, 2))})
+        assert len(runtime.predict_batch({"left": np.ones((0, 3)), "right": np.ones((0, 2))})) == 0
+
+
+def test_a_model_that_keeps_state_is_never_run_as_a_batch(odd) -> None:  # type: ignore[no-untyped-def]
+    with serve(odd["counter"]) as runtime:
+        batch = runtime.predict_batch(np.ones((3, 1), np.float32), resize=True)
+        assert batch.outputs["total"].ravel().tolist() == [1.0, 2.0, 3.0]
+
+
+# --- many callers ------------------------------------------------------------------------------
+
+
+def test_a_pool_lets_as_many_callers_in_as_it_has_interpreters(odd, backend) -> None:  # type: ignore[no-untyped-def]
+    rows = np.random.default_rng(2).normal(size=(50, 4)).astype(np.float32)
+    with serve(odd["dense"], backend, pool=3) as runtime:
+        assert runtime.model is not None
+        assert runtime.model.pool == 3
+        expected = [runtime.predict(row).raw[0].tolist() for row in rows]
+        wrong: list[int] = []
+
+        def call() -> None:
+            for _ in range(20):
+                for i, row in enumerate(rows):
+                    if runtime.predict(row).raw[0].tolist() != expected[i]:
+                        wrong.append(i)
+
+        callers = [threading.Thread(target=call) for _ in range(6)]
+        for caller in callers:
+            caller.start()
+        for caller in callers:
+            caller.join()
+        assert wrong == []
+        assert runtime.model.meter.inferences == 50 + 6 * 20 * 50
+
+
+def test_batches_of_many_callers_do_not_meet_in_one_interpreter(odd) -> None:  # type: ignore[no-untyped-def]
+    rows = np.random.default_rng(3).normal(size=(9, 4)).astype(np.float32)
+    with serve(odd["dense"], pool=3) as runtime:
+        expected = {n: runtime.predict_batch(rows[:n]).raw[0] for n in (3, 5, 9)}
+        wrong: list[int] = []
+
+        def call(n: int) -> None:
+            for _ in range(100):
+                if not np.allclose(
+                    runtime.predict_batch(rows[:n], resize=True).raw[0], expected[n], rtol=1e-4
+                ):
+                    wrong.append(n)
+
+        callers = [threading.Thread(target=call, args=(n,)) for n in (3, 5, 9)]
+        for caller in callers:
+            caller.start()
+        for caller in callers:
+            caller.join()
+        assert wrong == []
+
+
+def test_a_caller_with_a_time_limit_is_told_when_all_are_busy(odd) -> None:  # type: ignore[no-untyped-def]
+    with serve(odd["dense"]) as runtime:
+        assert runtime.model is not None
+        held = runtime.model._take(None)  # as a call that does not return holds it
+        with pytest.raises(BusyError, match="all 1 interpreters of dense/1 are busy"):
+            runtime.predict(floats(1, 2, 3, 4), timeout_s=0.01)
+        runtime.model._idle.put(held)
+        assert runtime.predict(floats(1, 2, 3, 4), timeout_s=0.01).release == "dense/1"
+
+
+def test_a_bound_predict_outlives_the_model_it_came_from(odd) -> None:  # type: ignore[no-untyped-def]
+    runtime = serve(odd["dense"])
+    predict = runtime.predict
+    runtime.swap(load("dense/2", odd["dense"], make_loader()))
+    assert predict(floats(1, 2, 3, 4)).release == "dense/2"
+    runtime.close()
+    with pytest.raises(ModelError, match="no model is loaded"):
+        predict(floats(1, 2, 3, 4))
+
+
+def test_an_exchanged_model_can_come_back_without_a_load(odd) -> None:  # type: ignore[no-untyped-def]
+    runtime = serve(odd["dense"])
+    first = runtime.exchange(load("dense/2", odd["dense"], make_loader()))
+    assert runtime.predict(floats(1, 2, 3, 4)).release == "dense/2"
+    second = runtime.exchange(first)
+    assert runtime.predict(floats(1, 2, 3, 4)).release == "dense/1"
+    assert second is not None
+    second.close()
+    runtime.close()
+
+
+def test_threads_of_one_model_never_wait_for_the_close_of_another(odd) -> None:  # type: ignore[no-untyped-def]
+    runtime = serve(odd["dense"])
+    old = runtime.model
+    assert old is not None
+    held = old._take(None)  # a call is inside the old model
+    new = load("dense/2", odd["dense"], make_loader())
+    swap = threading.Thread(target=runtime.swap, args=(new,))
+    swap.start()
+    while runtime.release != "dense/2":
+        pass
+    assert runtime.predict(floats(1, 2, 3, 4)).release == "dense/2"
+    assert swap.is_alive()
+    old._idle.put(held)
+    swap.join()
+    runtime.close()
