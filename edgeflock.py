@@ -19,7 +19,15 @@ __version__ = "0.1.0"
 COMMANDS: Final = {
     "convert": ("converter.cli", "converter", "make a small, proven bundle from a trained model"),
     "inspect": ("converter.inspect_cli", "converter", "show what is inside a bundle"),
+    "run": (
+        "edge.online.cli",
+        "edge",
+        "answer a stream of samples: lines, MQTT, a folder, a camera, a microphone",
+    ),
+    "batch": ("edge.batch.cli", "edge", "answer many files, and go on after an interruption"),
+    "doctor": ("edge.checkup.cli", "edge", "say what this machine can do, and what slows it"),
     "agent": ("edge.cli", "edge", "run a model on this device"),
+    "serve": ("edge.serve_cli", "serve", "serve models over HTTP on this machine"),
     "fleet": ("fleet.cli", "fleet", "serve, push to and watch a fleet"),
     "flash": ("fleet.provision.cli", "fleet", "prepare a boot partition for one device"),
     "demo": ("demo.cli", "demo", "see the whole system work on this machine"),

@@ -1,0 +1,264 @@
+"""The ASGI application: bodies, time limits and faults; what the paths do is in service.py.
+
+Rules:
+- what is too large, too much or too late is refused before memory is taken (admission.py);
+- a request that is not answered in time is given up: 408 while its body is missing, 504 afterwards;
+- a fault of ours is one logged traceback, one counter and a 500.
+
+It lives on one event loop; `make_workers` of its ports brings the threads for models that are slow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final
+
+from edge.web.feedback import OnJudgement
+from edge.web.reply import Headers, HttpError, Reply
+from edge.web.service import Body, Options, Ports, Service, Visit, Waiting
+from edge.web.shelf import Shelf
+from wire.errors import BusyError, InputError, ModelError
+
+log = logging.getLogger(__name__)
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+#: How often requests are looked through for those that take too long.
+_SWEEP_EVERY_S: Final = 0.1
+
+#: Paths without a query and without escapes, and how many of them are remembered.
+_PLAIN_PATH: Final = re.compile(rb"/[A-Za-z0-9._:/-]*")
+_SHORT_PATHS: Final = 64
+_LENGTH_DIGITS: Final = 8
+
+_RETRY: Final = ((b"retry-after", b"1"),)
+
+
+class Application:
+    """Answers HTTP requests about the models on a shelf."""
+
+    def __init__(
+        self,
+        shelf: Shelf,
+        ports: Ports,
+        options: Options | None = None,
+        on_judgement: OnJudgement | None = None,
+    ) -> None:
+        options = options or Options()
+        self._service = Service(shelf, ports, options, on_judgement)
+        self._admission = self._service.admission
+        self._counts = self._service.counts
+        self._clock = ports.clock
+        self._timeout_s = options.limits.timeout_s
+        self._due_s: dict[asyncio.Task[Any], float] = {}
+        self._overdue: set[asyncio.Task[Any]] = set()
+        self._sweeping = False
+        self._short_paths: dict[bytes, str] = {}
+
+    @property
+    def busy(self) -> bool:
+        """Whether requests are being read or answered."""
+        return bool(self._due_s)
+
+    def drain(self) -> None:
+        """Answer what is inside, refuse what comes, and be not ready."""
+        self._admission.draining = True
+
+    def close(self) -> None:
+        """End the threads of slow models."""
+        self._service.close()
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer one request: an ASGI 3 application."""
+        if scope["type"] != "http":
+            return  # no websockets; a lifespan is not needed
+        task = asyncio.current_task()
+        assert task is not None
+        self._due_s[task] = self._clock() + self._timeout_s
+        if not self._sweeping:
+            self._sweep_later()
+        try:
+            reply = await self._reply(task, scope, receive)
+            if reply is None:
+                return  # the client has gone
+            self._counts.responses[reply.status] += 1
+            length = (b"content-length", b"%d" % len(reply.body))
+            headers = [(b"content-type", reply.content_type), length, *reply.headers]
+            await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+            await send({"type": "http.response.body", "body": reply.body})
+        except asyncio.CancelledError:
+            if task not in self._overdue:
+                raise
+            task.uncancel()  # it does not read its answer: the server hangs up
+        finally:
+            del self._due_s[task]
+            self._overdue.discard(task)
+
+    # --- the short way --------------------------------------------------------------------------
+
+    def open_short(self, url: bytes, headers: list[tuple[bytes, bytes]], limit: int) -> Visit | None:
+        """Let in a POST that can be answered without waiting; None if it goes through the application.
+
+        That is one to a path that the application has answered before, with at most `limit` bytes of
+        body, for a model that answers at once. Errors go through the application too.
+        """
+        given = dict(headers)
+        length = given.get(b"content-length", b"")
+        path = self._short_paths.get(url)
+        if (
+            path is None
+            or not length.isdigit()
+            or len(length) > _LENGTH_DIGITS
+            or int(length) > limit
+            or b"transfer-encoding" in given
+        ):
+            return None
+        try:
+            visit = self._service.open("POST", path, given)
+        except HttpError:
+            return None
+        if isinstance(visit, Reply) or (visit.lane is not None and not visit.lane.is_short(visit.plan)):
+            return None
+        return visit
+
+    def still_open(self, visit: Visit) -> bool:
+        """Tell whether `open_short` would let in the same request again."""
+        return self._service.still_open(visit)
+
+    def answer_short(self, visit: Visit, body: bytes) -> Reply | None:
+        """Answer what `open_short` let in; None if it takes a while after all."""
+        try:
+            found = self._service.answer(visit, body)
+        except Exception as error:
+            found = self._error_reply(error)
+        if isinstance(found, Waiting):
+            return None
+        self._counts.responses[found.status] += 1
+        return found
+
+    # --- through the application ----------------------------------------------------------------
+
+    async def _reply(self, task: asyncio.Task[Any], scope: Message, receive: Receive) -> Reply | None:
+        """Return the reply, whatever happens; None for a client that went away."""
+        held: list[int] = []
+        try:
+            visit = self._service.open(scope["method"], scope["path"], dict(scope["headers"]))
+            if isinstance(visit, Reply):
+                return visit
+            body = await self._read(task, receive, visit, held)
+            if body is None:
+                return None
+            self._admission.enter()
+            try:
+                return await self._answer(task, visit, body, scope.get("raw_path", b""))
+            finally:
+                self._admission.leave()
+        except Exception as error:
+            return self._error_reply(error)
+        finally:
+            if held:
+                self._admission.release(sum(held))
+
+    async def _read(
+        self, task: asyncio.Task[Any], receive: Receive, visit: Visit, held: list[int]
+    ) -> Body | None:
+        """Return the body; None if the client went away. What it holds is noted in `held`."""
+        self._admission.reading += 1
+        try:
+            message = await receive()
+            if message["type"] != "http.request":
+                return None
+            body: Body = message["body"]
+            self._admission.hold(len(body))
+            held.append(len(body))
+            if not message["more_body"]:
+                return body
+            body = bytearray(body)
+            while message["more_body"]:
+                message = await receive()
+                if message["type"] != "http.request":
+                    return None
+                part = message["body"]
+                self._admission.check_length(len(body) + len(part), visit.longest)
+                self._admission.hold(len(part))
+                held.append(len(part))
+                body += part
+            return body
+        except asyncio.CancelledError:
+            if task not in self._overdue:
+                raise
+            self._give_up(task)
+            raise HttpError(408, "the body did not come in time", reason="slow", hang_up=True) from None
+        finally:
+            self._admission.reading -= 1
+
+    async def _answer(self, task: asyncio.Task[Any], visit: Visit, body: Body, raw_path: bytes) -> Reply:
+        found = self._service.answer(visit, body)
+        if isinstance(found, Reply):
+            self._remember_path(raw_path)
+            return found
+        question = found.question
+        if question.timeout_s is not None:
+            self._due_s[task] = min(self._due_s[task], self._clock() + question.timeout_s)
+        try:
+            answer = await found.lane.ask(question, found.plan.model, self._due_s[task])
+        except asyncio.CancelledError:
+            if task not in self._overdue:
+                raise
+            self._give_up(task)
+            raise HttpError(504, "no answer in time", reason="late") from None
+        return self._service.finish(found.plan, question, answer, v2=found.v2)
+
+    def _remember_path(self, raw_path: bytes) -> None:
+        if len(self._short_paths) < _SHORT_PATHS and _PLAIN_PATH.fullmatch(raw_path):
+            self._short_paths[raw_path] = raw_path.decode("ascii")
+
+    # --- time -----------------------------------------------------------------------------------
+
+    def _give_up(self, task: asyncio.Task[Any]) -> None:
+        """Go on after being cancelled for taking too long."""
+        task.uncancel()
+        self._due_s[task] = self._clock() + self._timeout_s  # to send the error
+        self._overdue.discard(task)
+
+    def _sweep_later(self) -> None:
+        self._sweeping = True
+        asyncio.get_running_loop().call_later(_SWEEP_EVERY_S, self._sweep)
+
+    def _sweep(self) -> None:
+        self._sweeping = False
+        now_s = self._clock()
+        for task, due_s in self._due_s.items():
+            if due_s <= now_s and task not in self._overdue:
+                self._overdue.add(task)
+                task.cancel()
+        if self._due_s:
+            self._sweep_later()
+
+    # --- errors ---------------------------------------------------------------------------------
+
+    def _error_reply(self, error: Exception) -> Reply:
+        match error:
+            case HttpError():
+                return self._error(error.status, str(error), error.reason, error.headers)
+            case InputError():
+                return self._error(400, str(error), "bad")
+            case BusyError():
+                return self._error(503, str(error), "busy", _RETRY)
+            case ModelError(release=None):
+                return self._error(503, str(error), "not-ready", _RETRY)
+            case ModelError():
+                self._counts.failed(error.release or "")
+                return self._error(500, str(error), "failed")
+        log.error("a request met a fault of the server", exc_info=error)
+        self._counts.crashes += 1
+        return self._error(500, "the server failed", "crashed")
+
+    def _error(self, status: int, text: str, reason: str, headers: Headers = ()) -> Reply:
+        self._counts.refused[reason] += 1
+        return Reply(self._service.dumps({"error": text}), status, headers=headers)

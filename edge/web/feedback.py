@@ -1,0 +1,109 @@
+"""What was right: predictions are remembered by their id until somebody says the truth. Pure.
+
+Rules:
+- the newest `limit` rows are remembered; an older one is forgotten, and its truth refused;
+- a truth counts once: a second one for the same prediction finds nothing;
+- agreement is counted for the release that answered, also after another has taken its place.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from edge.runtime import Prediction, Predictions
+from edge.web.reply import bad_request, not_found
+
+#: Tasks of which one can say whether an answer was right.
+_JUDGED: Final = ("classes", "binary", "unlabelled")
+
+_HALF: Final = 0.5
+
+
+#: A prediction that waits for its truth: its release, what the model said to each row, the labels. Plain
+#: tuples of plain values are nothing to the garbage collector; 10,000 objects would cost 10 us a request.
+Answered = tuple[str, tuple[int, ...], tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """How many rows of a prediction were right."""
+
+    release: str
+    correct: int
+    wrong: int
+
+
+class Feedback:
+    """Remembers a bounded number of predictions."""
+
+    def __init__(self, limit: int = 10_000) -> None:
+        self._limit = limit
+        # In the order of the answers. A plain dict looks for its first key past all that were removed.
+        self._waiting: OrderedDict[str, Answered] = OrderedDict()
+        self._rows = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def remember(self, identity: str, answered: Answered) -> None:
+        """Keep a prediction; the oldest ones are forgotten for it."""
+        old = self._waiting.pop(identity, None)
+        if old is not None:
+            self._rows -= len(old[1])
+        self._waiting[identity] = answered
+        self._rows += len(answered[1])
+        while self._rows > self._limit and len(self._waiting) > 1:
+            _, oldest = self._waiting.popitem(last=False)
+            self._rows -= len(oldest[1])
+
+    def judge(self, document: Any) -> Judgement:
+        """Take in `{"id": …, "truth": …}`: a class or its label, or a list of them, one for each row.
+
+        Raises HttpError 400 for what cannot be understood and 404 for an id that is not waiting.
+        """
+        if (
+            document.__class__ is not dict
+            or document.get("id").__class__ is not str
+            or "truth" not in document
+        ):
+            raise bad_request('feedback is {"id": "…", "truth": class, label, or a list of them}')
+        answered = self._waiting.get(document["id"])
+        if answered is None:
+            raise not_found(f"no prediction {document['id'][:128]!r}: too old, or its truth is known")
+        truths = document["truth"] if document["truth"].__class__ is list else [document["truth"]]
+        release, said, labels = answered
+        if len(truths) != len(said):
+            raise bad_request(f"{len(truths)} truths for a prediction of {len(said)} rows")
+        right = [_class(truth, labels) for truth in truths]
+        correct = sum(one == truth for one, truth in zip(said, right, strict=True))
+        del self._waiting[document["id"]]
+        self._rows -= len(right)
+        return Judgement(release, correct, len(right) - correct)
+
+
+def said(answer: Prediction | Predictions, task: str, labels: tuple[str, ...]) -> Answered | None:
+    """Return what to remember of an answer; None where no class can be right."""
+    if task not in _JUDGED:
+        return None
+    if task == "binary":
+        first = next(iter(answer.outputs.values())).ravel()
+        return (answer.release, tuple((first >= _HALF).astype(int).tolist()), labels)
+    if isinstance(answer, Predictions):
+        return (answer.release, tuple(answer.best.tolist()), labels)
+    return (answer.release, (answer.best,), labels)
+
+
+def _class(truth: Any, labels: tuple[str, ...]) -> int:
+    if truth.__class__ is str and truth in labels:
+        return labels.index(truth)
+    if truth.__class__ is bool or truth.__class__ is int:
+        return int(truth)
+    known = f"one of {', '.join(labels[:10])}" if labels else "a class's number"
+    raise bad_request(f"truth {str(truth)[:50]!r} is not {known}")
+
+
+#: Told about each judgement: how an agent counts it in its own reports.
+OnJudgement = Callable[[Judgement], None]

@@ -1,0 +1,315 @@
+"""`edgeflock serve` as a process: real clients, real sockets, and clients that misbehave."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.support.local_fleet import ROOT
+from tests.support.tiny_bundle import write_tiny_bundle
+from wire.bundle import pack, unpack
+from wire.deadline import Deadline, wait_until
+
+ROW = [1.0, -1.0, 2.5, 0.0]
+ANSWER = [1.0, 0.0, 2.5, 0.0]
+PREDICT = "/v1/models/tiny:predict"
+BODY = json.dumps({"instances": [ROW]}).encode()
+
+
+class Served:
+    """A server process on a free port."""
+
+    def __init__(self, *arguments: object) -> None:
+        command = [sys.executable, "-m", "edgeflock", "serve", *map(str, arguments)]
+        if "--port" not in command:
+            command += ["--port", "0"]
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert self.process.stdout is not None
+        self.line = self.process.stdout.readline()
+        self.port = int(self.line.rpartition("127.0.0.1:")[2].split()[0]) if "127.0.0.1" in self.line else 0
+
+    def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, Any]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            connection.request(method, path, body, {k.replace("_", "-"): v for k, v in headers.items()})
+            response = connection.getresponse()
+            data = response.read()
+            return response.status, json.loads(data) if data[:1] == b"{" else data.decode()
+        finally:
+            connection.close()
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+
+    def end(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(20)
+
+    def close(self) -> str:
+        """End it in any case; return what it wrote to standard error."""
+        if self.process.poll() is None:
+            self.process.kill()
+        return self.process.communicate()[1]
+
+
+@contextlib.contextmanager
+def serving(*arguments: object) -> Iterator[Served]:
+    served = Served(*arguments)
+    try:
+        yield served
+    finally:
+        log = served.close()
+        assert "Traceback" not in log
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Versions 1 and 2 of the model of one operator."""
+    folder = tmp_path_factory.mktemp("bundles")
+    one = write_tiny_bundle(folder / "tiny-1.bundle")
+    bundle = unpack(one.read_bytes())
+    two = folder / "tiny-2.bundle"
+    two.write_bytes(pack(replace(bundle, manifest=replace(bundle.manifest, version="2"))))
+    return one, two
+
+
+@pytest.fixture(scope="module")
+def served(bundles: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """One server for all tests that leave it running."""
+    unix = tmp_path_factory.mktemp("run") / "http.sock"
+    with serving(*bundles, "--label", "stable=1", "--unix", unix, "--timeout-s", "3") as served:
+        served.unix = unix  # type: ignore[attr-defined]
+        yield served
+        assert served.end() == 0
+        assert not unix.exists()
+
+
+@pytest.mark.parametrize("binary", [True, False])
+@pytest.mark.parametrize("dtype", ["FP32", "INT8"])
+def test_tritons_own_client_is_answered(served: Served, binary: bool, dtype: str) -> None:
+    triton = pytest.importorskip("tritonclient.http")
+    client = triton.InferenceServerClient(f"127.0.0.1:{served.port}")
+    assert client.is_server_live() and client.is_server_ready() and client.is_model_ready("tiny")
+    assert client.get_server_metadata()["name"] == "edgeflock"
+    (tensor,) = client.get_model_metadata("tiny", "1")["inputs"]
+    assert tensor["shape"] == [-1, 4]
+    values = np.array([ROW] * 3, np.float32)
+    if dtype == "INT8":
+        values = (values / tensor["parameters"]["scale"] + tensor["parameters"]["zero_point"]).astype(np.int8)
+    given = triton.InferInput(tensor["name"], [3, 4], dtype)
+    given.set_data_from_numpy(values, binary_data=binary)
+    wanted = triton.InferRequestedOutput("y", binary_data=binary)
+    for compression in (None, "gzip", "deflate"):
+        answer = client.infer("tiny", [given], request_id="7", outputs=[wanted],
+                              request_compression_algorithm=compression)  # fmt: skip
+        assert answer.get_response()["id"] == "7"
+        found = answer.as_numpy("y")
+        expected = np.array([ANSWER] * 3) if dtype == "FP32" else np.array([[-1, -3, 2, -3]] * 3)
+        assert np.array_equal(found, expected)
+    with pytest.raises(triton.InferenceServerException if hasattr(triton, "InferenceServerException") else Exception):
+        client.infer("nobody", [given])
+    client.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "document", "expected"),
+    [
+        (PREDICT, {"instances": [ROW, ROW]}, {"predictions": [ANSWER, ANSWER]}),
+        (PREDICT, {"signature_name": "serving_default", "instances": [{"x": ROW}]}, {"predictions": [ANSWER]}),
+        ("/v1/models/tiny/versions/1:predict", {"inputs": [ROW]}, {"outputs": [ANSWER]}),
+        ("/v1/models/tiny/labels/stable:predict", {"inputs": {"x": [ROW]}}, {"outputs": [ANSWER]}),
+    ],
+)
+def test_tensorflow_servings_documented_requests_are_answered(
+    served: Served, path: str, document: object, expected: object
+) -> None:
+    assert served.ask("POST", path, json.dumps(document).encode()) == (200, expected)
+
+
+def test_tensorflow_servings_status_and_metadata_are_answered(served: Served) -> None:
+    _, status = served.ask("GET", "/v1/models/tiny")
+    assert [v["version"] for v in status["model_version_status"]] == ["2", "1"]
+    _, metadata = served.ask("GET", "/v1/models/tiny/versions/1/metadata")
+    assert metadata["model_spec"] == {"name": "tiny", "signature_name": "", "version": "1"}
+    signature = metadata["metadata"]["signature_def"]["signature_def"]["serving_default"]
+    assert signature["inputs"]["x"]["dtype"] == "DT_FLOAT"
+
+
+def test_a_unix_socket_is_for_owner_and_group(served: Served) -> None:
+    path: Path = served.unix  # type: ignore[attr-defined]
+    assert path.stat().st_mode & 0o777 == 0o660
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(20)
+        sock.connect(str(path))
+        sock.sendall(request(PREDICT, BODY))
+        assert b'{"predictions"' in read_response(sock)
+
+
+def request(path: str, body: bytes, *headers: str) -> bytes:
+    lines = [f"POST {path} HTTP/1.1", "Host: x", f"Content-Length: {len(body)}", *headers, "", ""]
+    return "\r\n".join(lines).encode() + body
+
+
+def read_response(sock: socket.socket) -> bytes:
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += (part := sock.recv(65536))
+        if not part:
+            return data
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
+    while len(body) < length:
+        body += sock.recv(65536)
+    return head + body
+
+
+def test_500_idle_connections_do_not_disturb_a_working_one(served: Served) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(500):
+            stack.enter_context(served.connect())
+        assert served.ask("POST", PREDICT, BODY)[0] == 200
+        assert int(served.ask("GET", "/metrics")[1].partition("\nedgeflock_http_connections ")[2].split()[0]) > 500
+
+
+def test_clients_that_send_a_byte_at_a_time_are_ended_and_do_not_disturb_others(served: Served) -> None:
+    whole = request(PREDICT, BODY)
+    with contextlib.ExitStack() as stack:
+        in_headers = [stack.enter_context(served.connect()) for _ in range(50)]
+        in_bodies = [stack.enter_context(served.connect()) for _ in range(100)]
+        for sock in in_headers:
+            sock.sendall(whole[:30])
+        for sock in in_bodies:
+            sock.sendall(whole[:-1])
+        assert served.ask("POST", PREDICT, BODY)[0] == 200
+        assert all(read_response(sock).startswith(b"HTTP/1.1 408") for sock in in_bodies)
+        assert all(is_closed(sock) for sock in in_headers)
+    assert served.ask("POST", PREDICT, BODY)[0] == 200
+
+
+def is_closed(sock: socket.socket) -> bool:
+    try:
+        return sock.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x16\x03\x01\x02\x00" * 100,
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"POST /v1/models/tiny:predict HTTP/1.1\r\nContent-Length: -5\r\n\r\n",
+        b"POST /v1/models/tiny:predict HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 7\r\n\r\nabcdefg",
+        b"GET /\xff\xfe HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 200_000,
+        b"GET /" + b"a" * 200_000,
+    ],
+)  # fmt: skip
+def test_what_is_no_http_ends_its_connection_and_nothing_else(served: Served, sent: bytes) -> None:
+    with served.connect() as sock, contextlib.suppress(ConnectionError):
+        sock.sendall(sent)
+        answer = sock.recv(65536)
+        assert not answer or answer.startswith(b"HTTP/1.1 4")
+    assert served.ask("POST", PREDICT, BODY)[0] == 200
+
+
+def test_a_body_that_never_ends_is_refused_and_takes_no_memory(served: Served) -> None:
+    before = resident_bytes(served.process.pid)
+    with served.connect() as sock, contextlib.suppress(ConnectionError):
+        sock.sendall(request(PREDICT, b"").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked"))
+        for _ in range(2000):
+            sock.sendall(b"4000\r\n" + b" " * 0x4000 + b"\r\n")
+    assert served.ask("POST", PREDICT, BODY)[0] == 200
+    assert resident_bytes(served.process.pid) - before < 8_000_000
+
+
+def resident_bytes(pid: int) -> int:
+    pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_after_sigterm_the_request_inside_is_answered_and_new_ones_are_refused(bundles: tuple[Path, Path]) -> None:
+    whole = request(PREDICT, BODY)
+    with serving(bundles[0]) as served, served.connect() as sock:
+        assert served.ask("GET", "/v2/health/ready")[0] == 200
+        sock.sendall(whole[:-1])
+        assert wait_until(lambda: in_bodies(served) == 1, Deadline.after(10))
+        served.process.send_signal(signal.SIGTERM)
+        assert wait_until(lambda: served.ask("GET", "/v2/health/ready")[0] == 503, Deadline.after(10))
+        assert served.ask("POST", PREDICT, BODY)[0] == 503
+        sock.sendall(whole[-1:])
+        assert read_response(sock).startswith(b"HTTP/1.1 200")
+        assert served.process.wait(20) == 0
+
+
+def in_bodies(served: Served) -> int:
+    return int(served.ask("GET", "/metrics")[1].partition("\nedgeflock_http_reading ")[2].split()[0])
+
+
+def test_an_address_for_others_needs_a_token_and_tls_or_a_word(bundles: tuple[Path, Path], tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("a-token-of-some-length\n", encoding="ascii")
+    short = tmp_path / "short"
+    short.write_text("abc", encoding="ascii")
+    for arguments, reason in (
+        (["--host", "0.0.0.0"], "needs --token-file"),
+        (["--host", "0.0.0.0", "--token-file", token], "in the clear"),
+        (["--host", "example.org", "--token-file", short], "at least 16 characters"),
+        (["--certificate", token], "go together"),
+        (["--certificate", token, "--key", token], "no certificate"),
+        (["--port", "99999"], "0 to 65535"),
+        (["--label", "x=9"], "no tiny 9"),
+        (["--token-file", tmp_path / "none"], "No such file"),
+    ):
+        command = [sys.executable, "-m", "edgeflock", "serve", str(bundles[0]), *map(str, arguments)]
+        if "--port" not in command:
+            command += ["--port", "0"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+        line = done.stderr.strip().splitlines()[-1]
+        assert (done.returncode, reason in line) == (2, True), done.stderr
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
+def test_with_tls_and_a_token_another_address_is_served(bundles: tuple[Path, Path], tmp_path: Path) -> None:
+    token, certificate, key = tmp_path / "token", tmp_path / "cert.pem", tmp_path / "key.pem"
+    token.write_text("a-token-of-some-length\n", encoding="ascii")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+         "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(certificate)],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    arguments = ["--host", "0.0.0.0", "--token-file", token, "--certificate", certificate, "--key", key]
+    with serving(bundles[0], *arguments) as served:
+        port = int(served.line.rpartition(":")[2])
+        context = ssl.create_default_context(cafile=str(certificate))
+        url = f"https://localhost:{port}{PREDICT}"
+        asked = urllib.request.Request(url, BODY, {"Authorization": "Bearer a-token-of-some-length"})
+        with urllib.request.urlopen(asked, context=context, timeout=20) as response:
+            assert json.loads(response.read()) == {"predictions": [ANSWER]}
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(urllib.request.Request(url, BODY), context=context, timeout=20)
+
+
+def test_a_port_that_is_taken_is_one_line(bundles: tuple[Path, Path], served: Served) -> None:
+    command = [sys.executable, "-m", "edgeflock", "serve", str(bundles[0]), "--port", str(served.port)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 1
+    assert "cannot listen on 127.0.0.1" in done.stderr.splitlines()[-1]
