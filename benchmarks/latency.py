@@ -1,0 +1,120 @@
+"""Our `predict` against the bare interpreter path of the same backend, in one process.
+
+    python benchmarks/latency.py --work /tmp/models --out latency.json
+
+`predict` checks the input, takes the interpreter from the pool, times the call, counts it in the
+latency histogram that telemetry reports, and returns a typed result. The bare path is `set_tensor`,
+`invoke`, `get_tensor`. Both get arrays of the model's own dtype and give raw outputs. Blocks of calls
+alternate between the two, so that both meet the same noise; ratios are taken pair by pair, and the
+interval is that of their median (bootstrap, 95 %).
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.runtime_models import runtime_models
+from edge.adapters.tflite import backend_version, installed_backends, make_loader
+from edge.loading import load
+from edge.runtime import Runtime
+
+_BLOCKS = 60
+_BLOCK_S = 0.06
+_MODULES = {
+    "ai-edge-litert": "ai_edge_litert.interpreter",
+    "tflite-runtime": "tflite_runtime.interpreter",
+}
+
+
+def bare_path(path: Path, backend: str) -> Callable[[Any], Any]:
+    """Return what most projects write: set_tensor, invoke, get_tensor."""
+    interpreter = importlib.import_module(_MODULES[backend]).Interpreter(str(path), num_threads=1)
+    interpreter.allocate_tensors()
+    (given,), (got,) = interpreter.get_input_details(), interpreter.get_output_details()
+    given_index, got_index = given["index"], got["index"]
+
+    def call(x: Any) -> Any:
+        interpreter.set_tensor(given_index, x)
+        interpreter.invoke()
+        return interpreter.get_tensor(got_index)
+
+    return call
+
+
+def block_us(call: Callable[[Any], Any], x: Any, calls: int) -> float:
+    """Return the microseconds of one call, over a block of them."""
+    start = time.perf_counter_ns()
+    for _ in range(calls):
+        call(x)
+    return (time.perf_counter_ns() - start) / calls / 1000
+
+
+def measure(name: str, path: Path, backend: str) -> dict[str, Any]:
+    bare = bare_path(path, backend)
+    with Runtime() as runtime:
+        runtime.swap(load(f"{name}/1", path, make_loader(backend)))
+        assert runtime.model is not None
+        (tensor,) = runtime.model.inputs
+        x = np.random.default_rng(1).random(tensor.shape, np.float32)
+        x = (x * 255 - 128).astype(np.int8) if tensor.dtype == np.int8 else x
+        predict = runtime.predict
+        assert np.array_equal(predict(x).raw[0], bare(x))
+        calls = max(5, int(_BLOCK_S * 1e6 / block_us(bare, x, 5)))
+        block_us(bare, x, calls), block_us(predict, x, calls)  # both warm
+        pairs = [(block_us(predict, x, calls), block_us(bare, x, calls)) for _ in range(_BLOCKS)]
+        counted = runtime.model.meter.inferences
+    ratios = np.array([ours / theirs for ours, theirs in pairs])
+    low, high = interval(ratios)
+    return {
+        "model": name,
+        "backend": backend_version(backend),
+        "dtype": str(tensor.dtype),
+        "blocks": _BLOCKS,
+        "calls_in_block": calls,
+        "calls_counted": counted,
+        "ours_us": round(statistics.median(ours for ours, _ in pairs), 3),
+        "bare_us": round(statistics.median(theirs for _, theirs in pairs), 3),
+        "ratio": round(float(np.median(ratios)), 4),
+        "ratio_95": [round(low, 4), round(high, 4)],
+    }
+
+
+def interval(ratios: np.ndarray) -> tuple[float, float]:  # type: ignore[type-arg]  # float64 [blocks]
+    """Return the 95 % interval of the median by bootstrap (Efron, 1979): 4,000 resamples, fixed seed."""
+    rng = np.random.default_rng(1)
+    medians = np.median(rng.choice(ratios, (4000, len(ratios))), axis=1)
+    low, high = np.quantile(medians, (0.025, 0.975))
+    return float(low), float(high)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True, help="folder for the models, made when missing")
+    parser.add_argument("--out", type=Path, help="write the figures as JSON")
+    parser.add_argument("--backend", choices=installed_backends(), action="append")
+    arguments = parser.parse_args()
+    models = runtime_models(arguments.work)
+    results = []
+    for backend in arguments.backend or installed_backends():
+        for name, path in models.items():
+            results.append(measure(name, path, backend))
+            print(json.dumps(results[-1]), flush=True)
+    if arguments.out:
+        machine = {"machine": platform.machine(), "python": platform.python_version()}
+        arguments.out.write_text(json.dumps(machine | {"results": results}, indent=2) + "\n", encoding="utf-8")
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()
