@@ -16,7 +16,6 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib
-import importlib.metadata
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -159,6 +158,8 @@ def make_loader(backend: str = "auto", *, threads: int = 1) -> Loader:
 
 def backend_version(backend: str = "auto") -> str:
     """Return the chosen backend with its version, such as `ai-edge-litert 2.3.0`."""
+    import importlib.metadata  # only here: it costs a serving process 2.4 MB, email parser and all
+
     name = _choose(backend)
     return f"{name} {importlib.metadata.version(name)}"
 

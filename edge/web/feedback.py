@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
+
 from edge.runtime import Prediction, Predictions
 from edge.web.reply import bad_request, not_found
 
@@ -23,7 +25,7 @@ _HALF: Final = 0.5
 
 
 #: A prediction that waits for its truth: its release, what the model said to each row, the labels. Plain
-#: tuples of plain values are nothing to the garbage collector; 10,000 objects would cost 10 us a request.
+#: tuples of plain values are nothing to the garbage collector, which objects would keep busy.
 Answered = tuple[str, tuple[int, ...], tuple[str, ...]]
 
 
@@ -39,7 +41,7 @@ class Judgement:
 class Feedback:
     """Remembers a bounded number of predictions."""
 
-    def __init__(self, limit: int = 10_000) -> None:
+    def __init__(self, limit: int = 4_000) -> None:
         self._limit = limit
         # In the order of the answers. A plain dict looks for its first key past all that were removed.
         self._waiting: OrderedDict[str, Answered] = OrderedDict()
@@ -88,12 +90,12 @@ def said(answer: Prediction | Predictions, task: str, labels: tuple[str, ...]) -
     """Return what to remember of an answer; None where no class can be right."""
     if task not in _JUDGED:
         return None
+    if task != "binary" and answer.__class__ is Prediction:  # cheaper than asking whether it is a sequence
+        return (answer.release, (int(answer.best),), labels)
     if task == "binary":
         first = next(iter(answer.outputs.values())).ravel()
         return (answer.release, tuple((first >= _HALF).astype(int).tolist()), labels)
-    if isinstance(answer, Predictions):
-        return (answer.release, tuple(answer.best.tolist()), labels)
-    return (answer.release, (answer.best,), labels)
+    return (answer.release, tuple(np.ravel(answer.best).tolist()), labels)
 
 
 def _class(truth: Any, labels: tuple[str, ...]) -> int:

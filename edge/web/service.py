@@ -71,7 +71,8 @@ class Options:
     token: bytes = b""
     batching: Batching | None = None
     version: str = ""
-    remembered: int = 10_000
+    #: Rows that wait for their truth: 250 bytes each.
+    remembered: int = 4_000
 
 
 @dataclass(slots=True)

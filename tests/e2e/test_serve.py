@@ -12,6 +12,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
@@ -35,8 +36,9 @@ BODY = json.dumps({"instances": [ROW]}).encode()
 class Served:
     """A server process on a free port."""
 
-    def __init__(self, *arguments: object) -> None:
-        command = [sys.executable, "-m", "edgeflock", "serve", *map(str, arguments)]
+    def __init__(self, *arguments: object, start: str = "") -> None:
+        command = [sys.executable, *(["-c", start] if start else ["-m", "edgeflock"]), "serve"]
+        command += map(str, arguments)
         if "--port" not in command:
             command += ["--port", "0"]
         self.process = subprocess.Popen(
@@ -71,8 +73,8 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(*arguments: object) -> Iterator[Served]:
-    served = Served(*arguments)
+def serving(*arguments: object, start: str = "") -> Iterator[Served]:
+    served = Served(*arguments, start=start)
     try:
         yield served
     finally:
@@ -106,8 +108,9 @@ def served(bundles: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory)
 @pytest.mark.parametrize("dtype", ["FP32", "INT8"])
 def test_tritons_own_client_is_answered(served: Served, binary: bool, dtype: str) -> None:
     triton = pytest.importorskip("tritonclient.http")
+    utils = pytest.importorskip("tritonclient.utils")
     client = triton.InferenceServerClient(f"127.0.0.1:{served.port}")
-    assert client.is_server_live() and client.is_server_ready() and client.is_model_ready("tiny")
+    assert all((client.is_server_live(), client.is_server_ready(), client.is_model_ready("tiny")))
     assert client.get_server_metadata()["name"] == "edgeflock"
     (tensor,) = client.get_model_metadata("tiny", "1")["inputs"]
     assert tensor["shape"] == [-1, 4]
@@ -124,7 +127,7 @@ def test_tritons_own_client_is_answered(served: Served, binary: bool, dtype: str
         found = answer.as_numpy("y")
         expected = np.array([ANSWER] * 3) if dtype == "FP32" else np.array([[-1, -3, 2, -3]] * 3)
         assert np.array_equal(found, expected)
-    with pytest.raises(triton.InferenceServerException if hasattr(triton, "InferenceServerException") else Exception):
+    with pytest.raises(utils.InferenceServerException, match="no model 'nobody'"):
         client.infer("nobody", [given])
     client.close()
 
@@ -133,7 +136,11 @@ def test_tritons_own_client_is_answered(served: Served, binary: bool, dtype: str
     ("path", "document", "expected"),
     [
         (PREDICT, {"instances": [ROW, ROW]}, {"predictions": [ANSWER, ANSWER]}),
-        (PREDICT, {"signature_name": "serving_default", "instances": [{"x": ROW}]}, {"predictions": [ANSWER]}),
+        (
+            PREDICT,
+            {"signature_name": "serving_default", "instances": [{"x": ROW}]},
+            {"predictions": [ANSWER]},
+        ),
         ("/v1/models/tiny/versions/1:predict", {"inputs": [ROW]}, {"outputs": [ANSWER]}),
         ("/v1/models/tiny/labels/stable:predict", {"inputs": {"x": [ROW]}}, {"outputs": [ANSWER]}),
     ],
@@ -186,7 +193,10 @@ def test_500_idle_connections_do_not_disturb_a_working_one(served: Served) -> No
         for _ in range(500):
             stack.enter_context(served.connect())
         assert served.ask("POST", PREDICT, BODY)[0] == 200
-        assert int(served.ask("GET", "/metrics")[1].partition("\nedgeflock_http_connections ")[2].split()[0]) > 500
+        assert (
+            int(served.ask("GET", "/metrics")[1].partition("\nedgeflock_http_connections ")[2].split()[0])
+            > 500
+        )
 
 
 def test_clients_that_send_a_byte_at_a_time_are_ended_and_do_not_disturb_others(served: Served) -> None:
@@ -246,7 +256,9 @@ def resident_bytes(pid: int) -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def test_after_sigterm_the_request_inside_is_answered_and_new_ones_are_refused(bundles: tuple[Path, Path]) -> None:
+def test_after_sigterm_the_request_inside_is_answered_and_new_ones_are_refused(
+    bundles: tuple[Path, Path],
+) -> None:
     whole = request(PREDICT, BODY)
     with serving(bundles[0]) as served, served.connect() as sock:
         assert served.ask("GET", "/v2/health/ready")[0] == 200
@@ -264,7 +276,9 @@ def in_bodies(served: Served) -> int:
     return int(served.ask("GET", "/metrics")[1].partition("\nedgeflock_http_reading ")[2].split()[0])
 
 
-def test_an_address_for_others_needs_a_token_and_tls_or_a_word(bundles: tuple[Path, Path], tmp_path: Path) -> None:
+def test_an_address_for_others_needs_a_token_and_tls_or_a_word(
+    bundles: tuple[Path, Path], tmp_path: Path
+) -> None:
     token = tmp_path / "token"
     token.write_text("a-token-of-some-length\n", encoding="ascii")
     short = tmp_path / "short"
@@ -292,8 +306,10 @@ def test_with_tls_and_a_token_another_address_is_served(bundles: tuple[Path, Pat
     token, certificate, key = tmp_path / "token", tmp_path / "cert.pem", tmp_path / "key.pem"
     token.write_text("a-token-of-some-length\n", encoding="ascii")
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-         "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(certificate)],
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+        "-days", "2",
+         "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out",
+         str(certificate)],
         check=True, capture_output=True,
     )  # fmt: skip
     arguments = ["--host", "0.0.0.0", "--token-file", token, "--certificate", certificate, "--key", key]
@@ -306,6 +322,19 @@ def test_with_tls_and_a_token_another_address_is_served(bundles: tuple[Path, Pat
             assert json.loads(response.read()) == {"predictions": [ANSWER]}
         with pytest.raises(urllib.error.HTTPError, match="401"):
             urllib.request.urlopen(urllib.request.Request(url, BODY), context=context, timeout=20)
+
+
+def test_a_board_without_wheels_serves_with_h11_asyncio_and_json(bundles: tuple[Path, Path]) -> None:
+    start = (
+        "import sys; sys.modules.update(httptools=None, uvloop=None, orjson=None); "
+        "import edgeflock; sys.exit(edgeflock.main())"
+    )
+    with serving(bundles[0], start=start) as served, served.connect() as stuck:
+        stuck.sendall(b"POST / HTTP/1.1\r\nHost:")
+        for _ in range(3):
+            assert served.ask("POST", PREDICT, BODY) == (200, {"predictions": [ANSWER]})
+        assert served.ask("POST", PREDICT, b"[")[0] == 400
+        assert served.end() == 0
 
 
 def test_a_port_that_is_taken_is_one_line(bundles: tuple[Path, Path], served: Served) -> None:

@@ -135,20 +135,25 @@ def test_tensorflow_status_names_all_versions_the_newest_first(tmp_path: Path) -
     [
         None, [], 1, {}, {"inputs": None}, {"inputs": []}, {"inputs": [1]}, {"inputs": {"x": 1}},
         v2_input(name="z"), v2_input(name=None), v2_input(name=["x"]), v2_input(name=...),
-        v2_input(datatype="INT32"), v2_input(datatype="BYTES"), v2_input(datatype=None), v2_input(datatype={}),
+        v2_input(datatype="INT32"), v2_input(datatype="BYTES"), v2_input(datatype=None),
+        v2_input(datatype={}),
         v2_input(shape=[4]), v2_input(shape=[2, 4]), v2_input(shape=[-1, 4]), v2_input(shape=[0, 4], data=[]),
         v2_input(shape="1,4"), v2_input(shape=...),
         v2_input(shape=[10**30, 4]), v2_input(shape=[1, 10**12]), v2_input(shape=[1] * 5000),
         v2_input(data=ROW[:3]), v2_input(data=[*ROW, 1]), v2_input(data="1234"), v2_input(data=None),
         v2_input(data=["1", "2", "3", "4"]), v2_input(data=[None] * 4), v2_input(data=[[1, 2], [3]]),
-        v2_input(data=[1e300] * 4), v2_input(data=[10**400, 0, 0, 0]), v2_input(data={"b64": "AAAA"}), v2_input(data=...),
+        v2_input(data=[1e300] * 4), v2_input(data=[10**400, 0, 0, 0]), v2_input(data={"b64": "AAAA"}),
+        v2_input(data=...),
         v2_input(datatype="INT8", data=[1.5, 0, 0, 0]), v2_input(datatype="INT8", data=[128, 0, 0, 0]),
         v2_input(parameters=[]), v2_input(parameters={"binary_data_size": 16}),
-        v2_input(data=..., parameters={"binary_data_size": -16}), v2_input(data=..., parameters={"binary_data_size": 16}),
+        v2_input(data=..., parameters={"binary_data_size": -16}),
+        v2_input(data=..., parameters={"binary_data_size": 16}),
         {"inputs": v2_input()["inputs"] * 2}, {**v2_input(), "id": 7}, {**v2_input(), "id": "a\nb"},
-        {**v2_input(), "id": "é"}, {**v2_input(), "id": "a" * 200}, {**v2_input(), "outputs": [{"name": "z"}]},
+        {**v2_input(), "id": "é"}, {**v2_input(), "id": "a" * 200},
+        {**v2_input(), "outputs": [{"name": "z"}]},
         {**v2_input(), "outputs": [{"name": "y"}, {"name": "y"}]}, {**v2_input(), "outputs": 1},
-        {**v2_input(), "parameters": {"timeout": -1}}, {**v2_input(), "parameters": {"binary_data_output": 1}},
+        {**v2_input(), "parameters": {"timeout": -1}},
+        {**v2_input(), "parameters": {"binary_data_output": 1}},
     ],
 )  # fmt: skip
 def test_v2_what_does_not_fit_is_refused_with_a_reason(client: Client, document: Any) -> None:
@@ -160,11 +165,15 @@ def test_v2_what_does_not_fit_is_refused_with_a_reason(client: Client, document:
     "document",
     [
         None, [], {}, {"instances": [ROW], "inputs": [ROW]}, {"instances": []}, {"instances": ROW},
-        {"instances": {"x": ROW}}, {"instances": [ROW, ROW[:3]]}, {"instances": [{"z": ROW}]}, {"instances": [{}]},
-        {"instances": [{"x": ROW}, ROW]}, {"instances": [{"b64": "AAAA"}]}, {"instances": [["a", "b", "c", "d"]]},
+        {"instances": {"x": ROW}}, {"instances": [ROW, ROW[:3]]}, {"instances": [{"z": ROW}]},
+        {"instances": [{}]},
+        {"instances": [{"x": ROW}, ROW]}, {"instances": [{"b64": "AAAA"}]},
+        {"instances": [["a", "b", "c", "d"]]},
         {"inputs": ROW}, {"inputs": {}}, {"inputs": {"x": ROW}}, {"inputs": []}, {"inputs": {"b64": "AAAA"}},
-        {"instances": [ROW] * 1000}, {"instances": [[[[[[[[[[1]]]]]]]]]]}, {"instances": [ROW], "signature_name": 3},
-        {"instances": [ROW], "signature_name": "other"}, {"instances": [{"x": ROW}], "signature_name": "other"},
+        {"instances": [ROW] * 1000}, {"instances": [[[[[[[[[[1]]]]]]]]]]},
+        {"instances": [ROW], "signature_name": 3},
+        {"instances": [ROW], "signature_name": "other"},
+        {"instances": [{"x": ROW}], "signature_name": "other"},
     ],
 )  # fmt: skip
 def test_tensorflow_what_does_not_fit_is_refused_with_a_reason(client: Client, document: Any) -> None:
@@ -228,7 +237,8 @@ def test_no_document_makes_the_server_fail(fuzzed: Client, document: Any, where:
 @given(
     body=st.binary(max_size=200),
     header=st.sampled_from(["inference-header-content-length", "content-encoding", "content-length"]),
-    value=st.binary(max_size=8).map(lambda b: b.decode("latin-1")) | st.sampled_from(["gzip", "deflate", "0", "3"]),
+    value=st.binary(max_size=8).map(lambda b: b.decode("latin-1"))
+    | st.sampled_from(["gzip", "deflate", "0", "3"]),
 )
 def test_no_bytes_make_the_server_fail(fuzzed: Client, body: bytes, header: str, value: str) -> None:
     reply: Response = fuzzed.run(fuzzed.ask("POST", V2, [body], {header: value}))

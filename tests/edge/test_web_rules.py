@@ -89,7 +89,8 @@ def test_a_truth_counts_once_for_the_release_that_answered() -> None:
 
 @pytest.mark.parametrize(
     "document",
-    [None, [], {}, {"id": 1, "truth": 1}, {"id": "p"}, {"id": "p", "truth": "z"}, {"id": "p", "truth": [1, 2]},
+    [None, [], {}, {"id": 1, "truth": 1}, {"id": "p"}, {"id": "p", "truth": "z"}, {"id": "p", "truth": [1,
+    2]},
      {"id": "p", "truth": None}, {"id": "p", "truth": {"a": 1}}],
 )  # fmt: skip
 def test_feedback_that_makes_no_sense_is_refused_and_the_prediction_still_waits(document: object) -> None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-
 from edge.adapters.tflite import make_loader
 from edge.adapters.uvicorn_server import Listen
 from edge.loading import load
