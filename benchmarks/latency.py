@@ -16,7 +16,6 @@ import importlib
 import json
 import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -111,9 +110,8 @@ def main() -> None:
             results.append(measure(name, path, backend))
             print(json.dumps(results[-1]), flush=True)
     if arguments.out:
-        machine = {"machine": platform.machine(), "python": platform.python_version()}
-        arguments.out.write_text(json.dumps(machine | {"results": results}, indent=2) + "\n", encoding="utf-8")
-    sys.exit(0)
+        found = {"machine": platform.machine(), "python": platform.python_version(), "results": results}
+        arguments.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -123,7 +123,7 @@ class Worker:
         return _ending(self._child.wait())
 
     def retire(self) -> None:
-        """End the process without haste: taking it apart is 7 ms of work that the next model can do without."""
+        """End the process without haste: to take it apart is 7 ms of work, which the next model may need."""
         with contextlib.suppress(OSError):
             os.sched_setscheduler(self.pid, os.SCHED_BATCH, os.sched_param(0))
             os.setpriority(os.PRIO_PROCESS, self.pid, _LOWEST_PRIORITY)
