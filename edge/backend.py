@@ -84,18 +84,14 @@ class Interpreter(Protocol):
     def reader(self, position: int) -> Callable[[], Array]:
         """Return a function that returns a fresh copy of an output tensor."""
 
-    def close(self) -> None:
-        """Free the model."""
-
-
-class Resizable(Protocol):
-    """What an interpreter may offer besides: other batch sizes and other signatures, at their own cost."""
-
     def resized(self, batch: int) -> Interpreter:
-        """Return a new interpreter of the same file whose inputs and outputs have `batch` rows."""
+        """Return a new interpreter of the same file that takes `batch` rows at once."""
 
     def call(self, signature: str, inputs: Mapping[str, Any]) -> dict[str, Array]:
-        """Run another signature of the file; values by its names, real in and out."""
+        """Run another signature of the file; values by its names, real in and out. Raises InputError."""
+
+    def close(self) -> None:
+        """Free the model."""
 
 
 #: Loads a model file (the zip behind it is ignored) and returns it ready to run.

@@ -31,13 +31,19 @@ from wire.manifest import Manifest
 _WARM_UP_CALLS: Final = 3  # the first invoke is up to 40 % dearer than the second
 
 #: One interpreter as the idle queue holds it: the memory of the first input, what writes any input,
-#: what runs, what reads the first output, and what does all of that for any model. A plain tuple,
-#: which is unpacked at once. Whoever took it may use it.
+#: what runs, what reads the first output, what does all of that for any model, and the interpreter
+#: itself. A plain tuple, which is unpacked at once. Whoever took it may use it.
 _Worker = tuple[
-    Array, Callable[[Any], None], Callable[[], Any], Callable[[], Array], Callable[[Any], tuple[Array, ...]]
+    Array,
+    Callable[[Any], None],
+    Callable[[], Any],
+    Callable[[], Array],
+    Callable[[Any], tuple[Array, ...]],
+    Interpreter,
 ]
 
-_RUN: Final = -1
+_RUN: Final = 4
+_INTERPRETER: Final = 5
 
 #: Runtime.predict, and what stands in for it.
 Predict = Callable[..., Prediction]
@@ -103,7 +109,7 @@ class LoadedModel:
         worker = self._take(timeout_s)
         try:
             if signature is not None:
-                return self._run_signature(signature, inputs)
+                return self._run_signature(worker[_INTERPRETER], signature, inputs)
             start = time.perf_counter_ns()
             raw = worker[_RUN](inputs)
             return self._counted(raw, time.perf_counter_ns() - start)
@@ -134,7 +140,7 @@ class LoadedModel:
             if worker is None:
                 give_back(None)
                 return otherwise(inputs)
-            view, write, invoke, read, _ = worker
+            view, write, invoke, read, _, _ = worker
             try:
                 start = clock()
                 # What can be assigned and has as many elements has the same shape, but for leading ones.
@@ -228,17 +234,14 @@ class LoadedModel:
         error.release = self.release
         return error
 
-    def _run_signature(self, signature: str, inputs: Any) -> Prediction:
+    def _run_signature(self, interpreter: Interpreter, signature: str, inputs: Any) -> Prediction:
         if signature not in self.facts.signatures:
             known = ", ".join(self.facts.signatures) or "none"
             raise InputError(f"no signature {signature!r} in {self.release}: it has {known}")
         if not isinstance(inputs, Mapping):
             raise InputError(f"signature {signature!r} takes a mapping of its inputs by name")
-        call = getattr(self._interpreters[0], "call", None)
-        if call is None:
-            raise InputError(f"{self.release} runs in a process of its own, which serves one signature only")
         start = time.perf_counter_ns()
-        found: dict[str, Array] = call(signature, inputs)
+        found = interpreter.call(signature, inputs)
         took = time.perf_counter_ns() - start
         self.meter.pending.append(took)
         outputs = tuple(Tensor(i, n, v.dtype, v.shape) for i, (n, v) in enumerate(found.items()))
@@ -246,12 +249,13 @@ class LoadedModel:
 
     def _run_resized(self, inputs: Any, count: int) -> tuple[Array, ...]:
         if self._resized is None or self._resized[0] != count:
-            resized = getattr(self._interpreters[0], "resized", None)
-            if resized is None:
-                raise InputError(f"{self.release} runs in a process of its own, which cannot be resized")
-            if self._resized is not None:
-                self._resized[1].close()
-            self._resized = (count, resized(count))
+            old, self._resized = self._resized, None
+            if old is not None:
+                old[1].close()
+            try:
+                self._resized = (count, self._interpreters[0].resized(count))
+            except ModelError as error:  # the model is well: it was asked for what it cannot do
+                raise InputError(str(error)) from error
         return _Access(self._resized[1]).run(inputs)
 
 
@@ -259,6 +263,7 @@ class _Access:
     """What writes into one interpreter, runs it and reads from it."""
 
     def __init__(self, interpreter: Interpreter) -> None:
+        self._interpreter = interpreter
         tensors = interpreter.inputs
         views = [interpreter.input_view(i) for i in range(len(tensors))]
         self._writers = [InputWriter(*pair) for pair in zip(tensors, views, strict=True)]
@@ -270,7 +275,7 @@ class _Access:
         self._first = views[0]
 
     def worker(self) -> _Worker:
-        return self._first, self._write, self._invoke, self._readers[0], self.run
+        return self._first, self._write, self._invoke, self._readers[0], self.run, self._interpreter
 
     def run(self, inputs: Any) -> tuple[Array, ...]:
         """Write, invoke, read; raises InputError, ModelError or INTERPRETER_ERRORS."""

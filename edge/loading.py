@@ -8,7 +8,7 @@ from pathlib import Path
 from edge.backend import Interpreter, Loader
 from edge.loaded import LoadedModel, warm_up
 from edge.meter import Meter
-from wire.bundle import Bundle, unpack
+from wire.bundle import Bundle, inspect, unpack
 from wire.errors import BundleError
 from wire.manifest import Manifest
 
@@ -22,6 +22,15 @@ def read_bundle(path: Path) -> Bundle:
     return unpack(data, name=str(path))
 
 
+def inspect_bundle(path: Path) -> Bundle:
+    """Check the bundle at `path` and return all of it but the model; raise BundleError."""
+    try:
+        with path.open("rb") as file:
+            return inspect(file, name=str(path))
+    except OSError as error:
+        raise BundleError(f"{path}: {error.strerror}") from error
+
+
 def release_name(bundle: Bundle) -> str:
     """Return the name under which a bundle is released, such as `digits/2`."""
     return f"{bundle.manifest.model}/{bundle.manifest.version}"
@@ -32,7 +41,7 @@ def load_bundle(path: Path, loader: Loader, *, pool: int = 1, meter: Meter | Non
 
     `pool` interpreters answer side by side; a stateful model has one.
     """
-    bundle = read_bundle(path)
+    bundle = inspect_bundle(path)
     return load(
         release_name(bundle), path, loader,
         labels=bundle.labels, manifest=bundle.manifest, pool=pool, meter=meter,

@@ -71,7 +71,7 @@ class Runtime:
         """Answer n inputs: arrays [n, …] in place of those that `predict` takes.
 
         They run one after the other, which is fastest on a CPU for all but tiny models. `resize` runs
-        them as one batch where the model allows it; raises ModelError where it does not. A stateful
+        them as one batch where the model allows it; raises InputError where it does not. A stateful
         model is never resized. Raises what `predict` raises.
         """
         while True:

@@ -19,8 +19,8 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import BinaryIO, Final
 
 from wire.codec import decode, encode
 from wire.errors import BundleError, MessageError
@@ -36,6 +36,7 @@ _ZIP_ERRORS: Final = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, ValueError, RuntimeError,
     OverflowError, struct.error,
 )  # fmt: skip
+_PIECE_BYTES: Final = 1 << 18
 _EPOCH: Final = (2020, 1, 1, 0, 0, 0)  # a fixed date: equal inputs make equal bundles
 
 
@@ -64,12 +65,23 @@ def pack(bundle: Bundle) -> bytes:
 
 def unpack(data: bytes, *, name: str = "bundle") -> Bundle:
     """Take the bytes of a bundle apart; raise BundleError, which says what is wrong with `name`."""
-    if not data:
+    rest = inspect(io.BytesIO(data), name=name)
+    return replace(rest, tflite=data[: rest.manifest.tflite_bytes])
+
+
+def inspect(file: BinaryIO, *, name: str = "bundle") -> Bundle:
+    """Check a bundle and return all of it but the model, which is read in pieces and not kept.
+
+    Who serves it maps the file. To hold it as bytes costs its size in memory that a C library may not
+    give back, and a copy of it holds the lock of the interpreter: 2 to 9 ms for MobileNetV2.
+    """
+    start = file.read(8)
+    if not start:
         raise BundleError(f"{name} is empty")
-    if data[4:8] != b"TFL3":
+    if start[4:] != b"TFL3":
         raise BundleError(f"{name} is not a TFLite model (no TFL3 mark)")
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        with zipfile.ZipFile(file) as archive:
             entries = {i.filename: _read(archive, i) for i in archive.infolist() if i.filename in _LIMITS}
         manifest = decode(Manifest, entries[MANIFEST])
         labels = tuple(entries[LABELS].decode().split("\n")) if LABELS in entries else ()
@@ -82,12 +94,21 @@ def unpack(data: bytes, *, name: str = "bundle") -> Bundle:
         raise BundleError(
             f"{name} has no readable zip behind the model (cut off, or a bare .tflite?)"
         ) from error
-    tflite = data[: manifest.tflite_bytes]
-    if hashlib.sha256(tflite).hexdigest() != manifest.tflite_sha256:
+    if _sha256(file, manifest.tflite_bytes) != manifest.tflite_sha256:
         raise BundleError(f"{name} is damaged: the model part is not the one that the manifest describes")
     if len(labels) != manifest.labels:
         raise BundleError(f"{name} has {len(labels)} labels, its manifest says {manifest.labels}")
-    return Bundle(manifest, tflite, labels, golden)
+    return Bundle(manifest, b"", labels, golden)
+
+
+def _sha256(file: BinaryIO, size_bytes: int) -> str:
+    """Return the digest of the first `size_bytes`, or of all if there are less."""
+    file.seek(0)
+    digest, left = hashlib.sha256(), size_bytes
+    while left > 0 and (piece := file.read(min(left, _PIECE_BYTES))):
+        digest.update(piece)
+        left -= len(piece)
+    return digest.hexdigest()
 
 
 def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:

@@ -16,6 +16,8 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib
+import mmap
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -49,9 +51,11 @@ class TfliteInterpreter:
         self.outputs = tuple(_tensor(d, aliases[1]) for d in interpreter.get_output_details())
         for tensor in self.inputs:  # memory as it was found is no index into an embedding
             interpreter.set_tensor(tensor.index, np.zeros(tensor.shape, tensor.dtype))
-        raw = _raw_invoke(interpreter)
+        # A scalar has no memory to hold: numpy gives its value.
+        raw = _raw_invoke(interpreter) if all(tensor.shape for tensor in self.inputs) else None
+        self._held = raw is not None
         self._invoke: Callable[[], Any] | None = raw or self._copy_and_invoke
-        self._views = [self._view(tensor, held=raw is not None) for tensor in self.inputs]
+        self._views = [self._view(tensor) for tensor in self.inputs]
 
     @property
     def invoke(self) -> Callable[[], Any]:
@@ -65,12 +69,14 @@ class TfliteInterpreter:
     def reader(self, position: int) -> Callable[[], Array]:
         index = self.outputs[position].index
         raw = getattr(getattr(self._interpreter, "_interpreter", None), "GetTensor", None)
-        if raw is not None:
+        if self._held and raw is not None:  # the public invoke refuses to run while we hold a method of it
             for arguments in ((index,), (index, 0)):  # newer wrappers take the index of the subgraph
                 try:
                     raw(*arguments)
                 except TypeError:
                     continue
+                except INTERPRETER_ERRORS:  # it takes them, and has nothing to give yet: an empty output
+                    pass
                 return functools.partial(raw, *arguments)
         return functools.partial(self._interpreter.get_tensor, index)
 
@@ -112,9 +118,9 @@ class TfliteInterpreter:
             self._interpreter.set_tensor(tensor.index, view)
         self._interpreter.invoke()
 
-    def _view(self, tensor: Tensor, *, held: bool) -> Array:
+    def _view(self, tensor: Tensor) -> Array:
         view: Array = (
-            self._interpreter.tensor(tensor.index)() if held else np.empty(tensor.shape, tensor.dtype)
+            self._interpreter.tensor(tensor.index)() if self._held else np.empty(tensor.shape, tensor.dtype)
         )
         view[...] = 0
         return view
@@ -138,7 +144,7 @@ def make_loader(backend: str = "auto", *, threads: int = 1) -> Loader:
 
     def load(path: Path) -> TfliteInterpreter:
         try:
-            found = peek(path.read_bytes())  # a damaged file ends the process in some interpreters
+            found = peek(_mapped(path))  # a damaged file ends the process in some interpreters
         except OSError as error:
             raise ModelError(f"{path}: {error.strerror}") from error
         except ModelError as error:
@@ -154,6 +160,14 @@ def make_loader(backend: str = "auto", *, threads: int = 1) -> Loader:
             raise ModelError(f"{path} cannot be loaded by {name}: {_line(error)}") from error
 
     return load
+
+
+def _mapped(path: Path) -> memoryview:
+    """Return the file as the interpreter will map it: not copied into memory that nobody gives back."""
+    with path.open("rb") as file:
+        if not os.fstat(file.fileno()).st_size:
+            raise ModelError("the file is empty")
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def backend_version(backend: str = "auto") -> str:

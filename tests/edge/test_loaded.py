@@ -80,6 +80,14 @@ def test_the_quick_path_refuses_what_the_slow_one_refuses(odd) -> None:  # type:
         assert np.array_equal(runtime.predict(floats(1, 2, 3, 4)).raw[0], expected)
 
 
+def test_a_number_without_a_shape_is_an_input_too(odd, backend) -> None:  # type: ignore[no-untyped-def]
+    with serve(odd["scalar"], backend) as runtime:
+        assert runtime.predict(1.5).confidence == 3.0
+        assert runtime.predict(np.array(2.5, np.float32)).confidence == 5.0
+        with pytest.raises(InputError, match=r"has shape \[\], got \[2\]"):
+            runtime.predict(floats(1, 2))
+
+
 # --- state -------------------------------------------------------------------------------------
 
 
@@ -138,6 +146,15 @@ def test_a_batch_of_several_inputs_is_split_by_row(odd) -> None:  # type: ignore
         with pytest.raises(InputError, match=r"different numbers of rows: \[3, 4\]"):
             runtime.predict_batch({"left": np.ones((4, 3)), "right": np.ones((3, 2))})
         assert len(runtime.predict_batch({"left": np.ones((0, 3)), "right": np.ones((0, 2))})) == 0
+
+
+def test_a_model_that_cannot_be_resized_says_so_and_is_not_at_fault(odd) -> None:  # type: ignore[no-untyped-def]
+    with serve(odd["scalar"]) as runtime:
+        with pytest.raises(InputError, match="no batch dimension"):
+            runtime.predict_batch(floats(1, 2, 3), resize=True)
+        assert runtime.predict_batch(floats(1, 2, 3)).outputs["y"].tolist() == [2.0, 4.0, 6.0]
+        assert runtime.model is not None
+        assert runtime.model.meter.errors == 0
 
 
 def test_a_model_that_keeps_state_is_never_run_as_a_batch(odd) -> None:  # type: ignore[no-untyped-def]

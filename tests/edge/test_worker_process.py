@@ -326,7 +326,7 @@ def test_a_file_that_cannot_be_loaded_is_one_line_with_its_name(tmp_path: Path, 
     path = tmp_path / "bad.tflite"
     path.write_bytes(model)
     before = len(os.listdir("/proc/self/fd"))
-    with pytest.raises(ModelError, match=r"bad\.tflite cannot be loaded") as caught:
+    with pytest.raises(ModelError, match=r"bad\.tflite") as caught:
         make_process_loader()(path)
     assert "\n" not in str(caught.value)
     assert "/proc/" not in str(caught.value)

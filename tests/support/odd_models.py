@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-NAMES = ("two", "counter", "functions", "dense")
+NAMES = ("two", "counter", "functions", "dense", "scalar")
 
 
 def make(folder: Path) -> dict[str, Path]:
@@ -57,6 +57,11 @@ def main(folder: Path) -> None:
         def negate(self, x):  # type: ignore[no-untyped-def]
             return {"y": -x}
 
+    class Scalar(tf.Module):  # type: ignore[misc]  # TensorFlow has no types
+        @tf.function(input_signature=[tf.TensorSpec([], tf.float32, name="x")])
+        def __call__(self, x):  # type: ignore[no-untyped-def]
+            return {"y": x * 2.0}
+
     def write(name: str, module: tf.Module, functions: dict[str, object]) -> None:
         saved = folder / name
         tf.saved_model.save(module, str(saved), signatures=functions)
@@ -67,6 +72,8 @@ def main(folder: Path) -> None:
     two, counter, functions = Two(), Counter(), Functions()
     write("two", two, {"serving_default": two.__call__})
     write("counter", counter, {"serving_default": counter.__call__})
+    scalar = Scalar()
+    write("scalar", scalar, {"serving_default": scalar.__call__})
     write("functions", functions, {"double": functions.double, "negate": functions.negate})
     dense = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
     (folder / "dense.tflite").write_bytes(tf.lite.TFLiteConverter.from_keras_model(dense).convert())
