@@ -216,7 +216,7 @@ def main() -> None:
     if parsed.one:
         print(json.dumps(be(parsed.one, parsed.work, parsed.idle)))
         return
-    from benchmarks.vision_nets import bundles
+    from benchmarks.nets import bundles
 
     print("  ".join([_COLUMNS[0].ljust(22), *_COLUMNS[1:]]))
     with tempfile.TemporaryDirectory() as name:

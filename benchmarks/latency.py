@@ -1,6 +1,6 @@
 """Our `predict` against the bare interpreter path of the same backend, in one process.
 
-    python benchmarks/latency.py --work /tmp/models --out latency.json
+    python benchmarks/latency.py --work FOLDER [--json FILE]
 
 `predict` checks the input, takes the interpreter from the pool, times the call, counts it in the
 latency histogram that telemetry reports, and returns a typed result. The bare path is `set_tensor`,
@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.runtime_models import runtime_models
+from benchmarks.nets import SHAPES, bundles, noise
 from edge.adapters.tflite import backend_version, installed_backends, make_loader
 from edge.loading import load
 from edge.runtime import Runtime
@@ -64,9 +64,7 @@ def measure(name: str, path: Path, backend: str) -> dict[str, Any]:
     with Runtime() as runtime:
         runtime.swap(load(f"{name}/1", path, make_loader(backend)))
         assert runtime.model is not None
-        (tensor,) = runtime.model.inputs
-        x = np.random.default_rng(1).random(tensor.shape, np.float32)
-        x = (x * 255 - 128).astype(np.int8) if tensor.dtype == np.int8 else x
+        x = noise(name, 1)
         predict = runtime.predict
         assert np.array_equal(predict(x).raw[0], bare(x))
         calls = max(5, int(_BLOCK_S * 1e6 / block_us(bare, x, 5)))
@@ -78,7 +76,7 @@ def measure(name: str, path: Path, backend: str) -> dict[str, Any]:
     return {
         "model": name,
         "backend": backend_version(backend),
-        "dtype": str(tensor.dtype),
+        "dtype": str(x.dtype),
         "blocks": _BLOCKS,
         "calls_in_block": calls,
         "calls_counted": counted,
@@ -100,18 +98,17 @@ def interval(ratios: np.ndarray) -> tuple[float, float]:  # type: ignore[type-ar
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="folder for the models, made when missing")
-    parser.add_argument("--out", type=Path, help="write the figures as JSON")
+    parser.add_argument("--json", type=Path, help="write the figures there")
     parser.add_argument("--backend", choices=installed_backends(), action="append")
     arguments = parser.parse_args()
-    models = runtime_models(arguments.work)
     results = []
     for backend in arguments.backend or installed_backends():
-        for name, path in models.items():
-            results.append(measure(name, path, backend))
+        for net in SHAPES:
+            results.append(measure(net, bundles(arguments.work, net)[0], backend))
             print(json.dumps(results[-1]), flush=True)
-    if arguments.out:
+    if arguments.json:
         found = {"machine": platform.machine(), "python": platform.python_version(), "results": results}
-        arguments.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        arguments.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

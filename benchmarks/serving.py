@@ -4,7 +4,7 @@
 
 Needs wrk. Each server has an environment of its own under the cache, made on first use, and is started
 for its turn only; turns go round, so that all meet the same noise. The model is the dense one of
-runtime_models.py: it runs in about 1 us, so that the servers are what is measured. All get the same
+nets.py: it runs in about 1 us, so that the servers are what is measured. All get the same
 body; peers run the model with the usual three lines. A peer that cannot be installed or started is
 reported as absent. `--real-time` runs servers and wrk above everything else on the machine (needs root).
 """
@@ -32,10 +32,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.runtime_models import runtime_models
+from benchmarks.nets import bundles
 from edge import open_bundle
-from wire.bundle import Bundle, pack
-from wire.manifest import Golden, Manifest
 
 ROOT: Final = Path(__file__).parents[1]
 PEERS: Final = Path(__file__).parent / "serving_peers"
@@ -89,15 +87,6 @@ def contestants(bundle: Path, port: int, settings: Path) -> list[Contestant]:
             "/predict",
         ),
     ]  # fmt: skip
-
-
-def make_bundle(tflite: Path, out: Path) -> Path:
-    """Put a bundle around a model as it is."""
-    content = tflite.read_bytes()
-    digest = hashlib.sha256(content).hexdigest()
-    manifest = Manifest("dense", "1", "float32", digest, len(content), (), (), Golden(0, 0.0))
-    out.write_bytes(pack(Bundle(manifest, content, (), b"")))
-    return out
 
 
 def environment_of(contestant: Contestant, cache: Path) -> Path:
@@ -208,11 +197,10 @@ def write_requests(bundle: Path, cache: Path) -> tuple[Path, bytes]:
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     cache: Path = arguments.cache
     cache.mkdir(parents=True, exist_ok=True)
-    model = runtime_models(arguments.models)["dense"]
-    bundle = make_bundle(model, cache / "dense.bundle")
+    bundle = bundles(arguments.models, "dense")[0]
     script, body = write_requests(bundle, cache)
     port = free_port()
-    course = Course(port, model, body, script, arguments.seconds)
+    course = Course(port, bundle, body, script, arguments.seconds)
     settings = cache / "mlserver"
     settings.mkdir(exist_ok=True)
     write_mlserver_settings(settings, port)
@@ -286,7 +274,7 @@ def summarize(rows: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--models", type=Path, required=True, help="folder of runtime_models.py's models")
+    parser.add_argument("--models", type=Path, required=True, help="folder for the bundles of nets.py")
     parser.add_argument("--cache", type=Path, required=True, help="where environments are kept")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=3)

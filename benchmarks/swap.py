@@ -33,7 +33,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.vision_nets import NETS, SHAPES, bundles
+from benchmarks.nets import SHAPES, bundles
 from edge import Runtime
 from edge.adapters.loaders import choose_loader
 from edge.adapters.tflite import backend_version
@@ -277,7 +277,7 @@ def show(found: dict[str, Any]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--nets", default=",".join(NETS), help="which of cnn, mobilenet (default: both)")
+    parser.add_argument("--nets", default="cnn,mobilenet", help="which of cnn, mobilenet (default: both)")
     parser.add_argument(
         "--ways", default=",".join(_WAYS), help="which of process, thread, bare (default: all)"
     )
