@@ -161,7 +161,7 @@ class LoadedModel:
             count(took)
             if len(pending) > limit:
                 meter.fold()
-            return Prediction((reading, (raw,), took))
+            return Prediction((reading, raw, took))
 
         return predict
 

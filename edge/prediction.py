@@ -38,7 +38,7 @@ class Reading:
         return self.labels[index] if index < len(self.labels) else None
 
 
-class Prediction(tuple[Reading, tuple[Array, ...], int]):
+class Prediction(tuple[Reading, Array | tuple[Array, ...], int]):
     """What the model said about one input.
 
     `outputs` are real values (dequantized) by output name, batch first, and `raw` the tensors as the
@@ -47,7 +47,7 @@ class Prediction(tuple[Reading, tuple[Array, ...], int]):
     is the time inside the model: input written, run, output copied.
 
     A tuple, because one is made in half the time of an object with fields, and a small model runs in
-    1 us. Make it from (reading, raw, latency in ns).
+    1 us. Make it from (reading, raw, latency in ns); an only output may be given as it is.
     """
 
     __slots__ = ()
@@ -66,7 +66,8 @@ class Prediction(tuple[Reading, tuple[Array, ...], int]):
 
     @property
     def raw(self) -> tuple[Array, ...]:
-        return self[1]
+        raw = self[1]
+        return raw if isinstance(raw, tuple) else (raw,)
 
     @property
     def latency_ns(self) -> int:
@@ -78,11 +79,11 @@ class Prediction(tuple[Reading, tuple[Array, ...], int]):
 
     @property
     def outputs(self) -> dict[str, Array]:
-        return self[0].values(self[1])
+        return self[0].values(self.raw)
 
     @property
     def best(self) -> int:
-        first = self[1][0]
+        first = self.raw[0]
         return (
             int(first.argmax()) if first.size else 0
         )  # codes are ordered as their values: scales are positive
@@ -90,7 +91,7 @@ class Prediction(tuple[Reading, tuple[Array, ...], int]):
     @property
     def confidence(self) -> float:
         best = self.best
-        first = self[1][0].ravel()[best : best + 1]
+        first = self.raw[0].ravel()[best : best + 1]
         return float(self[0].first(first)[0]) if first.size else float("nan")
 
     @property
