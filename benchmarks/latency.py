@@ -90,7 +90,7 @@ def measure(name: str, path: Path, backend: str) -> dict[str, Any]:
 def run_round(
     name: str, path: Path, backend: str, *, ours_first: bool
 ) -> tuple[int, list[tuple[float, float]], int]:
-    """Return calls in a block, (ours, bare) microseconds of each pair of blocks, and calls that we counted."""
+    """Return calls in a block, (ours, bare) microseconds of each pair, and calls that we counted."""
     early = None if ours_first else bare_path(path, backend)
     with Runtime() as runtime:
         runtime.swap(load(f"{name}/1", path, make_loader(backend)))
