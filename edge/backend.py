@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import EllipsisType
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -63,6 +64,12 @@ ISOLATIONS: Final = ("thread", "process")
 INTERPRETER_ERRORS: Final = (ValueError, RuntimeError, UnicodeError, MemoryError, TypeError, SystemError)
 
 
+class InputMemory(Protocol):
+    """Where an input goes: `memory[...] = values`, which are cast and broadcast as numpy does."""
+
+    def __setitem__(self, key: EllipsisType, value: Any, /) -> None: ...
+
+
 class Interpreter(Protocol):
     """One loaded model. Not thread-safe: two threads inside it give silently wrong answers.
 
@@ -78,8 +85,8 @@ class Interpreter(Protocol):
     def invoke(self) -> Callable[[], Any]:
         """Runs the model on what the input views hold. Releases the GIL."""
 
-    def input_view(self, position: int) -> Array:
-        """Return the memory of an input tensor; writing to it needs no copy. Valid until `close`."""
+    def input_view(self, position: int) -> InputMemory:
+        """Return where an input tensor is written. Valid until `close`."""
 
     def reader(self, position: int) -> Callable[[], Array]:
         """Return a function that returns a fresh copy of an output tensor."""

@@ -202,9 +202,13 @@ class Control:
         results = self._parts.results.take_all()
         if results:
             self._parts.sampler.offer(results)
-            self._parts.check.offer(results)
-            for sink in self._parts.sinks:
-                sink(results)
+            try:
+                self._parts.check.offer(results)
+                for sink in self._parts.sinks:
+                    sink(results)
+            except Exception:  # the outermost loop of results: whatever they hold, the agent lives on
+                log.exception("results could not be looked at or handed on")
+                self._bad["results"] += 1
 
     def _report(self, *, final: bool = False) -> None:
         parts, now_s = self._parts, self._parts.clock()

@@ -11,7 +11,7 @@ Rules:
 
 from __future__ import annotations
 
-import math
+import logging
 import queue
 import threading
 import time
@@ -20,27 +20,31 @@ from typing import Any, Final
 
 import numpy as np
 
-from edge.backend import INTERPRETER_ERRORS, Array, Facts, Interpreter, Tensor
+from edge.backend import INTERPRETER_ERRORS, Array, Facts, InputMemory, Interpreter, Tensor
 from edge.meter import LIMIT, Meter
 from edge.prediction import Prediction, Predictions, Reading
 from edge.rows import join, rows_of
-from edge.tensors import InputWriter
+from edge.tensors import InputWriter, accepted_shapes
 from wire.errors import BusyError, InputError, ModelError
 from wire.manifest import Manifest
 
+#: Closing waits so long for a call.
+_LONGEST_CALL_S: Final = 60.0
 _WARM_UP_CALLS: Final = 3  # the first invoke is up to 40 % dearer than the second
 
 #: One interpreter as the idle queue holds it: the memory of the first input, what writes any input,
 #: what runs, what reads the first output, what does all of that for any model, and the interpreter
 #: itself. A plain tuple, which is unpacked at once. Whoever took it may use it.
 _Worker = tuple[
-    Array,
+    InputMemory,
     Callable[[Any], None],
     Callable[[], Any],
     Callable[[], Array],
     Callable[[Any], tuple[Array, ...]],
     Interpreter,
 ]
+
+log = logging.getLogger(__name__)
 
 _RUN: Final = 4
 _INTERPRETER: Final = 5
@@ -78,7 +82,7 @@ class LoadedModel:
         self.facts: Facts = interpreters[0].facts
         #: Workers that nobody uses; None in it says that the model is closed.
         self._idle: queue.SimpleQueue[_Worker | None] = queue.SimpleQueue()
-        self._reading = Reading(release, self.outputs, labels)
+        self._reading = Reading(release, self.outputs, labels, manifest)
         self._interpreters = list(interpreters)
         self._fresh = fresh
         self._resized: tuple[int, Interpreter] | None = None
@@ -128,7 +132,7 @@ class LoadedModel:
             return otherwise
         take, give_back, failure = self._idle.get, self._idle.put, self._failure
         clock, reading, meter, ndarray = time.perf_counter_ns, self._reading, self.meter, np.ndarray
-        pending, dtype, size = meter.pending, self.inputs[0].dtype, math.prod(self.inputs[0].shape)
+        pending, dtype, shapes = meter.pending, self.inputs[0].dtype, accepted_shapes(self.inputs[0])
         count, limit = pending.append, LIMIT
 
         def predict(
@@ -143,12 +147,8 @@ class LoadedModel:
             view, write, invoke, read, _, _ = worker
             try:
                 start = clock()
-                # What can be assigned and has as many elements has the same shape, but for leading ones.
-                if inputs.__class__ is ndarray and inputs.dtype is dtype and inputs.size == size:
-                    try:
-                        view[...] = inputs
-                    except ValueError:
-                        write(inputs)  # which says what is wrong with the shape
+                if inputs.__class__ is ndarray and inputs.dtype is dtype and inputs.shape in shapes:
+                    view[...] = inputs
                 else:
                     write(inputs)
                 invoke()
@@ -181,7 +181,7 @@ class LoadedModel:
         finally:
             self._idle.put(worker)
         took = time.perf_counter_ns() - start
-        self.meter.pending.extend([took // max(1, len(rows))] * len(rows))
+        self.meter.add(took // max(1, len(rows)), len(rows))
         return Predictions(self._reading, raw, took)
 
     def stream(self) -> LoadedModel:
@@ -196,17 +196,29 @@ class LoadedModel:
         )
 
     def close(self) -> None:
-        """Free the interpreters, each after the call that is inside it."""
+        """Free the interpreters, each after the call that is inside it.
+
+        One that does not come back (a signal's exception came between its take and its use) is left
+        alone: whoever might be in it must not lose it.
+        """
+        taken = []
         for _ in self._interpreters:
-            if self._idle.get() is None:
+            try:
+                worker = self._idle.get(timeout=_LONGEST_CALL_S)
+            except queue.Empty:
+                log.warning("an interpreter of %s was not given back", self.release)
+                continue
+            if worker is None:
                 break
+            taken.append(worker[_INTERPRETER])
         self._idle.put(None)
-        for interpreter in self._interpreters:
+        for interpreter in taken:
             interpreter.close()
         self._interpreters.clear()
-        if self._resized is not None:
-            self._resized[1].close()
-            self._resized = None
+        with self._resizing:
+            if self._resized is not None:
+                self._resized[1].close()
+                self._resized = None
 
     # --- one call -----------------------------------------------------------------------------
 
@@ -243,7 +255,7 @@ class LoadedModel:
         start = time.perf_counter_ns()
         found = interpreter.call(signature, inputs)
         took = time.perf_counter_ns() - start
-        self.meter.pending.append(took)
+        self.meter.add(took)
         outputs = tuple(Tensor(i, n, v.dtype, v.shape) for i, (n, v) in enumerate(found.items()))
         return Prediction((Reading(self.release, outputs, self.labels), tuple(found.values()), took))
 
@@ -286,7 +298,7 @@ class _Access:
     def _write(self, inputs: Any) -> None:
         if isinstance(inputs, Mapping):
             found = [self._by_name.get(name) for name in inputs]
-            if None in found or len(set(map(id, found))) != len(self._writers):
+            if None in found or not len(inputs) == len(set(map(id, found))) == len(self._writers):
                 raise InputError(f"inputs {sorted(map(str, inputs))} given, the model takes {self._keys}")
             for writer, value in zip(found, inputs.values(), strict=True):
                 assert writer is not None

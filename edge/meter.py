@@ -33,6 +33,11 @@ class Meter:
         self._counts = np.zeros(BUCKETS, np.int64)
         self._lock = threading.Lock()
 
+    def add(self, latency_ns: int, count: int = 1) -> None:
+        """Count `count` calls that took `latency_ns` nanoseconds each."""
+        with self._lock:
+            self._counts[_buckets(np.array([latency_ns], np.float64))] += count
+
     def failed(self) -> None:
         """Count one call that the model failed to answer."""
         with self._lock:

@@ -13,13 +13,21 @@ import numpy as np
 
 from edge.backend import Array, Tensor
 from edge.tensors import OutputReader
+from wire.manifest import Manifest
 
 
 class Reading:
     """How the outputs of one model are read. It outlives the model: predictions refer to it."""
 
-    def __init__(self, release: str, outputs: tuple[Tensor, ...], labels: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        release: str,
+        outputs: tuple[Tensor, ...],
+        labels: tuple[str, ...] = (),
+        manifest: Manifest | None = None,
+    ) -> None:
         self.release = release
+        self.manifest = manifest
         self.labels = labels
         self.outputs = outputs
         self._readers = tuple(OutputReader(tensor) for tensor in outputs)
@@ -63,6 +71,11 @@ class Prediction(tuple[Reading, Array | tuple[Array, ...], int]):
     @property
     def labels(self) -> tuple[str, ...]:
         return self[0].labels
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """That of the bundle which answered."""
+        return self[0].manifest
 
     @property
     def raw(self) -> tuple[Array, ...]:
@@ -130,7 +143,8 @@ class Predictions(Sequence[Prediction]):
 
     @cached_property
     def best(self) -> Array:
-        best: Array = np.argmax(self.raw[0].reshape(len(self.raw[0]), -1), axis=1)
+        rows = len(self.raw[0])
+        best: Array = np.argmax(self.raw[0].reshape(rows, -1), axis=1) if rows else np.zeros(0, np.int64)
         return best
 
     def __len__(self) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from edge.backend import Array, Tensor
+from edge.tensors import as_array
 from wire.errors import InputError
 
 
@@ -45,15 +46,15 @@ def join(raws: list[tuple[Array, ...]], tensors: tuple[Tensor, ...]) -> tuple[Ar
 
 
 def _stack(outputs: list[Array], tensor: Tensor) -> Array:
-    together = np.concatenate if tensor.shape[:1] == (1,) else np.stack
-    return together(outputs)
+    if tensor.shape[:1] != (1,):
+        return np.stack(outputs)
+    if any(len(output) != 1 for output in outputs):
+        raise ValueError("an answer has not one row")
+    return np.concatenate(outputs)
 
 
 def _column(values: Any, name: str) -> Array:
-    try:
-        column = np.asarray(values)
-    except ValueError as error:  # a ragged list
-        raise InputError(f"input {name!r}: {error}") from error
+    column = as_array(values, name)
     if not column.ndim:
         raise InputError(f"input {name!r} has no rows")
     return column

@@ -62,8 +62,9 @@ class Runtime:
                 raise ModelError("no model is loaded yet")
             try:
                 return active.run(inputs, timeout_s=timeout_s, signature=signature)
-            except ModelClosedError:
-                continue
+            except ModelClosedError as error:
+                if self._active is active:
+                    raise ModelError(f"{active.release} is closed") from error
 
     def predict_batch(
         self, inputs: Any, *, resize: bool = False, timeout_s: float | None = None
@@ -80,8 +81,9 @@ class Runtime:
                 raise ModelError("no model is loaded yet")
             try:
                 return active.run_batch(inputs, resize=resize, timeout_s=timeout_s)
-            except ModelClosedError:
-                continue
+            except ModelClosedError as error:
+                if self._active is active:
+                    raise ModelError(f"{active.release} is closed") from error
 
     def prepare(self, sample: Array) -> Array:
         """Return the first input for a raw sample, as the manifest declares it.
@@ -96,11 +98,12 @@ class Runtime:
 
     def answer(self, prediction: Prediction) -> list[dict[str, object]]:
         """Return what the manifest declares to be the answer: classes, or boxes, the best first."""
-        model = self._serving()
-        if model.manifest is None:
+        manifest = prediction.manifest  # that of the model which answered: another may serve by now
+        if manifest is None:
             return []
-        how, task = model.manifest.postprocessing, model.manifest.task
-        return postprocessing.answer(prediction.outputs, how, prediction.labels, task)
+        return postprocessing.answer(
+            prediction.outputs, manifest.postprocessing, prediction.labels, manifest.task
+        )
 
     def stream(self) -> Stream:
         """Return an interpreter of its own for one stream of a stateful model; close it at the end."""

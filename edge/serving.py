@@ -29,13 +29,14 @@ from edge.rows import join
 from edge.runtime import Prediction, Runtime
 from edge.shadow import Pairs
 from edge.swapping import SwapPolicy, keep_previous, unload_first
-from wire.errors import BundleError, InputError, ModelError
+from wire.deadline import Deadline
+from wire.errors import BundleError, EdgeflockError, InputError, ModelError, UnavailableError
 
 log = logging.getLogger(__name__)
 
 _NO_RELEASE: Final = "none"
-#: A caller waits so long for a model that is being loaded; large ones take seconds on a small board.
-_LONGEST_LOAD_S: Final = 60.0
+#: A caller waits so long for a model that is being loaded; systemd's watchdog asks for a sign each 60 s.
+_LONGEST_WAIT_S: Final = 30.0
 _SHADOW_QUEUE: Final = 64
 _SHADOW_STEP: Final = 8
 _SELF_TEST_ROWS: Final = 8
@@ -113,14 +114,18 @@ class Serving:
         return self.hand_over(sample, prediction)
 
     def predict(self, inputs: Any, *, timeout_s: float | None = None) -> Prediction:
-        """Answer as Runtime.predict does; wait while one model was unloaded to make room for the next."""
+        """Answer as Runtime.predict does; wait while one model was unloaded to make room for the next.
+
+        The whole wait is bounded: by `timeout_s`, else by what a watchdog allows.
+        """
+        deadline = Deadline.after(_LONGEST_WAIT_S if timeout_s is None else timeout_s)
         while True:
             try:
                 return self.runtime.predict(inputs, timeout_s=timeout_s)
             except ModelError as error:
-                if error.release is not None or not self._between:
+                if error.release is not None or not self._between or deadline.passed:
                     raise
-                self._ready.wait(_LONGEST_LOAD_S if timeout_s is None else timeout_s)
+                self._ready.wait(deadline.left_s)
 
     def hand_over(self, sample: Sample, prediction: Prediction) -> Result:
         """Queue an answer for sinks, samples and the shadow; count it where its truth is known."""
@@ -159,7 +164,7 @@ class Serving:
             self.stop()
             try:
                 self._candidate = self._load(bundle)
-            except (BundleError, ModelError):
+            except BaseException:
                 self._restore(serves.path)
                 raise
         else:
@@ -237,8 +242,9 @@ class Serving:
         return self._pairs.pairs >= self._how.shadow_pairs
 
     def drop_candidate(self) -> None:
-        """Let go of a candidate that is not to be swapped in."""
+        """Let go of a candidate that is not to be swapped in; who waits for it need not any more."""
         self._drop_candidate()
+        self._between = False
 
     # --- the self-test ------------------------------------------------------------------------
 
@@ -250,11 +256,14 @@ class Serving:
         try:
             bundle = read_bundle(active.path)
             golden = read_golden(bundle.golden, bundle.manifest.golden)
-            rows = list(zip(*(values[:_SELF_TEST_ROWS] for values in golden.inputs), strict=True))
+        except BundleError as error:  # the disk's fault, and no word about the model
+            return Verdict(False, str(error), conclusive=False)
+        rows = list(zip(*(values[:_SELF_TEST_ROWS] for values in golden.inputs), strict=True))
+        try:
             runs = [active.model.run(list(row) if len(row) > 1 else row[0]) for row in rows]
-        except (BundleError, ModelError, InputError, ModelClosedError) as error:
+            outputs = join([tuple(run.outputs.values()) for run in runs], active.model.outputs)
+        except (ModelError, InputError, ModelClosedError) as error:
             return Verdict(False, str(error))
-        outputs = join([tuple(run.outputs.values()) for run in runs], active.model.outputs)
         return judge_all(
             tuple(values[:_SELF_TEST_ROWS] for values in golden.expected), outputs, bundle.manifest.golden
         )
@@ -272,12 +281,15 @@ class Serving:
     # --- small things -------------------------------------------------------------------------
 
     def _load(self, path: Path) -> _Held:
-        return _Held(path, load_bundle(path, self._how.loader, pool=self._how.pool))
+        try:
+            return _Held(path, load_bundle(path, self._how.loader, pool=self._how.pool))
+        except UnavailableError as error:  # no process can be started now: nothing is wrong with the bundle
+            raise BundleError(str(error)) from error
 
     def _restore(self, path: Path) -> None:
         try:
             self._candidate = self._load(path)
-        except (BundleError, ModelError) as error:
+        except EdgeflockError as error:
             self._between = False
             log.error("the model before cannot be loaded again: %s", error)
         else:

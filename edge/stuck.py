@@ -19,6 +19,7 @@ from edge.results import Result
 #: self-test did not confirm, ten times as many are needed.
 FIRST_SUSPICION: Final = 100
 _LESS_EASILY: Final = 10
+_LAST_SUSPICION: Final = 10_000
 _LOOKED_AT: Final = 256
 
 
@@ -30,6 +31,11 @@ class StuckWatch:
         self._release = ""
         self._output = -1
         self._last_input = -1
+        self._changes = 0
+
+    def confirmed(self) -> None:
+        """Forget what was seen: the suspicion was right, and the model is loaded anew."""
+        self._needed = FIRST_SUSPICION
         self._changes = 0
 
     def offer(self, result: Result) -> bool:
@@ -47,13 +53,15 @@ class StuckWatch:
         if self._changes < self._needed:
             return False
         self._changes = 0
-        self._needed *= _LESS_EASILY
+        self._needed = min(self._needed * _LESS_EASILY, _LAST_SUSPICION)
         return True
 
 
 def _arrays(inputs: Any) -> list[Any]:
     if isinstance(inputs, Mapping):
         return list(inputs.values())
+    if isinstance(inputs, (list, tuple)) and any(isinstance(each, np.ndarray) for each in inputs):
+        return list(inputs)  # by position
     return [inputs]
 
 

@@ -7,11 +7,12 @@ an input exactly between two codes may differ by one code.
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 import numpy as np
 
-from edge.backend import Array, Tensor
+from edge.backend import Array, InputMemory, Tensor
 from wire.errors import InputError
 
 _BYTE_CODES: Final = 256
@@ -24,11 +25,11 @@ class InputWriter:
     input, and converts no Python number.
     """
 
-    def __init__(self, tensor: Tensor, view: Array) -> None:
+    def __init__(self, tensor: Tensor, view: InputMemory) -> None:
         self._tensor = tensor
         self._dtype = tensor.dtype
         self._view = view
-        self._shapes = (tensor.shape, tensor.shape[1:]) if tensor.shape[:1] == (1,) else (tensor.shape,)
+        self._shapes = accepted_shapes(tensor)
         self._real = np.dtype(np.float32) if tensor.quantized else tensor.dtype
         self._scratch = np.empty(tensor.shape, np.float32)
         if tensor.quantized:
@@ -50,25 +51,44 @@ class InputWriter:
         if array.dtype is not self._real and array.dtype != self._dtype:
             self._check(array.dtype)
         if not self._tensor.quantized or array.dtype == self._dtype:
+            if array.dtype is not self._dtype and self._dtype.kind in "iu":
+                self._check_range(array)
             self._view[...] = array
             return
         scratch = self._scratch
         np.multiply(array, self._inverse, scratch, casting="same_kind")
         np.add(scratch, self._zero, scratch)
         np.rint(scratch, scratch)
+        if scratch.size and math.isnan(scratch.min()):  # which no code stands for
+            raise InputError(f"input {self._tensor.key!r} holds NaN")
         np.maximum(scratch, self._low, scratch)
         np.minimum(scratch, self._high, scratch)
         self._view[...] = scratch
 
     def _array(self, value: Any) -> Array:
-        try:
-            return np.asarray(value)
-        except ValueError as error:  # a ragged list
-            raise InputError(f"input {self._tensor.key!r}: {error}") from error
+        return as_array(value, self._tensor.key)
+
+    def _check_range(self, array: Array) -> None:
+        limits = np.iinfo(self._dtype)
+        if array.size and not (limits.min <= array.min() and array.max() <= limits.max):
+            raise InputError(f"input {self._tensor.key!r} takes {self._dtype}, which ends at {limits.max}")
 
     def _check(self, dtype: np.dtype[Any]) -> None:
         if not np.can_cast(dtype, self._real, "same_kind"):
             raise InputError(f"input {self._tensor.key!r} takes {self._real} or {self._dtype}, got {dtype}")
+
+
+def accepted_shapes(tensor: Tensor) -> tuple[tuple[int, ...], ...]:
+    """Return the shapes that an input may have: the tensor's, and without a batch dimension of 1."""
+    return (tensor.shape, tensor.shape[1:]) if tensor.shape[:1] == (1,) else (tensor.shape,)
+
+
+def as_array(value: Any, name: str) -> Array:
+    """Return `value` as an array; raise InputError, with the input's name, for what cannot be one."""
+    try:
+        return np.asarray(value)
+    except Exception as error:  # a ragged list, or whatever a foreign object's own conversion raises
+        raise InputError(f"input {name!r}: {error}") from error
 
 
 class OutputReader:

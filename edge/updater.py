@@ -36,6 +36,9 @@ log = logging.getLogger(__name__)
 PROBATION_INFERENCES: Final = 50
 PROBATION_S: Final = 60.0
 
+#: States in which a candidate is, or may be, loaded.
+_HOLDING: Final = (State.STAGE, State.SHADOW, State.SWAP)
+
 _FIRST_RETRY_S: Final = 2.0
 _LONGEST_RETRY_S: Final = 300.0
 _LONGEST_DETAIL: Final = 500
@@ -343,12 +346,10 @@ class Updater:
     def _tick_shadow(self) -> None:
         """Collect pairs; what they say is reported, and decides nothing here."""
         if not self._still_wanted():
-            self._ports.serving.drop_candidate()
             return
         try:
             pairs = self._ports.serving.shadow_step()
         except ModelError as error:
-            self._ports.serving.drop_candidate()
             self._block(Cause.SHADOW_FAILED, str(error))
             return
         if self._ports.serving.shadow_done() or self._out_of_time():
@@ -376,8 +377,6 @@ class Updater:
             return
         except ModelError as error:
             self._block(Cause.SWAP_FAILED, str(error))
-            if self._ports.serving.release is None:  # it was unloaded for this, and did not come back
-                self._serve_what_stands()
             return
         self._go(Cause.SWAPPED)
         self._watch(release.name)
@@ -449,6 +448,7 @@ class Updater:
         if self._pointer.on_probation:  # once: what failed behind it may come here again
             self._save(pointers.rolled_back(self._pointer))
         self._serve_what_stands()
+        self._ports.serving.commit()  # it stays, and the one that failed goes
         self._collect()
         self._go(Cause.DONE)
         self._look_again = True
@@ -480,6 +480,15 @@ class Updater:
             self._error = str(error)
             self._retry = Deadline.after(_FIRST_RETRY_S, self._ports.clock)
 
+    def _put_back(self) -> None:
+        """Let go of a candidate that did not come to serve; serve what stands if that was unloaded for it."""
+        self._ports.serving.drop_candidate()
+        if self._ports.serving.release is None and self._pointer.current is not None:
+            try:
+                self._serve_what_stands()
+            except OSError as error:  # what could not be written stands in memory
+                log.error("the disk failed: %s", error)
+
     def _out_of_time(self) -> bool:
         return self._deadline is not None and self._deadline.passed
 
@@ -500,6 +509,8 @@ class Updater:
             f": {detail}" if detail else "",
         )
         self.state = after
+        if before in _HOLDING and after not in (*_HOLDING, State.PROBATION):
+            self._put_back()
         limit_s = DEADLINE_S.get(after)
         self._deadline = Deadline.after(limit_s, self._ports.clock) if limit_s else None
 

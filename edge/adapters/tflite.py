@@ -4,11 +4,13 @@
   needs numpy < 2, which shows only when an interpreter is constructed.
 - The classic `Interpreter` is used on both: Python's CompiledModel is slower for small models and
   holds the GIL while it runs.
-- Inputs are written through a held view of the tensor's memory. The public `invoke` refuses to run
-  while such a view exists, so the wrapper's own `Invoke` is called; where that is not to be had,
-  views are private arrays that are copied with `set_tensor`.
-- A view is taken after the first run and not before: a delegate may plan the memory anew in it, and
-  a view from before then writes into memory that was freed (a segmentation fault, measured).
+- Where the memory of the inputs cannot move, they are written through a held view of it. The public
+  `invoke` refuses to run while such a view exists, so the wrapper's own `Invoke` is called.
+- It can move in the first run, in which a delegate plans the memory anew, so views are taken behind
+  it; and in each run of a model whose shapes depend on values (measured: 1,999 of 2,000 answers to
+  `boolean_mask` were those of the first input). Only operators that never do that are trusted;
+  all other models are written by `set_tensor`, which costs 1 us.
+- Nothing runs in a stateful model but what its caller asks for.
 """
 
 from __future__ import annotations
@@ -22,11 +24,12 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import EllipsisType
 from typing import Any, Final
 
 import numpy as np
 
-from edge.backend import INTERPRETER_ERRORS, Array, Facts, Loader, Tensor
+from edge.backend import INTERPRETER_ERRORS, Array, Facts, InputMemory, Loader, Tensor
 from edge.preflight import peek
 from edge.tensors import InputWriter, dequantize
 from wire.errors import InputError, ModelError, SettingsError, UnavailableError
@@ -39,11 +42,25 @@ _MODULES: Final = {
 _PREFERRED: Final = tuple(_MODULES) if sys.maxsize > 2**32 else tuple(reversed(_MODULES))
 
 
-class TfliteInterpreter:
-    """One model in one interpreter with preallocated tensors. `again` makes another of the same file."""
+#: Operators whose outputs have the shapes that were planned, whatever their inputs hold.
+_STEADY: Final = frozenset({
+    "ABS", "ADD", "AVERAGE_POOL_2D", "BATCH_MATMUL", "CONCATENATION", "CONV_2D", "DEPTHWISE_CONV_2D",
+    "DEQUANTIZE", "DIV", "ELU", "EXP", "FLOOR", "FULLY_CONNECTED", "GELU", "HARD_SWISH", "L2_NORMALIZATION",
+    "LEAKY_RELU", "LOG", "LOGISTIC", "LOG_SOFTMAX", "MAXIMUM", "MAX_POOL_2D", "MINIMUM", "MUL", "NEG",
+    "PRELU", "QUANTIZE", "RELU", "RELU6", "RELU_N1_TO_1", "RSQRT", "SOFTMAX", "SQRT", "SQUARE",
+    "SQUARED_DIFFERENCE", "SUB", "TANH",
+})  # fmt: skip
 
-    def __init__(self, interpreter: Any, facts: Facts, again: Callable[[int], Any]) -> None:
+
+class TfliteInterpreter:
+    """One model in one interpreter with preallocated tensors. `again` makes another of the same file.
+
+    `steady` says that the memory of its inputs stays where it is after the first run.
+    """
+
+    def __init__(self, interpreter: Any, facts: Facts, again: Callable[[int], Any], *, steady: bool) -> None:
         self._interpreter = interpreter
+        self._steady = steady
         self._again = again
         self.facts = facts
         aliases = _aliases(interpreter)
@@ -51,10 +68,8 @@ class TfliteInterpreter:
         self.outputs = tuple(_tensor(d, aliases[1]) for d in interpreter.get_output_details())
         for tensor in self.inputs:  # memory as it was found is no index into an embedding
             interpreter.set_tensor(tensor.index, np.zeros(tensor.shape, tensor.dtype))
-        # A scalar has no memory to hold: numpy gives its value.
-        raw = _raw_invoke(interpreter) if all(tensor.shape for tensor in self.inputs) else None
-        self._held = raw is not None
-        self._invoke: Callable[[], Any] | None = raw or self._copy_and_invoke
+        self._raw = None if facts.stateful else _raw_invoke(interpreter)
+        self._invoke: Callable[[], Any] | None = self._raw or interpreter.invoke
         self._views = [self._view(tensor) for tensor in self.inputs]
 
     @property
@@ -63,13 +78,13 @@ class TfliteInterpreter:
             raise ModelError("the model is closed")
         return self._invoke
 
-    def input_view(self, position: int) -> Array:
+    def input_view(self, position: int) -> InputMemory:
         return self._views[position]
 
     def reader(self, position: int) -> Callable[[], Array]:
         index = self.outputs[position].index
         raw = getattr(getattr(self._interpreter, "_interpreter", None), "GetTensor", None)
-        if self._held and raw is not None:  # the public invoke refuses to run while we hold a method of it
+        if self._raw and raw is not None:  # the public invoke refuses to run while we hold a method of it
             for arguments in ((index,), (index, 0)):  # newer wrappers take the index of the subgraph
                 try:
                     raw(*arguments)
@@ -85,7 +100,7 @@ class TfliteInterpreter:
         if any(tensor.shape[:1] != (1,) for tensor in (*self.inputs, *self.outputs)):
             raise ModelError("the model has no batch dimension to resize")
         try:
-            other = TfliteInterpreter(self._again(batch), self.facts, self._again)
+            other = TfliteInterpreter(self._again(batch), self.facts, self._again, steady=self._steady)
         except INTERPRETER_ERRORS as error:
             raise ModelError(f"the model cannot run {batch} rows at once: {_line(error)}") from error
         if any(tensor.shape[:1] != (batch,) for tensor in other.outputs):
@@ -113,17 +128,29 @@ class TfliteInterpreter:
         self._interpreter = None
         _release_memory()
 
-    def _copy_and_invoke(self) -> None:
-        for tensor, view in zip(self.inputs, self._views, strict=True):
-            self._interpreter.set_tensor(tensor.index, view)
-        self._interpreter.invoke()
-
-    def _view(self, tensor: Tensor) -> Array:
-        view: Array = (
-            self._interpreter.tensor(tensor.index)() if self._held else np.empty(tensor.shape, tensor.dtype)
-        )
+    def _view(self, tensor: Tensor) -> InputMemory:
+        # A scalar has no memory to hold: numpy gives its value.
+        if not (self._raw and self._steady and tensor.shape):
+            return _Copied(functools.partial(self._interpreter.set_tensor, tensor.index), tensor)
+        view: Array = self._interpreter.tensor(tensor.index)()
         view[...] = 0
         return view
+
+
+class _Copied:
+    """Stands for the memory of an input that may move: what is assigned is copied to where it is now."""
+
+    def __init__(self, set_tensor: Callable[[Array], None], tensor: Tensor) -> None:
+        self._set_tensor = set_tensor
+        self._scratch = np.zeros(tensor.shape, tensor.dtype)
+
+    def __setitem__(self, key: EllipsisType, value: Any) -> None:
+        scratch = self._scratch
+        if value.__class__ is np.ndarray and value.dtype is scratch.dtype and value.shape == scratch.shape:
+            self._set_tensor(value)
+        else:
+            scratch[...] = value
+            self._set_tensor(scratch)
 
 
 def make_loader(backend: str = "auto", *, threads: int = 1) -> Loader:
@@ -155,7 +182,8 @@ def make_loader(backend: str = "auto", *, threads: int = 1) -> Loader:
             allocate_ms = (time.perf_counter() - start) * 1e3
             again = functools.partial(make, path)
             facts = _facts(interpreter, name, allocate_ms, stateful=found.stateful)
-            return TfliteInterpreter(interpreter, facts, again)
+            steady = _STEADY.issuperset(operator.name for operator in found.operators)
+            return TfliteInterpreter(interpreter, facts, again, steady=steady)
         except INTERPRETER_ERRORS as error:
             raise ModelError(f"{path} cannot be loaded by {name}: {_line(error)}") from error
 

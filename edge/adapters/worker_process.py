@@ -3,7 +3,8 @@
 Rules:
 - nothing that a model does hurts this process: a crash, a hang or a wrong word ends the worker and is
   a ModelError; the next call starts another worker, on the same file, with the same memory;
-- three such ends in a row, and it stays down: a model that crashes does so again;
+- after three such ends in a row it stays down for a second, then for two, four, up to a minute: a model
+  that crashes does so again, and a board that was out of memory may have some then;
 - a call that is broken off (a signal, Ctrl-C) ends the worker too: its answer would be taken for the
   next call's;
 - loading, which holds the GIL for as long as it takes, is done over there;
@@ -22,6 +23,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,6 +66,7 @@ _NO_OTHER_THREADS: Final = {"OPENBLAS_NUM_THREADS": "1"}  # numpy would start on
 _LOAD_TIMEOUT_S: Final = 120.0  # a Pi Zero reads Python, numpy and the interpreter from a slow card
 _GRACE_S: Final = 1.0
 _CRASHES_IN_A_ROW: Final = 3
+_LONGEST_DOWN_S: Final = 60.0
 _LOWEST_PRIORITY: Final = 19
 _OVERDUE: Final = (TimeoutError, BlockingIOError)
 _BROKEN: Final = (OSError, EOFError, NonsenseError)
@@ -178,6 +181,7 @@ class ProcessInterpreter:
         self._worker: Worker | None = worker
         self._moved: list[Array] | None = None
         self._crashes: list[str] = []
+        self._down_until_s = 0.0
         self._closed = False
 
     @property
@@ -271,9 +275,9 @@ class ProcessInterpreter:
     def _restart(self) -> Worker:
         if self._closed:
             raise ModelError("the model is closed")
-        if len(self._crashes) >= _CRASHES_IN_A_ROW:
+        if time.monotonic() < self._down_until_s:
             raise ModelError(
-                f"the model's process ended {_CRASHES_IN_A_ROW} times in a row and stays down; "
+                f"the model's process ended {len(self._crashes)} times in a row and stays down for a while; "
                 f"the last one {self._crashes[-1]}"
             )
         try:
@@ -288,7 +292,7 @@ class ProcessInterpreter:
             raise self._crashed(worker, error) from error
         except EdgeflockError as error:
             worker.end()
-            self._crashes.append(f"could not load: {error}")
+            self._ended(f"could not load: {error}")
             raise ModelError(str(error)) from error
         except BaseException:
             worker.end()
@@ -297,10 +301,16 @@ class ProcessInterpreter:
         self._worker = worker
         return worker
 
+    def _ended(self, cause: str) -> None:
+        self._crashes.append(cause)
+        more = len(self._crashes) - _CRASHES_IN_A_ROW
+        if more >= 0:
+            self._down_until_s = time.monotonic() + min(_LONGEST_DOWN_S, 2.0 ** min(more, 10))
+
     def _crashed(self, worker: Worker, error: BaseException) -> ModelError:
         self._worker = None
         cause = worker.cause(error, self._place.timeout_s)
-        self._crashes.append(cause)
+        self._ended(cause)
         log.warning("the model's process %d %s", worker.pid, cause)
         return ModelError(f"the model's process {cause}")
 

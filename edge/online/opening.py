@@ -34,7 +34,7 @@ from edge.results import Result, Sample
 from edge.runtime import LoadedModel, Runtime
 from edge.settings import BrokerSettings, SinkSettings, SourceSettings
 from wire.adapters.paho_link import BrokerAddress, PahoLink
-from wire.errors import DataError, ModelError
+from wire.errors import DataError, ModelError, SettingsError
 
 _TOKEN: Final = "EDGEFLOCK_WEBHOOK_TOKEN"  # noqa: S105  # the name of a variable
 
@@ -183,8 +183,8 @@ def open_sinks(
 
 def declared_answer(runtime: Runtime, prediction: Prediction) -> list[dict[str, object]] | None:
     """Return what the bundle's postprocessing says, or None where none is declared."""
-    model = runtime.model
-    if model is None or model.manifest is None or model.manifest.postprocessing.kind == "none":
+    manifest = prediction.manifest
+    if manifest is None or manifest.postprocessing.kind == "none":
         return None
     return runtime.answer(prediction)
 
@@ -221,6 +221,8 @@ def _make_link(broker: BrokerSettings, role: str) -> PahoLink:
 
 def _line_opener(path: str) -> Callable[[], BufferedIOBase]:
     if path in ("", "-"):  # a file of its own: its thread may still wait in it when the process ends
+        if sys.stdin is None:
+            raise SettingsError("standard input is closed: name another --source")
         return lambda: open(sys.stdin.fileno(), "rb", closefd=False)  # closed by the thread that reads it
     try:
         file = Path(path).open("rb")  # noqa: SIM115  # as above

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edge.adapters.loaders import choose_loader
 from edge.adapters.tflite import installed_backends, make_loader
 from edge.loading import load
 from edge.runtime import Runtime
@@ -88,6 +89,66 @@ def test_a_number_without_a_shape_is_an_input_too(odd, backend) -> None:  # type
             runtime.predict(floats(1, 2))
 
 
+@pytest.mark.parametrize("isolation", ["thread", "process"])
+def test_a_model_whose_shapes_follow_its_values_answers_to_each_input(odd, backend, isolation) -> None:  # type: ignore[no-untyped-def]
+    rows = np.random.default_rng(5).normal(size=(300, 6)).astype(np.float32)
+    with Runtime() as runtime:
+        runtime.swap(load("selected/1", odd["selected"], choose_loader(backend, isolation=isolation)))
+        for row in rows:
+            assert runtime.predict(row).raw[0].tolist() == row[row > 0].tolist()
+        with pytest.raises(InputError, match="ask one by one"):
+            runtime.predict_batch(rows[:5])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("dense", [1, 2, np.nan, 4], None),
+        ("dense", np.zeros((1, 1, 4), np.float32), "has shape"),
+        ("two", {"left": [1, 2, 3], "right": [1, 2], "middle": [1]}, "inputs"),
+    ],
+)
+def test_both_paths_refuse_the_same(odd, name: str, value: object, reason: str | None) -> None:  # type: ignore[no-untyped-def]
+    with serve(odd[name]) as runtime:
+        for timeout_s in (None, 1.0):
+            if reason is None:
+                assert np.isnan(runtime.predict(value, timeout_s=timeout_s).confidence)
+            else:
+                with pytest.raises(InputError, match=reason):
+                    runtime.predict(value, timeout_s=timeout_s)
+
+
+class Unreadable:
+    def __array__(self, *_: object) -> None:
+        raise RuntimeError("on another device")
+
+
+def test_what_cannot_become_an_array_is_the_callers_fault(odd) -> None:  # type: ignore[no-untyped-def]
+    with serve(odd["dense"]) as runtime:
+        for ask in (runtime.predict, runtime.predict_batch):
+            with pytest.raises(InputError, match="on another device"):
+                ask(Unreadable())
+        assert runtime.model is not None
+        assert runtime.model.meter.errors == 0
+
+
+def test_a_closed_model_is_told_and_not_waited_for(odd) -> None:  # type: ignore[no-untyped-def]
+    runtime = serve(odd["dense"])
+    assert runtime.model is not None
+    runtime.model.close()
+    for ask in (runtime.predict, runtime.predict_batch):
+        with pytest.raises(ModelError, match="dense/1 is closed"):
+            ask(floats(1, 2, 3, 4))
+
+
+def test_batches_are_counted_by_row_and_leave_nothing_waiting(odd) -> None:  # type: ignore[no-untyped-def]
+    with serve(odd["dense"]) as runtime:
+        runtime.predict_batch(np.zeros((500, 4), np.float32))
+        assert runtime.model is not None
+        assert runtime.model.meter.pending == []
+        assert runtime.model.meter.inferences == 500
+
+
 # --- state -------------------------------------------------------------------------------------
 
 
@@ -95,13 +156,13 @@ def test_a_stateful_model_has_one_stream_each_and_starts_clean(odd, backend) -> 
     with serve(odd["counter"], backend, pool=4) as runtime:
         assert runtime.model is not None
         assert (runtime.model.stateful, runtime.model.pool) == (True, 1)
-        assert [runtime.predict(floats(1)).confidence for _ in range(3)] == [1.0, 2.0, 3.0]
+        assert [runtime.predict(floats(1)).confidence for _ in range(3)] == [2.0, 4.0, 6.0]
         with runtime.stream() as first, runtime.stream() as second:
-            assert [first.predict(floats(5)).confidence for _ in range(2)] == [5.0, 10.0]
-            assert second.predict(floats(7)).confidence == 7.0
+            assert [first.predict(floats(5)).confidence for _ in range(2)] == [6.0, 12.0]
+            assert second.predict(floats(7)).confidence == 8.0
         with pytest.raises(ModelError, match="stream is closed"):
             first.predict(floats(1))
-        assert runtime.predict(floats(1)).confidence == 4.0
+        assert runtime.predict(floats(1)).confidence == 8.0
         assert runtime.model.meter.inferences == 7
 
 
@@ -160,7 +221,7 @@ def test_a_model_that_cannot_be_resized_says_so_and_is_not_at_fault(odd) -> None
 def test_a_model_that_keeps_state_is_never_run_as_a_batch(odd) -> None:  # type: ignore[no-untyped-def]
     with serve(odd["counter"]) as runtime:
         batch = runtime.predict_batch(np.ones((3, 1), np.float32), resize=True)
-        assert batch.outputs["total"].ravel().tolist() == [1.0, 2.0, 3.0]
+        assert batch.outputs["total"].ravel().tolist() == [2.0, 4.0, 6.0]
 
 
 # --- many callers ------------------------------------------------------------------------------

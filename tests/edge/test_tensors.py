@@ -63,6 +63,15 @@ def test_quantizing_and_back_is_within_half_a_step(values: list[float]) -> None:
     assert np.all(np.abs(back - np.array(values, np.float32)) <= 0.25 + 1e-5)
 
 
+def test_a_code_stands_for_no_nan_and_an_index_does_not_wrap() -> None:
+    with pytest.raises(InputError, match="'x' holds NaN"):
+        written(INT8, [1.0, float("nan"), 0, 0])
+    index = Tensor(0, "x", np.dtype(np.int32), (1, 2))
+    assert written(index, np.array([1, 2], np.int64)).tolist() == [[1, 2]]
+    with pytest.raises(InputError, match="ends at 2147483647"):
+        written(index, np.array([1, 2**32 + 1], np.int64))
+
+
 def test_a_scale_on_a_tensor_of_floats_means_nothing() -> None:
     odd = Tensor(0, "x", np.dtype(np.float32), (1, 4), scale=0.5, zero_point=3)
     assert written(odd, [1, 2, 3, 4]).tolist() == [[1, 2, 3, 4]]

@@ -12,6 +12,7 @@ from edge.adapters.model_store import RESERVE_BYTES, ModelStore
 from edge.download import STALL_S, Download
 from edge.golden import Verdict
 from edge.lifecycle import DEADLINE_S, State
+from edge.pointer import Pointer
 from edge.ports import Ports
 from edge.rollout import Wishes
 from edge.shadow import Pairs
@@ -430,6 +431,39 @@ def test_a_plan_that_is_paused_ends_a_shadow(device: Device) -> None:
     device.wish(ONE, TWO, plan=replace(TWO.plan, state="pause"))
     device.turn_to(State.IDLE)
     assert device.updater.report().current == "digits/1"
+
+
+def test_a_disk_that_fails_in_a_swap_leaves_what_stands_serving(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device.commit(ONE)
+    device.serving.unloads = True  # as a board with little memory does
+    device.wish(ONE, TWO)
+    device.turn_to(State.STAGE)
+    real = device.store.write_pointer
+
+    def broken(pointer: Pointer) -> None:
+        if pointer.current is not None and pointer.current.release == "digits/2":
+            raise OSError(30, "Read-only file system")
+        real(pointer)
+
+    monkeypatch.setattr(device.store, "write_pointer", broken)
+    device.updater.tick()
+    assert device.updater.state is State.IDLE
+    assert device.serving.serves == device.store.path(ONE.release.bundle_sha256)
+    monkeypatch.undo()
+    device.clock.turn(400)
+    device.turn_to(State.PROBATION)
+    assert device.updater.report().current == "digits/2"
+
+
+def test_after_a_rollback_the_model_that_failed_is_let_go(device: Device) -> None:
+    device.commit(ONE)
+    device.wish(ONE, TWO)
+    device.turn_to(State.PROBATION)
+    device.serving.errors = 1
+    device.turn_to(State.BLOCKED)
+    assert device.serving.committed == device.store.path(ONE.release.bundle_sha256)
 
 
 def test_the_model_before_is_let_go_only_when_the_new_one_is_trusted(device: Device) -> None:

@@ -62,12 +62,13 @@ class ScriptedServing:
     inferences: int = 0
     errors: int = 0
     shadows: bool = False
+    unloads: bool = False
     pairs: Pairs = field(default_factory=Pairs)
     shadow_fails: bool = False
     committed: Path | None = None
     tested: Verdict = field(default_factory=lambda: Verdict(True, "fine"))
     reloads: int = 0
-    _candidate: Path | None = None
+    candidate: Path | None = None
 
     @property
     def release(self) -> str | None:
@@ -76,10 +77,12 @@ class ScriptedServing:
     def prepare(self, bundle: Path, needs_bytes: int = 0) -> None:
         if bundle in self.refuses:
             raise ModelError("cannot be loaded here")
-        self._candidate = bundle
+        self.candidate = bundle
+        if self.unloads:
+            self.serves = None
 
     def swap(self) -> None:
-        self.serves = self._candidate
+        self.serves = self.candidate
 
     def commit(self) -> None:
         self.committed = self.serves
@@ -101,7 +104,7 @@ class ScriptedServing:
         return self.pairs.pairs >= 3
 
     def drop_candidate(self) -> None:
-        self._candidate = None
+        self.candidate = None
 
     def self_test(self) -> Verdict:
         return self.tested

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-NAMES = ("two", "counter", "functions", "dense", "scalar")
+NAMES = ("two", "counter", "functions", "dense", "scalar", "selected")
 
 
 def make(folder: Path) -> dict[str, Path]:
@@ -45,7 +45,7 @@ def main(folder: Path) -> None:
 
         @tf.function(input_signature=[tf.TensorSpec([1], tf.float32, name="x")])
         def __call__(self, x):  # type: ignore[no-untyped-def]
-            self.total.assign_add(x)
+            self.total.assign_add(x + 1.0)
             return {"total": self.total.read_value()}
 
     class Functions(tf.Module):  # type: ignore[misc]  # TensorFlow has no types
@@ -62,6 +62,11 @@ def main(folder: Path) -> None:
         def __call__(self, x):  # type: ignore[no-untyped-def]
             return {"y": x * 2.0}
 
+    class Selected(tf.Module):  # type: ignore[misc]  # TensorFlow has no types
+        @tf.function(input_signature=[tf.TensorSpec([1, 6], tf.float32, name="x")])
+        def __call__(self, x):  # type: ignore[no-untyped-def]
+            return {"y": tf.boolean_mask(x, x > 0)}
+
     def write(name: str, module: tf.Module, functions: dict[str, object]) -> None:
         saved = folder / name
         tf.saved_model.save(module, str(saved), signatures=functions)
@@ -72,7 +77,8 @@ def main(folder: Path) -> None:
     two, counter, functions = Two(), Counter(), Functions()
     write("two", two, {"serving_default": two.__call__})
     write("counter", counter, {"serving_default": counter.__call__})
-    scalar = Scalar()
+    scalar, selected = Scalar(), Selected()
+    write("selected", selected, {"serving_default": selected.__call__})
     write("scalar", scalar, {"serving_default": scalar.__call__})
     write("functions", functions, {"double": functions.double, "negate": functions.negate})
     dense = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
