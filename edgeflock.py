@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
+from contextlib import suppress
 from typing import Final
 
 from wire.errors import EdgeflockError
@@ -48,20 +50,55 @@ _INTERRUPTED: Final = 130
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit code: 0 done, 1 failed, 2 wrong usage."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    parser = _make_parser(arguments)
-    parsed = parser.parse_args(arguments)
     try:
-        return int(parsed.run(parsed))
+        _fill_closed_streams()
+        parsed = _make_parser(arguments).parse_args(arguments)
+        code = int(parsed.run(parsed))
+        _flush()
+        return code
     except EdgeflockError as error:
-        print(f"edgeflock: {error}", file=sys.stderr)
+        _say(str(error))
         return error.exit_code
     except KeyboardInterrupt:
         return _INTERRUPTED
     except BrokenPipeError:  # the reader of our output went away
+        with suppress(OSError):
+            _flush()
         return 1
     except OSError as error:  # a full disk, a folder that may not be written
-        print(f"edgeflock: {error.filename or 'input/output'}: {error.strerror or error}", file=sys.stderr)
+        _say(f"{error.filename or 'input/output'}: {error.strerror or error}")
+        with suppress(OSError):
+            _flush()
         return 1
+
+
+def _fill_closed_streams() -> None:
+    """Open nothing in place of a closed standard stream: a file opened as 2 would get TFLite's log."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:  # closed: the lowest number that is free is the next one opened
+            os.open(os.devnull, os.O_RDWR)
+
+
+def _flush() -> None:
+    """Write what is left of standard output; what it does not take is dropped, or Python's end fails too."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+        error.filename = "standard output"
+        raise
+
+
+def _say(text: str) -> None:
+    if sys.stderr is not None:  # print would take standard output for a closed one
+        with suppress(OSError):
+            print(f"edgeflock: {text}", file=sys.stderr)
 
 
 def _make_parser(arguments: list[str]) -> argparse.ArgumentParser:
@@ -87,7 +124,7 @@ def _import(module: str, extra: str):  # type: ignore[no-untyped-def]  # a modul
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         needs = (error.name or "").split(".")[0]
-        print(f"edgeflock: this command needs {needs!r}: pip install 'edgeflock[{extra}]'", file=sys.stderr)
+        _say(f"this command needs {needs!r}: pip install 'edgeflock[{extra}]'")
         raise SystemExit(1) from error
 
 

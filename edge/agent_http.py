@@ -38,16 +38,16 @@ class AgentHttp:
         # Only here: a device that serves nothing over HTTP has none of it in memory.
         from edge.adapters.uvicorn_server import Listen
         from edge.serve_app import make_server
-        from edge.web.address import check_address, check_token
+        from edge.web.address import TOKEN_READ_BYTES, check_address, check_token
         from edge.web.service import Options
         from edge.web.shelf import LiveShelf
 
-        token = check_token(_read(Path(http.token_file)), http.token_file) if http.token_file else b""
+        token = b""
+        if http.token_file:
+            token = check_token(_read(Path(http.token_file), TOKEN_READ_BYTES), http.token_file)
         if http.port:
             encrypted = bool(http.certificate and http.key)
-            check_address(
-                http.host, token=bool(token), encrypted=encrypted, plain_http=http.plain_http, dash="_"
-            )
+            check_address(http.host, token=bool(token), encrypted=encrypted, plain_http=http.plain_http)
         listen = Listen(
             host=http.host,
             port=http.port or None,
@@ -76,8 +76,9 @@ class AgentHttp:
                 meter.judged(correct=correct)
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, size_bytes: int) -> bytes:
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return file.read(size_bytes)
     except OSError as error:
         raise SettingsError(f"{path}: {error.strerror}") from error

@@ -10,7 +10,9 @@ Threads of the process, what each owns, and what may cross:
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import os
 import secrets
 import sys
 import time
@@ -75,7 +77,7 @@ def serve(settings: ServeSettings) -> int:
     gc.collect()
     gc.freeze()  # what was loaded stays: without this a full collection costs milliseconds
     try:
-        server.run(lambda: _announce(shelf, server, settings.listen))
+        server.run(lambda: announce(shelf, server.port, settings.listen))
     finally:
         application.close()
         for place in shelf:
@@ -135,9 +137,21 @@ def _load(path: Path, settings: ServeSettings) -> Runtime:
     return runtime
 
 
-def _announce(shelf: ModelShelf, server: UvicornServer, listen: Listen) -> None:
+def announce(shelf: ModelShelf, port: int | None, listen: Listen) -> None:
+    """Print what is served where; standard output may be full, or closed."""
     models = ", ".join(f"{place.name} {place.version}" for place in shelf)
     scheme = "https" if listen.certificate else "http"
-    places = [f"{scheme}://{listen.host}:{server.port}"] if server.port is not None else []
+    host = f"[{listen.host}]" if ":" in listen.host else listen.host
+    places = [f"{scheme}://{host}:{port}"] if port is not None else []
     places += [str(listen.unix)] if listen.unix else []
-    print(f"serving {models} on {' and '.join(places)}", flush=True)
+    try:
+        print(f"serving {models} on {' and '.join(places)}", flush=True)
+    except OSError:  # nobody reads it, or the disk is full: no reason not to serve
+        with contextlib.suppress(OSError):  # what is left in the buffer would fail again at the end
+            _silence(sys.stdout.fileno())
+
+
+def _silence(descriptor: int) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)

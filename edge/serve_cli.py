@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ipaddress
 import logging
 import re
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from edge.adapters.uvicorn_server import Listen
 from edge.serve_app import LabelSetting, ModelFile, ServeSettings, serve
+from edge.web.address import TOKEN_READ_BYTES, check_address, check_token
 from edge.web.admission import Limits
 from edge.web.batching import Batching
 from edge.web.service import Options
@@ -28,16 +28,20 @@ Without --unix or another --host it listens on 127.0.0.1:8000. An address that o
 --token-file, and --certificate with --key, or --plain-http to send the token unencrypted.
 
 example:
-    edgeflock serve digits-1.bundle digits-2.bundle --label stable=1
-    curl -d '{"instances": [[0.0, 0.5, 1.0]]}' http://127.0.0.1:8000/v1/models/digits:predict
-    curl http://127.0.0.1:8000/v2/models/digits
+    edgeflock serve price-1.bundle price-2.bundle --label stable=1
+    curl -d '{"instances": [[0.0, 0.5, 1.0]]}' http://127.0.0.1:8000/v1/models/price:predict
+    curl http://127.0.0.1:8000/v2/models/price
+
+The rows are for a model of three numbers; the last command tells the names and shapes of a model's
+inputs.
 
 How-to: docs/how-to/serve-a-model.md. Every path and status: docs/reference/http.md
 """
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MB: Final = 1_000_000
-_TOKEN_BYTES: Final = (16, 4096)
+#: More of anything is a slip of the pen, and longer than clocks and sockets can count.
+_MOST: Final = 1_000_000
 
 
 def add_parser(commands: _SubParsersAction[argparse.ArgumentParser], version: str) -> None:
@@ -162,8 +166,8 @@ def label_setting(text: str) -> LabelSetting:
 
 def _limits(arguments: argparse.Namespace) -> Limits:
     for option in ("max_in_flight", "max_rows", "max_body_mb", "max_held_mb", "max_connections", "timeout_s"):
-        if not getattr(arguments, option) > 0:
-            raise SettingsError(f"--{option.replace('_', '-')} must be more than 0")
+        if not 0 < getattr(arguments, option) <= _MOST:  # neither is nan
+            raise SettingsError(f"--{option.replace('_', '-')} must be more than 0 and at most {_MOST:,}")
     return Limits(
         in_flight=arguments.max_in_flight,
         body_bytes=int(arguments.max_body_mb * _MB),
@@ -176,6 +180,9 @@ def _limits(arguments: argparse.Namespace) -> Limits:
 
 
 def _batching(arguments: argparse.Namespace) -> Batching | None:
+    for option in ("batch_rows", "batch_wait_ms"):
+        if not 0 <= getattr(arguments, option) <= _MOST:
+            raise SettingsError(f"--{option.replace('_', '-')} must be 0 to {_MOST:,}")
     if arguments.batch_rows < 2:
         return None
     return Batching(arguments.batch_rows, arguments.batch_wait_ms / 1000)
@@ -189,25 +196,15 @@ def _listen(arguments: argparse.Namespace) -> Listen:
         raise SettingsError(f"--port {port}: 0 to 65535")
     if (arguments.certificate is None) != (arguments.key is None):
         raise SettingsError("--certificate and --key go together")
-    if port is not None and not is_local(arguments.host):
-        if arguments.token_file is None:
-            raise SettingsError(f"--host {arguments.host} can be reached by others: it needs --token-file")
-        if arguments.certificate is None and not arguments.plain_http:
-            raise SettingsError(
-                f"--host {arguments.host} would send the token in the clear: "
-                "give --certificate and --key, or say --plain-http"
-            )
+    if port is not None:
+        check_address(
+            arguments.host,
+            token=arguments.token_file is not None,
+            encrypted=arguments.certificate is not None,
+            plain_http=arguments.plain_http,
+            command_line=True,
+        )
     return Listen(arguments.host, port, arguments.unix, arguments.certificate, arguments.key)
-
-
-def is_local(host: str) -> bool:
-    """Tell whether only this machine can reach `host`; a name other than localhost may be anywhere."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _token(arguments: argparse.Namespace) -> bytes:
@@ -215,9 +212,7 @@ def _token(arguments: argparse.Namespace) -> bytes:
     if path is None:
         return b""
     try:
-        token = path.read_bytes()[: _TOKEN_BYTES[1] + 1].strip()
+        with path.open("rb") as file:
+            return check_token(file.read(TOKEN_READ_BYTES), str(path))
     except OSError as error:
         raise SettingsError(f"{path}: {error.strerror}") from error
-    if not _TOKEN_BYTES[0] <= len(token) <= _TOKEN_BYTES[1] or not token.isascii() or len(token.split()) != 1:
-        raise SettingsError(f"{path}: a token is one word of at least {_TOKEN_BYTES[0]} characters")
-    return token

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections.abc import Callable
@@ -15,10 +16,10 @@ _ERASE: Final = "\r\x1b[K"
 
 
 class ProgressLine:
-    """Shows progress on `stream`. `text` is asked for only when it is time to show it."""
+    """Shows progress on `stream`, unless it is closed. `text` is asked for only when it is shown."""
 
-    def __init__(self, stream: TextIO, clock: Clock = time.monotonic) -> None:
-        self.on_terminal = stream.isatty()
+    def __init__(self, stream: TextIO | None, clock: Clock = time.monotonic) -> None:
+        self.on_terminal = stream is not None and stream.isatty()
         self._stream = stream
         self._clock = clock
         self._every_s = _TERMINAL_EVERY_S if self.on_terminal else _LOG_EVERY_S
@@ -31,13 +32,17 @@ class ProgressLine:
         self._shown_s = self._clock()
         if self.on_terminal:
             width = shutil.get_terminal_size().columns - 1
-            self._stream.write(_ERASE + text()[:width])
+            self._write(_ERASE + text()[:width])
         else:
-            self._stream.write(text() + "\n")
-        self._stream.flush()
+            self._write(text() + "\n")
 
     def clear(self) -> None:
         """Leave the terminal's line empty for what is printed next."""
         if self.on_terminal:
-            self._stream.write(_ERASE)
-            self._stream.flush()
+            self._write(_ERASE)
+
+    def _write(self, text: str) -> None:
+        if self._stream is not None:
+            with contextlib.suppress(OSError):  # the work is worth more than the word about it
+                self._stream.write(text)
+                self._stream.flush()

@@ -17,9 +17,18 @@ _NAME: Final = "edgeflock-model"
 
 
 def sealed_copy(model: bytes, owner_path: Path) -> SealedCopy:
-    """Return a copy of `model` in memory, or `owner_path` itself where the system has no sealed memory."""
+    """Return a copy of `model` in memory, or `owner_path` itself where sealed memory cannot be had."""
     if not hasattr(os, "memfd_create"):  # not Linux: for trying things out
         return SealedCopy(owner_path, None)
+    try:
+        descriptor = _write_sealed(model)
+    except OSError:  # no memory, or a limit on the size of files, which holds for this one too
+        return SealedCopy(owner_path, None)
+    # By the number of this process: a worker process opens it too.
+    return SealedCopy(Path(f"/proc/{os.getpid()}/fd/{descriptor}"), descriptor)
+
+
+def _write_sealed(model: bytes) -> int:
     descriptor = os.memfd_create(_NAME, os.MFD_ALLOW_SEALING | os.MFD_CLOEXEC)
     try:
         with os.fdopen(os.dup(descriptor), "wb") as file:
@@ -29,8 +38,7 @@ def sealed_copy(model: bytes, owner_path: Path) -> SealedCopy:
     except BaseException:
         os.close(descriptor)
         raise
-    # By the number of this process: a worker process opens it too.
-    return SealedCopy(Path(f"/proc/{os.getpid()}/fd/{descriptor}"), descriptor)
+    return descriptor
 
 
 class SealedCopy:

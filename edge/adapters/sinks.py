@@ -33,6 +33,8 @@ class _TextFile:
     def open(self) -> bool:
         """Open to append; return whether there is nothing in it. Raises SettingsError."""
         if self.path == _STDOUT:
+            if sys.stdout is None:
+                raise SettingsError("standard output is closed: name another --sink")
             sys.stdout.flush()
             self._handle = os.dup(sys.stdout.fileno())
         else:

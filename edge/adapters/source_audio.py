@@ -40,7 +40,7 @@ _FILE_BLOCK: Final = 65_536
 def wav_stream(path: Path, windowing: Callable[[], Windowing], intake: Intake) -> Iterator[Sample]:
     """Yield the windows of a WAV file; raise DataError, before the first, when it is none."""
     if not path.is_file():
-        raise DataError(f"{path} is not there")
+        raise DataError(f"{path} is {'no regular file' if path.exists() else 'not there'}")
     return _windows(path, windowing, intake)
 
 

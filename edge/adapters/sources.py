@@ -53,7 +53,8 @@ def npz_stream(path: Path, *, repeat: bool = True) -> Iterator[Sample]:
             key = "y_test" if "y_test" in names else "y"
             truths = archive[key] if key in names else None
     except (OSError, ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} cannot be read as a source: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{path} cannot be read as a source: {reason}") from error
     if not inputs.ndim or not len(inputs):
         raise DataError(f"{path} holds no samples")
     if truths is not None and (truths.shape != (len(inputs),) or truths.dtype.kind not in "iu"):

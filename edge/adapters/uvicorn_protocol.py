@@ -1,6 +1,8 @@
 """uvicorn's HTTP protocol with what it lacks: limits on a connection, and a short way for short requests.
 
 Rules:
+- uvicorn queues as many pipelined requests as are sent, and takes the rest of a body after its answer
+  without end: a client that does so is cut off;
 - uvicorn waits for ever for a first request and for the rest of its headers, takes headers of any
   length and as many connections as come: what stalls or is too much is ended here;
 - a POST whose body came with its headers, for a model that answers at once, is answered from the
@@ -13,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
@@ -25,11 +27,20 @@ from edge.web.service import Visit
 #: Of a request's headers; h11's own limit is the same.
 _HEADERS_BYTES: Final = 64 * 1024
 
+#: Requests of one connection that wait for the answer to an earlier one.
+_PIPELINED: Final = 16
+
 #: What a short request may have in its body.
 _SHORT_BYTES: Final = 64 * 1024
 
 #: What the short way uses of uvicorn's protocol.
-_KNOWN: Final = ("on_headers_complete", "on_body", "on_message_complete", "_unset_keepalive_if_required")
+_KNOWN: Final = (
+    "on_message_begin",
+    "on_headers_complete",
+    "on_body",
+    "on_message_complete",
+    "_unset_keepalive_if_required",
+)
 
 _STATUS_LINES: Final = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
 
@@ -42,27 +53,64 @@ class GuardedProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # ch
 
     def connection_made(self, transport: Any) -> None:
         self._answered = False
+        self._in_head = False
+        self._much = False
         self._head_bytes = 0
+        self._running: Any = None
         self._waits_since_s: float | None = self.loop.time()
         self._stuck_since_s: float | None = None
+        self._rest_since_s: float | None = None
         super().connection_made(transport)
         if len(self.connections) > self.limits.connections:
             transport.abort()
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        pipeline = getattr(self, "pipeline", None) or ()
+        for cycle in (self._running, *(waiting for waiting, _ in pipeline)):
+            if cycle is not None and not cycle.response_complete:  # uvicorn tells only the newest
+                cycle.disconnected = True
+                cycle.message_event.set()
+        if pipeline:
+            pipeline.clear()
+        super().connection_lost(exc)
+
     def data_received(self, data: bytes) -> None:
         cycle, self._answered = self.cycle, False
+        self._much = self._head_bytes + len(data) > _HEADERS_BYTES
         super().data_received(data)
-        if self.cycle is not cycle:
-            self._head_bytes = 0
-            self._waits_since_s = None
-        elif self._answered:
-            self._head_bytes = 0
-            self._waits_since_s = self.loop.time()
+        if self.cycle is not cycle or self._answered:
+            # The next request's head may have begun in the same packet.
+            self._head_bytes = int(self._in_head)
+            self._waits_since_s = self.loop.time() if self._in_head or self._answered else None
         elif cycle is None or (cycle.response_complete and not cycle.more_body):
             self._count_head(len(data))
 
+    def on_message_begin(self) -> None:
+        self._in_head = True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._end_head()
+        if len(self.pipeline) >= _PIPELINED:
+            self._cut_off("too many requests before an answer")
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        if self.cycle is not None and self.cycle.response_complete:
+            self.cycle.more_body = False  # uvicorn leaves it
+        super().on_message_complete()
+
     def end_if_stalled(self, now_s: float) -> None:
-        """End the connection if its headers, or the client's reading, take too long."""
+        """End the connection if headers, an unwanted body, or the client's reading take too long."""
+        cycle = self.cycle
+        if self._head_bytes and cycle is not None and not cycle.response_complete:
+            self._waits_since_s = now_s  # we may not be reading
+        if cycle is None or not (cycle.response_complete and cycle.more_body):
+            self._rest_since_s = None
+        elif self._rest_since_s is None:
+            self._rest_since_s = now_s
+        elif now_s - self._rest_since_s > self.limits.timeout_s:
+            self.transport.abort()
         patience_s = self.limits.headers_timeout_s if self._head_bytes else self.limits.keep_alive_s
         if self._waits_since_s is not None and now_s - self._waits_since_s > patience_s:
             self.transport.abort()
@@ -72,6 +120,22 @@ class GuardedProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # ch
             self._stuck_since_s = now_s
         elif now_s - self._stuck_since_s > self.limits.timeout_s:
             self.transport.abort()
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _end_head(self) -> None:
+        self._in_head = False
+        if self._much:
+            size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+            if size > _HEADERS_BYTES:
+                self._cut_off("too long headers")
+
+    def _cut_off(self, why: str) -> NoReturn:
+        """End the connection from within the parser, which stops at the error."""
+        self.transport.abort()
+        raise ConnectionAbortedError(why)
 
     def _count_head(self, size: int) -> None:
         self._head_bytes += size
@@ -96,6 +160,7 @@ class ShortWayProtocol(GuardedProtocol):
             self._go_uvicorns_way()
 
     def on_headers_complete(self) -> None:
+        self._end_head()
         if self._may_be_short():
             self._visit = self._open_short()
         if self._visit is None:

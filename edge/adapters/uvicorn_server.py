@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
+import resource
 import signal
 import socket
 import ssl
 import stat
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from edge.web.admission import Limits
 from edge.web.application import Application
@@ -32,6 +35,10 @@ log = logging.getLogger(__name__)
 _BACKLOG: Final = 512
 _EVERY_S: Final = 1.0
 _DRAIN_EVERY_S: Final = 0.02
+
+#: File descriptors for everything but connections, and the connections that are let in at the least.
+_OTHER_FILES: Final = 64
+_FEWEST_CONNECTIONS: Final = 8
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,7 @@ class UvicornServer:
         self._limits = limits
         self._ending: asyncio.Task[None] | None = None
         self._sockets: list[socket.socket] = []
+        self._unix_file: tuple[int, int] | None = None
         self._server: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -74,11 +82,16 @@ class UvicornServer:
     def open(self) -> None:
         """Bind the sockets; raise UnavailableError when an address is taken, or uvicorn not installed."""
         _import_uvicorn()
+        most = _affordable_connections()
+        if self._limits.connections > most:
+            log.warning("at most %d connections: the limit of open files allows no more", most)
+            self._limits = replace(self._limits, connections=most)
         try:
             if self._listen.port is not None:
                 self._sockets.append(_open_tcp(self._listen.host, self._listen.port))
             if self._listen.unix is not None:
                 self._sockets.append(_open_unix(self._listen.unix))
+                self._unix_file = _file_at(self._listen.unix)
         except BaseException:
             self._close_sockets()
             raise
@@ -180,9 +193,11 @@ class UvicornServer:
         for sock in self._sockets:
             sock.close()
         self._sockets.clear()
-        if self._listen.unix is not None:
+        path, ours = self._listen.unix, self._unix_file
+        self._unix_file = None
+        if path is not None and ours is not None and _file_at(path) == ours:  # else it is another's by now
             with contextlib.suppress(OSError):
-                self._listen.unix.unlink()
+                path.unlink()
 
 
 def _import_uvicorn() -> tuple[Any, Any]:
@@ -246,18 +261,43 @@ def _open_unix(path: Path) -> socket.socket:
 
 def _is_dead_socket(path: Path) -> bool:
     try:
-        if not stat.S_ISSOCK(path.stat().st_mode):
+        if not stat.S_ISSOCK(path.lstat().st_mode):
             return False
     except FileNotFoundError:
         return False
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        return probe.connect_ex(str(path)) != 0
+        probe.settimeout(_EVERY_S)
+        return probe.connect_ex(str(path)) == errno.ECONNREFUSED  # a busy one's queue may be full
+
+
+def _file_at(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _affordable_connections() -> int:
+    """Return how many connections the limit of open files allows, after it was raised if it may be."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+    if soft == resource.RLIM_INFINITY:
+        return sys.maxsize
+    return max(_FEWEST_CONNECTIONS, soft - _OTHER_FILES)
 
 
 def _tls(certificate: Path, key: Path | None) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+
+    def refuse() -> NoReturn:  # else it asks for a pass phrase on the terminal
+        raise SettingsError(f"the key is encrypted: give {key or certificate} without a pass phrase")
+
     try:
-        context.load_cert_chain(certificate, key)
+        context.load_cert_chain(certificate, key, refuse)
     except (OSError, ssl.SSLError) as error:
         raise SettingsError(
             f"{certificate}: no certificate with its key: {error.strerror or error}"

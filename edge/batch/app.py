@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -88,13 +88,22 @@ def run(order: Order) -> int:
         try:
             with task.output.owner(), interruption() as stop:
                 try:
-                    return task.run(job, stop)
+                    ended = task.run(job, stop)
                 finally:
                     task.output.close()
                     leave_unused(order.out.folder)
         except OSError as error:
             where = error.filename or order.out.path
             raise UnavailableError(f"{where}: {error.strerror or error}; go on with --resume") from error
+    return ended if isinstance(ended, int) else task.report(ended)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A job that is done, and in words since when."""
+
+    checkpoint: Checkpoint
+    state: str
 
 
 class _Task:
@@ -119,13 +128,13 @@ class _Task:
         kind = SqliteOutput if order.out.kind == "sqlite" else FileOutput
         self.output: Output = kind(order.out, self._form.columns)
 
-    def run(self, job: Job, stop: Interruption) -> int:
-        """Begin or go on, to the end or to a signal; return the exit code."""
+    def run(self, job: Job, stop: Interruption) -> Finished | int:
+        """Begin or go on; return what there is to report, or the exit code when a signal ended it."""
         order, found = self._order, self.output.find()
         step = next_step(found, job, order.out.shown, resume=order.resume, overwrite=order.overwrite)
         before = found.record if found.record and step is not Step.BEGIN else Record(job)
         if step is Step.DONE:
-            return self._report(before.checkpoint, "is finished already")
+            return Finished(before.checkpoint, "is finished already")
         self.output.begin(before, anew=step is Step.BEGIN)
         told = ""
         if not before.checkpoint.done:
@@ -141,7 +150,7 @@ class _Task:
             _say(told)
         if survey(_sources(order)).digest != job.inputs:
             _say("the inputs changed while they were read: what came or went meanwhile may lack an answer")
-        return self._report(before.checkpoint, "is finished")
+        return Finished(before.checkpoint, "is finished")
 
     def _answer(self, journal: Journal, stop: Interruption) -> str:
         """Answer what is left, or until a signal comes; return in words how far and how fast that went."""
@@ -186,11 +195,15 @@ class _Task:
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
 
-    def _report(self, now: Checkpoint, state: str) -> int:
-        """Say how it ended; return the exit code."""
-        out = self._order.out
+    def report(self, finished: Finished) -> int:
+        """Say how it ended; return the exit code. An OSError is of standard output."""
+        out, now, state = self._order.out, finished.checkpoint, finished.state
         good = verdict(now.score, values=self._form.values)
-        print(f"{out.shown} {state}: {now.rows:,} rows" + (f", {good}" if good else ""))
+        try:
+            print(f"{out.shown} {state}: {now.rows:,} rows" + (f", {good}" if good else ""), flush=True)
+        except OSError as error:
+            error.filename = "standard output"
+            raise
         if not now.bad:
             return 0
         noun = "input has" if now.bad == 1 else "inputs have"
@@ -236,4 +249,6 @@ def _progress(pace: Pace, now: Checkpoint, *, bar: bool) -> str:
 
 
 def _say(text: str) -> None:
-    print(f"edgeflock: {text}", file=sys.stderr)
+    if sys.stderr is not None:  # print would take standard output for a closed one
+        with suppress(OSError):
+            print(f"edgeflock: {text}", file=sys.stderr)

@@ -63,7 +63,8 @@ def _run(arguments: argparse.Namespace) -> int:
     if not 1 <= arguments.seconds <= 3600:
         raise SettingsError(f"--seconds {arguments.seconds:g}: give 1 to 3600")
     if arguments.tune is not None and not arguments.tune.is_file():
-        raise SettingsError(f"--tune {arguments.tune}: there is no such file")
+        found = "that is a folder" if arguments.tune.is_dir() else "there is no such file"
+        raise SettingsError(f"--tune {arguments.tune}: {found}")
     _progress("looking at the machine and its interpreters")
     told = diagnose(read_board(), probe_installed(), installed_packages())
     tuning = None
@@ -115,6 +116,6 @@ def as_json(told: Diagnosis, tuning: Tuning | None) -> dict[str, Any]:
 
 def _progress(line: str) -> None:
     """Show what happens now, on a terminal only; an empty line takes it away."""
-    if sys.stderr.isatty():
+    if sys.stderr is not None and sys.stderr.isatty():
         sys.stderr.write(f"\r\x1b[K{line}")
         sys.stderr.flush()

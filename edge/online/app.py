@@ -146,4 +146,6 @@ def _exit_code(tally: Tally, *, strict: bool) -> int:
 
 
 def _say(text: str) -> None:
-    print(f"edgeflock run: {text}", file=sys.stderr, flush=True)
+    if sys.stderr is not None:  # print would take standard output for a closed one
+        with contextlib.suppress(OSError):
+            print(f"edgeflock run: {text}", file=sys.stderr, flush=True)

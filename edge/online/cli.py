@@ -105,6 +105,9 @@ def _settings(arguments: argparse.Namespace) -> RunSettings:
         queue=arguments.queue,
     )
     sinks = tuple(_sink(text, arguments.rotate) for text in arguments.sink or ["stdout"])
+    for number, sink in enumerate(sinks):
+        if sink in sinks[:number]:
+            raise SettingsError(f"--sink {(arguments.sink or [''])[number]} is given twice")
     rules = source_rules(source)
     for sink in sinks:
         rules |= {rule: holds and rules.get(rule, True) for rule, holds in sink_rules(sink).items()}

@@ -9,6 +9,9 @@ from wire.errors import SettingsError
 
 _TOKEN_BYTES: Final = (16, 4096)
 
+#: How much of a token's file is read: enough to see that it is too long. /dev/zero never ends.
+TOKEN_READ_BYTES: Final = _TOKEN_BYTES[1] + 1
+
 
 def is_local(host: str) -> bool:
     """Tell whether only this machine can reach `host`; a name other than localhost may be anywhere."""
@@ -20,18 +23,26 @@ def is_local(host: str) -> bool:
         return False
 
 
-def check_address(host: str, *, token: bool, encrypted: bool, plain_http: bool, dash: str = "-") -> None:
+def check_address(
+    host: str, *, token: bool, encrypted: bool, plain_http: bool, command_line: bool = False
+) -> None:
     """Raise SettingsError for an address that others can reach without a token, or with one in the clear.
 
-    `dash` joins the words of a setting's name: `-` on the command line, `_` in a file.
+    Settings are named as in a file, `token_file`, or as on the `command_line`, `--token-file`.
     """
     if is_local(host):
         return
+
+    def shown(setting: str) -> str:
+        return "--" + setting.replace("_", "-") if command_line else setting
+
     if not token:
-        raise SettingsError(f"host {host} can be reached by others: it needs token{dash}file")
+        needs = shown("token_file")
+        raise SettingsError(f"{shown('host')} {host} can be reached by others: it needs {needs}")
     if not encrypted and not plain_http:
         raise SettingsError(
-            f"host {host} would send the token in the clear: give certificate and key, or say plain{dash}http"
+            f"{shown('host')} {host} would send the token in the clear: "
+            f"give {shown('certificate')} and {shown('key')}, or say {shown('plain_http')}"
         )
 
 
@@ -39,6 +50,8 @@ def check_token(content: bytes, name: str) -> bytes:
     """Return the token in a file's content; raise SettingsError, with the file's name, when it is none."""
     token = content.strip()
     least, most = _TOKEN_BYTES
-    if not least <= len(token) <= most or not token.isascii() or len(token.split()) != 1:
+    if len(token) > most:
+        raise SettingsError(f"{name}: a token has at most {most} characters, this file has more")
+    if len(token) < least or not token.isascii() or len(token.split()) != 1:
         raise SettingsError(f"{name}: a token is one word of at least {least} characters")
     return token

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Final
 
 from edge.web.feedback import OnJudgement
@@ -89,8 +89,11 @@ class Application:
             self._counts.responses[reply.status] += 1
             length = (b"content-length", b"%d" % len(reply.body))
             headers = [(b"content-type", reply.content_type), length, *reply.headers]
-            await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-            await send({"type": "http.response.body", "body": reply.body})
+            try:
+                await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+                await send({"type": "http.response.body", "body": reply.body})
+            except (OSError, RuntimeError) as error:
+                log.debug("the client has gone: %s", error)
         except asyncio.CancelledError:
             if task not in self._overdue:
                 raise
@@ -108,6 +111,8 @@ class Application:
         body, for a model that answers at once. Errors go through the application too.
         """
         given = dict(headers)
+        if len(given) != len(headers):
+            return None
         length = given.get(b"content-length", b"")
         path = self._short_paths.get(url)
         if (
@@ -147,7 +152,7 @@ class Application:
         """Return the reply, whatever happens; None for a client that went away."""
         held: list[int] = []
         try:
-            visit = self._service.open(scope["method"], scope["path"], dict(scope["headers"]))
+            visit = self._service.open(scope["method"], scope["path"], _single(scope["headers"]))
             if isinstance(visit, Reply):
                 return visit
             body = await self._read(task, receive, visit, held)
@@ -170,7 +175,7 @@ class Application:
         """Return the body; None if the client went away. What it holds is noted in `held`."""
         self._admission.reading += 1
         try:
-            message = await receive()
+            message = await _receive(receive)
             if message["type"] != "http.request":
                 return None
             body: Body = message["body"]
@@ -180,7 +185,7 @@ class Application:
                 return body
             body = bytearray(body)
             while message["more_body"]:
-                message = await receive()
+                message = await _receive(receive)
                 if message["type"] != "http.request":
                     return None
                 part = message["body"]
@@ -262,3 +267,23 @@ class Application:
     def _error(self, status: int, text: str, reason: str, headers: Headers = ()) -> Reply:
         self._counts.refused[reason] += 1
         return Reply(self._service.dumps({"error": text}), status, headers=headers)
+
+
+def _single(pairs: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Return headers by name; raise HttpError 400 for two tokens.
+
+    A proxy in front may have checked the other one.
+    """
+    pairs = list(pairs)
+    headers = dict(pairs)
+    if len(headers) != len(pairs) and sum(name == b"authorization" for name, _ in pairs) > 1:
+        raise HttpError(400, "more than one Authorization header", reason="token", hang_up=True)
+    return headers
+
+
+async def _receive(receive: Receive) -> Message:
+    """Return the next message; a connection that cannot be read any more is a client that has gone."""
+    try:
+        return await receive()
+    except (OSError, RuntimeError):
+        return {"type": "http.disconnect"}

@@ -108,8 +108,10 @@ def _convert(flat: list[Any], dtype: np.dtype[Any], name: str) -> Array:
         return _to_bool(np.frombuffer(copied, np.uint8), name)
     values: Array = np.frombuffer(copied, copied.typecode)
     if dtype.kind == "f":
+        if values.dtype != dtype:
+            with np.errstate(over="ignore"):
+                values = values.astype(dtype)
         check_finite(values, name)
-        values = values.astype(dtype, copy=False)
     return values
 
 

@@ -12,7 +12,7 @@ _WINDOWS = {b"gzip": 16 + zlib.MAX_WBITS, b"deflate": zlib.MAX_WBITS}
 
 def inflate(body: bytes | bytearray, encoding: bytes, limit: int) -> bytes:
     """Return what `body` holds; raise HttpError 400, 413 when it is longer than `limit`, or 415."""
-    window = _WINDOWS.get(encoding.lower())
+    window = _WINDOWS.get(encoding.strip().lower())
     if window is None:
         raise HttpError(415, "content-encoding: gzip or deflate", reason="bad")
     stream = zlib.decompressobj(window)

@@ -24,9 +24,10 @@ _JUDGED: Final = ("classes", "binary", "unlabelled")
 _HALF: Final = 0.5
 
 
-#: A prediction that waits for its truth: its release, what the model said to each row, the labels. Plain
+#: A prediction that waits for its truth: its release, what the model said to each row, the labels, the
+#: number of classes. Plain
 #: tuples of plain values are nothing to the garbage collector, which objects would keep busy.
-Answered = tuple[str, tuple[int, ...], tuple[str, ...]]
+Answered = tuple[str, tuple[int, ...], tuple[str, ...], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,34 +77,36 @@ class Feedback:
         if answered is None:
             raise not_found(f"no prediction {document['id'][:128]!r}: too old, or its truth is known")
         truths = document["truth"] if document["truth"].__class__ is list else [document["truth"]]
-        release, said, labels = answered
+        release, said, labels, classes = answered
         if len(truths) != len(said):
             raise bad_request(f"{len(truths)} truths for a prediction of {len(said)} rows")
-        right = [_class(truth, labels) for truth in truths]
+        right = [_class(truth, labels, classes) for truth in truths]
         correct = sum(one == truth for one, truth in zip(said, right, strict=True))
         del self._waiting[document["id"]]
         self._rows -= len(right)
         return Judgement(release, correct, len(right) - correct)
 
 
-def said(answer: Prediction | Predictions, task: str, labels: tuple[str, ...]) -> Answered | None:
+def said(
+    answer: Prediction | Predictions, task: str, labels: tuple[str, ...], classes: int
+) -> Answered | None:
     """Return what to remember of an answer; None where no class can be right."""
     if task not in _JUDGED:
         return None
     if task != "binary" and answer.__class__ is Prediction:  # cheaper than asking whether it is a sequence
-        return (answer.release, (int(answer.best),), labels)
+        return (answer.release, (int(answer.best),), labels, classes)
     if task == "binary":
         first = next(iter(answer.outputs.values())).ravel()
-        return (answer.release, tuple((first >= _HALF).astype(int).tolist()), labels)
-    return (answer.release, tuple(np.ravel(answer.best).tolist()), labels)
+        return (answer.release, tuple((first >= _HALF).astype(int).tolist()), labels, classes)
+    return (answer.release, tuple(np.ravel(answer.best).tolist()), labels, classes)
 
 
-def _class(truth: Any, labels: tuple[str, ...]) -> int:
+def _class(truth: Any, labels: tuple[str, ...], classes: int) -> int:
     if truth.__class__ is str and truth in labels:
         return labels.index(truth)
-    if truth.__class__ is bool or truth.__class__ is int:
+    if (truth.__class__ is bool or truth.__class__ is int) and 0 <= truth < classes:
         return int(truth)
-    known = f"one of {', '.join(labels[:10])}" if labels else "a class's number"
+    known = f"one of {', '.join(labels[:10])}" if labels else f"a class from 0 to {classes - 1}"
     raise bad_request(f"truth {str(truth)[:50]!r} is not {known}")
 
 

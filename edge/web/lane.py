@@ -10,6 +10,7 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -24,7 +25,9 @@ from edge.web.question import Question
 from edge.web.reply import HttpError
 from edge.web.shelf import Place
 from wire.deadline import Clock
-from wire.errors import BusyError
+from wire.errors import BusyError, InputError
+
+log = logging.getLogger(__name__)
 
 Answer = Prediction | Predictions
 Job = Callable[[], Answer]
@@ -73,6 +76,7 @@ class Lane:
         self._plan: Plan | None = None
         self._pace = Pace()
         self._workers: Workers | None = None
+        self._unresizable: LoadedModel | None = None
         self._batches: set[asyncio.Task[None]] = set()
         self._gathering: Gathering[_Row] = Gathering(batching.rows if batching else 1)
 
@@ -212,11 +216,10 @@ class Lane:
         self, values: list[Mapping[str, Array]], model: LoadedModel, due_s: float
     ) -> Predictions:
         assert self._batching is not None
-        stacked = stack(values, self._batching.rows)
-        inputs: Any = next(iter(stacked.values())) if len(stacked) == 1 else stacked
+        rows = self._batching.rows
 
         def run(wait_s: float) -> Predictions:
-            answers = self._runtime.predict_batch(inputs, resize=True, timeout_s=wait_s)
+            answers = self._run_rows(values, rows, model, wait_s)
             self._pace.observe(model, answers.latency_ns, len(answers))
             return answers
 
@@ -228,3 +231,25 @@ class Lane:
         answers = await self._submit(lambda: run(max(0.0, due_s - self._clock())), model)
         assert isinstance(answers, Predictions)
         return answers
+
+    def _run_rows(
+        self, values: list[Mapping[str, Array]], rows: int, model: LoadedModel, wait_s: float
+    ) -> Predictions:
+        """Run a batch at once; row by row if the model cannot be resized.
+
+        A refusal is the model's if the same rows are taken one by one, and the caller's if not.
+        """
+        if self._unresizable is not model:
+            try:
+                return self._runtime.predict_batch(_inputs(values, rows), resize=True, timeout_s=wait_s)
+            except InputError as error:
+                answers = self._runtime.predict_batch(_inputs(values, len(values)), timeout_s=wait_s)
+                log.warning("%s runs row by row: %s", model.release, error)
+                self._unresizable = model
+                return answers
+        return self._runtime.predict_batch(_inputs(values, len(values)), timeout_s=wait_s)
+
+
+def _inputs(values: list[Mapping[str, Array]], rows: int) -> Any:
+    stacked = stack(values, rows)
+    return next(iter(stacked.values())) if len(stacked) == 1 else stacked

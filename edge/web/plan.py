@@ -49,6 +49,7 @@ class Plan:
         self.labels = model.labels
         self.task = model.manifest.task if model.manifest else "classes"
         output = model.outputs[0]
+        self.classes = 2 if self.task == "binary" else max(len(self.labels), *output.shape[-1:], 1)
         self._plain_reply = len(model.outputs) == 1
         self._read = OutputReader(output).read
         self._output_shape = output.shape

@@ -245,7 +245,7 @@ class Service:
 
     def _record(self, plan: Plan, answer: Answer, rows: int, identity: str) -> None:
         self.counts.answered(answer.release, rows, answer.latency_ns)
-        answered = said(answer, plan.task, plan.labels)
+        answered = said(answer, plan.task, plan.labels, plan.classes)
         if answered is not None:
             self._feedback.remember(identity, answered)
 

@@ -145,9 +145,9 @@ def _decode_for_signature(document: dict[str, Any], signature: Any) -> Question:
     """Return a question for another function of the file, which checks names and shapes itself."""
     if signature.__class__ is not str:
         raise bad_request("signature_name must be a string")
-    given = document.get("inputs")
-    if given is None and document["instances"].__class__ is list and len(document["instances"]) == 1:
-        given = document["instances"][0]
+    given = document["inputs"] if "inputs" in document else document["instances"]
+    if "inputs" not in document and given.__class__ is list and len(given) == 1:
+        given = given[0]
     if given.__class__ is not dict:
         raise bad_request(f"signature {signature[:100]!r} takes one row: an object with the inputs' names")
     values = {}

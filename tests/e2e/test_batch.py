@@ -275,3 +275,20 @@ def test_without_pillow_or_pyarrow_it_says_what_to_install(tmp_path: Path) -> No
         assert done.returncode == 1
         assert f"pip install '{needs}'" in done.stderr
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("stream", "code", "reason"),
+    [("2>&-", 0, ""), (">/dev/full", 1, "edgeflock: standard output: No space left on device")],
+)
+def test_a_stream_that_takes_nothing_costs_no_answers(
+    tmp_path: Path, stream: str, code: int, reason: str
+) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((3, 4), np.float32))
+    model, out = write_tiny_bundle(tmp_path / "tiny.bundle"), tmp_path / "a.csv"
+    batch = edgeflock("batch", model, tmp_path / "x.npy", "--out", out)
+    command = ["sh", "-c", f'exec "$@" {stream}', "sh", *batch]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == code, done.stderr
+    assert (done.stderr.splitlines() or [""])[-1] == reason
+    assert len(out.read_text().splitlines()) == 4

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import edgeflock
 from tests.support.local_fleet import run
 from tests.support.training import Bundles, Trained
 
@@ -135,3 +136,14 @@ def test_an_agent_with_a_first_bundle_answers_standard_input_without_any_broker(
     assert done.returncode == 0, done.stderr
     assert [row["id"] for row in rows] == [f"n{i}" for i in range(20)]
     assert sum(row["best"] == truth for row, truth in zip(rows, y, strict=True)) >= 19
+
+
+def test_an_interruption_before_the_command_has_begun_is_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(module: str, extra: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(edgeflock, "_import", interrupted)
+    assert edgeflock.main(["run", "x.bundle"]) == 130
+    assert capsys.readouterr() == ("", "")

@@ -416,3 +416,30 @@ def test_a_webhook_that_refuses_is_counted_and_fails_the_run(bundle: Path) -> No
     assert done.returncode == 1
     assert "1 answers lost: webhook: http://127.0.0.1" in done.stderr
     assert "lost 1 (webhook 1)" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("closed", "reason"),
+    [(">&-", "standard output is closed: name another --sink"),
+     ("<&-", "standard input is closed: name another --source")],
+)  # fmt: skip
+def test_a_closed_stream_is_one_line(bundle: Path, closed: str, reason: str) -> None:
+    command = ["sh", "-c", f'exec "$@" {closed}', "sh", *edgeflock("run", bundle)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    ours = [text for text in done.stderr.splitlines() if text.startswith("edgeflock")]
+    assert (done.returncode, ours) == (2, [f"edgeflock: {reason}"]), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_sink_given_twice_is_refused(bundle: Path, tmp_path: Path) -> None:
+    sink = f"csv:{tmp_path / 'a.csv'}"
+    done = run(bundle, "--sink", sink, "--sink", "stdout", "--sink", sink)
+    assert (done.returncode, done.stderr) == (2, f"edgeflock: --sink {sink} is given twice\n")
+
+
+def test_what_is_said_goes_nowhere_when_standard_error_is_closed(bundle: Path) -> None:
+    command = ["sh", "-c", 'exec "$@" 2>&-', "sh", *edgeflock("run", bundle)]
+    done = subprocess.run(
+        command, cwd=ROOT, input=line(1), capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, [json.loads(text)["id"] for text in done.stdout.splitlines()]) == (0, ["1"])

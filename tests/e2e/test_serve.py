@@ -214,6 +214,60 @@ def test_clients_that_send_a_byte_at_a_time_are_ended_and_do_not_disturb_others(
     assert served.ask("POST", PREDICT, BODY)[0] == 200
 
 
+def test_a_client_that_sends_requests_without_reading_is_cut_off_and_takes_no_memory(served: Served) -> None:
+    before = resident_bytes(served.process.pid)
+    with served.connect() as sock, pytest.raises(ConnectionError):
+        for _ in range(200):
+            sock.sendall(b"GET /v2 HTTP/1.1\r\nHost: x\r\n\r\n" * 2000)
+    assert served.ask("POST", PREDICT, BODY)[0] == 200
+    assert resident_bytes(served.process.pid) - before < 30_000_000
+
+
+def test_a_few_requests_may_be_sent_before_the_first_answer(served: Served) -> None:
+    with served.connect() as sock:
+        sock.sendall(request("/v2/nothing", b"{}") * 8 + request(PREDICT, BODY, "Connection: close"))
+        answers = b"".join(iter(lambda: sock.recv(65536), b""))
+    assert (answers.count(b"HTTP/1.1 404"), answers.count(b"HTTP/1.1 200")) == (8, 1)
+
+
+def test_a_body_that_was_refused_and_still_comes_is_ended(served: Served) -> None:
+    with served.connect() as sock:
+        sock.sendall(request("/v2", b"").replace(b"Length: 0", b"Length: 900000"))
+        assert read_response(sock).startswith(b"HTTP/1.1 405")
+        assert is_closed(sock)
+
+
+def test_a_connection_is_kept_after_a_refused_body_has_come(served: Served) -> None:
+    with served.connect() as sock:
+        sock.sendall(request("/v2", b"").replace(b"Length: 0", b"Length: 5"))
+        assert read_response(sock).startswith(b"HTTP/1.1 405")
+        sock.sendall(b"12345" + request(PREDICT, BODY))
+        assert read_response(sock).startswith(b"HTTP/1.1 200")
+
+
+def test_half_a_head_behind_a_request_has_only_the_time_of_a_head(served: Served) -> None:
+    with served.connect() as sock:
+        for _ in range(3):  # the last ones go the short way
+            sock.sendall(request(PREDICT, BODY))
+            read_response(sock)
+        sock.sendall(request(PREDICT, BODY) + b"POST / HTTP/1.1\r\nHo")
+        assert read_response(sock).startswith(b"HTTP/1.1 200")
+        assert is_closed(sock)
+
+
+@pytest.mark.parametrize("path", [PREDICT, "/v2/nothing"])
+def test_headers_that_are_too_long_end_the_connection_also_in_one_packet(served: Served, path: str) -> None:
+    with served.connect() as sock, contextlib.suppress(ConnectionError):
+        sock.sendall(request(path, BODY, *(f"X-{n}: {'a' * 1000}" for n in range(70))))
+        assert sock.recv(65536) == b""
+
+
+def test_two_tokens_are_refused(served: Served) -> None:
+    with served.connect() as sock:
+        sock.sendall(request(PREDICT, BODY, "Authorization: Bearer a", "Authorization: Bearer b"))
+        assert read_response(sock).startswith(b"HTTP/1.1 400")
+
+
 def is_closed(sock: socket.socket) -> bool:
     try:
         return sock.recv(1) == b""

@@ -243,3 +243,11 @@ def test_a_model_that_cannot_be_loaded_is_one_line_and_code_1(
     path.write_bytes(b"nothing")
     assert main(["doctor", "--tune", str(path)]) == 1
     assert "bad.tflite" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "reason"), [("", "that is a folder"), ("none", "there is no such file")])
+def test_what_cannot_be_tuned_is_said_rightly(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, reason: str
+) -> None:
+    assert main(["doctor", "--tune", str(tmp_path / name)]) == 2
+    assert capsys.readouterr().err == f"edgeflock: --tune {tmp_path / name}: {reason}\n"

@@ -353,3 +353,14 @@ def test_a_pipe_that_is_full_gets_every_row_once(rows: list[Row]) -> None:
     with os.fdopen(reader, "rb") as file:
         got += file.read()
     assert [json.loads(line)["id"] for line in got.splitlines()] == [str(n) for n in range(2000)]
+
+
+def test_a_model_is_served_from_its_file_where_no_copy_may_be_made(tmp_path: Path) -> None:
+    path = write_tiny_bundle(tmp_path / "t")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, limits[1]))
+    try:
+        with open_bundle(path) as runtime:
+            assert runtime.predict(np.array([1, 2, 3, 4], np.float32)).best == 3
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -526,3 +526,19 @@ def test_a_machine_without_arecord_says_what_to_install(desk: Desk, monkeypatch:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(UnavailableError, match="apt-get install alsa-utils"):
         microphone_stream("default", lambda: Windowing(4, 4, 8), 8, desk.intake)
+
+
+def test_a_file_that_is_none_is_named_with_the_reason_alone(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"nope.npz cannot be read as a source: No such file or directory$"):
+        npz_stream(tmp_path / "nope.npz")
+
+
+@pytest.mark.parametrize(("path", "reason"), [("/dev/null", "no regular file"), ("nope.wav", "not there")])
+def test_a_device_is_no_wav_file(path: str, reason: str, tmp_path: Path) -> None:
+    def windowing() -> Windowing:
+        raise AssertionError("nothing to cut")
+
+    with open_bundle(write_tiny_bundle(tmp_path / "t")) as runtime:
+        intake = Intake(Decoder(runtime.prepare, lambda: 16_000), Tally(print), threading.Event())
+        with pytest.raises(DataError, match=f"{path} is {reason}$"):
+            wav_stream(Path(path), windowing, intake)

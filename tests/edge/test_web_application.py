@@ -22,6 +22,7 @@ from edge.web.batching import Batching
 from edge.web.service import Options
 from edge.web.shelf import LiveShelf
 from tests.support.asgi import Client, Response, client_of, shelf_of, tiny_runtime
+from wire.errors import InputError
 
 V2 = "/v2/models/tiny/infer"
 V1 = "/v1/models/tiny:predict"
@@ -96,10 +97,14 @@ def test_v2_several_rows_nested_or_flat_are_answered_in_order(client: Client) ->
         assert output["data"][::4] == [0.0, 1.0, 2.0]
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "identity"])
+def test_v2_a_number_too_large_for_its_type_is_refused(client: Client) -> None:
+    assert client.post(V2, v2_input(datatype="FP16", data=[70000.0, 0, 0, 0])).status == 400
+
+
+@pytest.mark.parametrize("encoding", ["gzip", " GZIP ", "identity"])
 def test_a_body_may_be_compressed(client: Client, encoding: str) -> None:
     body = json.dumps(v2_input()).encode()
-    packed = gzip.compress(body) if encoding == "gzip" else body
+    packed = gzip.compress(body) if "zip" in encoding.lower() else body
     assert client.post(V2, packed, content_encoding=encoding).status == 200
 
 
@@ -174,6 +179,7 @@ def test_v2_what_does_not_fit_is_refused_with_a_reason(client: Client, document:
         {"instances": [ROW], "signature_name": 3},
         {"instances": [ROW], "signature_name": "other"},
         {"instances": [{"x": ROW}], "signature_name": "other"},
+        {"inputs": None, "signature_name": "other"},
     ],
 )  # fmt: skip
 def test_tensorflow_what_does_not_fit_is_refused_with_a_reason(client: Client, document: Any) -> None:
@@ -369,6 +375,38 @@ def test_requests_are_answered_together_when_that_is_wanted(tmp_path: Path) -> N
     answers = [reply.json["outputs"][0]["data"][0] for reply in client.run(ask_all())]
     assert answers == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
     client.close()
+
+
+def test_a_model_that_cannot_be_resized_answers_a_batch_row_by_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    runtime = tiny_runtime(tmp_path)
+    predict_batch = runtime.predict_batch
+
+    def refuse(inputs: Any, *, resize: bool = False, timeout_s: float | None = None) -> Any:
+        if resize:
+            raise InputError("cannot run 4 rows at once")
+        return predict_batch(inputs, timeout_s=timeout_s)
+
+    monkeypatch.setattr(runtime, "predict_batch", refuse)
+    client = client_of(shelf_of(runtime), Options(batching=Batching(rows=4, wait_s=0.0)))
+    assert [client.post(V2, v2_input()).status for _ in range(3)] == [200] * 3
+    assert caplog.text.count("runs row by row: cannot run 4 rows at once") == 1
+    client.close()
+
+
+def test_a_client_that_goes_before_its_answer_is_no_fault(client: Client) -> None:
+    async def gone(*_: Any) -> Any:
+        raise RuntimeError("the handler is closed")
+
+    async def whole() -> dict[str, Any]:
+        return {"type": "http.request", "body": json.dumps(v2_input()).encode(), "more_body": False}
+
+    for receive, send in ((whole, gone), (gone, gone)):
+        client.run(client.application(
+            {"type": "http", "method": "POST", "path": V2, "headers": []}, receive, send
+        ))  # fmt: skip
+    assert "edgeflock_http_crashes_total 0\n" in client.get("/metrics").body.decode()
 
 
 # --- feedback, metrics, token ---------------------------------------------------------------------

@@ -80,7 +80,7 @@ def test_a_batch_is_filled_up_with_zeros() -> None:
 
 def test_a_truth_counts_once_for_the_release_that_answered() -> None:
     feedback = Feedback()
-    feedback.remember("p1", ("m/1", (2, 0), ("a", "b", "c")))
+    feedback.remember("p1", ("m/1", (2, 0), ("a", "b", "c"), 3))
     assert feedback.judge({"id": "p1", "truth": ["c", 1]}) == Judgement("m/1", 1, 1)
     with pytest.raises(HttpError) as refused:
         feedback.judge({"id": "p1", "truth": ["c", 1]})
@@ -91,11 +91,12 @@ def test_a_truth_counts_once_for_the_release_that_answered() -> None:
     "document",
     [None, [], {}, {"id": 1, "truth": 1}, {"id": "p"}, {"id": "p", "truth": "z"}, {"id": "p", "truth": [1,
     2]},
-     {"id": "p", "truth": None}, {"id": "p", "truth": {"a": 1}}],
+     {"id": "p", "truth": None}, {"id": "p", "truth": {"a": 1}}, {"id": "p", "truth": 1},
+     {"id": "p", "truth": -1}],
 )  # fmt: skip
 def test_feedback_that_makes_no_sense_is_refused_and_the_prediction_still_waits(document: object) -> None:
     feedback = Feedback()
-    feedback.remember("p", ("m/1", (0,), ("a",)))
+    feedback.remember("p", ("m/1", (0,), ("a",), 1))
     with pytest.raises(HttpError) as refused:
         feedback.judge(document)
     assert status_of(refused) == 400
@@ -105,7 +106,7 @@ def test_feedback_that_makes_no_sense_is_refused_and_the_prediction_still_waits(
 def test_only_the_newest_predictions_are_remembered_by_their_rows() -> None:
     feedback = Feedback(limit=4)
     for n in range(10):
-        feedback.remember(f"p{n}", ("m/1", (0, 0), ()))
+        feedback.remember(f"p{n}", ("m/1", (0, 0), (), 2))
     assert len(feedback) == 2
     assert feedback.judge({"id": "p9", "truth": [0, 0]}).correct == 2
 
