@@ -24,7 +24,7 @@ from edge.backend import INTERPRETER_ERRORS, Array, Facts, InputMemory, Interpre
 from edge.meter import LIMIT, Meter
 from edge.prediction import Prediction, Predictions, Reading
 from edge.rows import join, rows_of
-from edge.tensors import InputWriter, accepted_shapes
+from edge.tensors import InputWriter
 from wire.errors import BusyError, InputError, ModelError
 from wire.manifest import Manifest
 
@@ -132,7 +132,7 @@ class LoadedModel:
             return otherwise
         take, give_back, failure = self._idle.get, self._idle.put, self._failure
         clock, reading, meter, ndarray = time.perf_counter_ns, self._reading, self.meter, np.ndarray
-        pending, dtype, shapes = meter.pending, self.inputs[0].dtype, accepted_shapes(self.inputs[0])
+        pending, dtype, shape = meter.pending, self.inputs[0].dtype, self.inputs[0].shape
         count, limit = pending.append, LIMIT
 
         def predict(
@@ -147,7 +147,7 @@ class LoadedModel:
             view, write, invoke, read, _, _ = worker
             try:
                 start = clock()
-                if inputs.__class__ is ndarray and inputs.dtype is dtype and inputs.shape in shapes:
+                if inputs.__class__ is ndarray and inputs.dtype is dtype and inputs.shape == shape:
                     view[...] = inputs
                 else:
                     write(inputs)

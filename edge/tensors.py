@@ -29,7 +29,7 @@ class InputWriter:
         self._tensor = tensor
         self._dtype = tensor.dtype
         self._view = view
-        self._shapes = accepted_shapes(tensor)
+        self._shapes = (tensor.shape, tensor.shape[1:]) if tensor.shape[:1] == (1,) else (tensor.shape,)
         self._real = np.dtype(np.float32) if tensor.quantized else tensor.dtype
         self._scratch = np.empty(tensor.shape, np.float32)
         if tensor.quantized:
@@ -76,11 +76,6 @@ class InputWriter:
     def _check(self, dtype: np.dtype[Any]) -> None:
         if not np.can_cast(dtype, self._real, "same_kind"):
             raise InputError(f"input {self._tensor.key!r} takes {self._real} or {self._dtype}, got {dtype}")
-
-
-def accepted_shapes(tensor: Tensor) -> tuple[tuple[int, ...], ...]:
-    """Return the shapes that an input may have: the tensor's, and without a batch dimension of 1."""
-    return (tensor.shape, tensor.shape[1:]) if tensor.shape[:1] == (1,) else (tensor.shape,)
 
 
 def as_array(value: Any, name: str) -> Array:
