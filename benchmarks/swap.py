@@ -24,8 +24,9 @@ import sys
 import tempfile
 import threading
 import time
+from array import array
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,24 +50,23 @@ _CAPACITY_S = 1.0
 _SWITCH_INTERVAL_S = 0.0005  # as the agent has it
 _REALTIME_PRIORITY = 5
 _COLUMNS = (
-    "net", "way", "swaps", "failed", "dropped", "p50 ms", "p99 quiet", "p99 swaps", "ratio", "noise",
+    "net", "way", "swaps", "failed", "p50 ms", "p99 quiet", "p99 swaps", "ratio", "noise",
     "worst quiet", "worst swaps", "load ms", "allocate ms", "rss 5", "rss 100",
 )  # fmt: skip
 
 
-@dataclass
+@dataclass(frozen=True)
 class Block:
-    """What the requests of one block met; latencies count from the moment at which each was due."""
+    """What the requests of one block met; latencies count from the moment at which each was due.
 
-    latencies_s: list[float] = field(default_factory=list)
-    failed: int = 0
+    Figures and no list: what is kept would show in the memory that is measured.
+    """
 
-    @property
-    def p99_ms(self) -> float:
-        return float(np.quantile(self.latencies_s, 0.99)) * 1000
-
-    def stall_ms(self, usual_ms: float) -> float:
-        return max(self.latencies_s) * 1000 - usual_ms
+    requests: int
+    failed: int
+    p50_ms: float
+    p99_ms: float
+    worst_ms: float
 
 
 class Bare:
@@ -159,7 +159,7 @@ def _serving_in_real_time(load: Loader) -> Loader:
 
 def stream(predict: Callable[[Any], Any], image: Any, every_s: float, go_on: Callable[[], bool]) -> Block:
     """Send a request every `every_s` while `go_on` says so. None is left out: a late one is late."""
-    block = Block()
+    latencies_s, failed = array("d"), 0
     due = time.perf_counter() + every_s
     while go_on():
         wait_s = due - time.perf_counter()
@@ -168,10 +168,11 @@ def stream(predict: Callable[[Any], Any], image: Any, every_s: float, go_on: Cal
         try:
             predict(image)
         except Exception:  # the measurement's outermost loop: whatever it was, a request failed
-            block.failed += 1
-        block.latencies_s.append(time.perf_counter() - due)
+            failed += 1
+        latencies_s.append(time.perf_counter() - due)
         due += every_s
-    return block
+    p50, p99, worst = np.quantile(latencies_s, (0.5, 0.99, 1.0)) * 1000
+    return Block(len(latencies_s), failed, float(p50), float(p99), float(worst))
 
 
 def until(end: float) -> Callable[[], bool]:
@@ -240,22 +241,21 @@ def measure(folder: Path, net: str, way: str, swaps: int, *, realtime: bool) -> 
 def latencies(before: list[Block], during: list[Block], after: list[Block]) -> dict[str, Any]:
     """Compare the blocks with swaps to the quiet ones beside them."""
     quiet = [*before, *after]
-    usual_ms = float(np.median([x for block in quiet for x in block.latencies_s])) * 1000
+    usual_ms = statistics.median(block.p50_ms for block in quiet)
     triples = list(zip(before, during, after, strict=True))
     ratios = [d.p99_ms / ((b.p99_ms + a.p99_ms) / 2) for b, d, a in triples]
     noise = [max(b.p99_ms, a.p99_ms) / min(b.p99_ms, a.p99_ms) for b, _, a in triples]
     return {
-        "requests": sum(len(block.latencies_s) for block in (*quiet, *during)),
+        "requests": sum(block.requests for block in (*quiet, *during)),
         "failed": sum(block.failed for block in (*quiet, *during)),
-        "dropped": 0,
         "p50_ms": round(usual_ms, 3),
         "p99_quiet_ms": _middle([block.p99_ms for block in quiet]),
         "p99_swaps_ms": _middle([block.p99_ms for block in during]),
         "ratio": _middle(ratios),
         "ratios": [round(ratio, 3) for ratio in ratios],
         "noise": _middle(noise),
-        "worst_quiet_ms": [round(block.stall_ms(usual_ms), 2) for block in quiet],
-        "worst_swaps_ms": [round(block.stall_ms(usual_ms), 2) for block in during],
+        "worst_quiet_ms": [round(block.worst_ms - usual_ms, 2) for block in quiet],
+        "worst_swaps_ms": [round(block.worst_ms - usual_ms, 2) for block in during],
     }
 
 
@@ -265,7 +265,7 @@ def _middle(values: list[float]) -> float:
 
 def show(found: dict[str, Any]) -> None:
     cells = (
-        found["net"], found["way"], found["swaps"], found["failed"], found["dropped"], found["p50_ms"],
+        found["net"], found["way"], found["swaps"], found["failed"], found["p50_ms"],
         found["p99_quiet_ms"], found["p99_swaps_ms"], found["ratio"], found["noise"],
         _middle(found["worst_quiet_ms"]), _middle(found["worst_swaps_ms"]),
         found["load_ms"], found["allocate_ms"][0], *found["rss_mb"],
