@@ -13,7 +13,7 @@ from __future__ import annotations
 from os import PathLike
 from pathlib import Path
 
-from edge.adapters.cores import capped
+from edge.adapters.cores import shared_out
 from edge.adapters.loaders import choose_loader
 from edge.adapters.sealed_copy import sealed_copy
 from edge.loading import load, read_bundle, release_name
@@ -34,20 +34,21 @@ def open_bundle(
     """Return a runtime that serves the bundle at `path`.
 
     `backend` is `auto`, `ai-edge-litert` or `tflite-runtime`. `pool` interpreters answer side by side
-    and `threads` work inside each, at most as many as this process may use cores (0: as many).
+    and `threads` work inside each, together at most as many as this process may use cores (0: as many).
     `isolation` is `thread`, or `process` to run the model in a process of its own, whose crash is one
     failed call.
     Raises BundleError or ModelError when the file cannot serve. The file may be written over
     meanwhile: what is served is a copy. It is trusted: it is loaded without the trial that a pushed
     model must pass.
     """
+    threads, pool = shared_out(threads, pool)
     loader = choose_loader(backend, threads=threads, isolation=isolation)
     bundle = read_bundle(Path(path))
     copy = sealed_copy(bundle.tflite, Path(path))
     try:
         model = load(
             release_name(bundle), copy.path, loader,
-            labels=bundle.labels, manifest=bundle.manifest, pool=capped(pool),
+            labels=bundle.labels, manifest=bundle.manifest, pool=pool,
         )  # fmt: skip
     except BaseException as error:
         copy.close()

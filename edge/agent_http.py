@@ -57,7 +57,9 @@ class AgentHttp:
         )
         shelf = LiveShelf(self._settings.model.name, self._serving.runtime)
         options = Options(token=token, version=self._software)
-        self._application, self._server = make_server(shelf, listen, options, self._judged)
+        self._application, self._server = make_server(
+            shelf, listen, options, self._judged, self._serving.observe
+        )
         self._server.open()
 
     def start(self) -> None:

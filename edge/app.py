@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Final
 
 from edge.adapters.child_trial import MEMORY_BYTES, ChildTrial
-from edge.adapters.cores import capped
+from edge.adapters.cores import shared_out
 from edge.adapters.loaders import choose_loader
 from edge.adapters.model_store import ModelStore
 from edge.adapters.notify import notify
@@ -53,7 +53,7 @@ from edge.runtime import Runtime
 from edge.selfcheck import SelfCheck
 from edge.serving import HowToServe, Serving
 from edge.settings import AgentSettings, ModelSettings, SourceSettings
-from edge.swapping import SwapPolicy
+from edge.swapping import PROCESS_BYTES, SwapPolicy
 from edge.trust import Unsigned
 from edge.updater import Updater
 from wire.adapters.files import only_owner
@@ -219,6 +219,7 @@ class _Agent:
             results_lost=lambda: self._tally.lost + self._tally.dropped_rows,
             inputs_refused=lambda: self._serving.inputs_refused + self._tally.refused,
             check=SelfCheck(self._serving),
+            observed=self._serving.take_observed,
             free_bytes=self._store.free_bytes,
             clock=time.monotonic,
             wall_clock=time.time,
@@ -231,9 +232,11 @@ def _pause_s(settings: SourceSettings) -> float:
 
 
 def _how_to_serve(settings: ModelSettings) -> HowToServe:
+    threads, pool = shared_out(settings.threads, settings.pool)
     return HowToServe(
-        loader=choose_loader(settings.backend, threads=settings.threads, isolation=settings.isolation),
-        pool=capped(settings.pool),
+        loader=choose_loader(settings.backend, threads=threads, isolation=settings.isolation),
+        pool=pool,
+        overhead_bytes=PROCESS_BYTES if settings.isolation == "process" else 0,
         policy=SwapPolicy(settings.swap),
         shadow_share=settings.shadow_share,
         shadow_pairs=settings.shadow_pairs,

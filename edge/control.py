@@ -16,7 +16,7 @@ from typing import Final
 from edge.ports import Outbox
 from edge.recorder import Recorder
 from edge.reporting import Sampler
-from edge.results import ResultQueue, Sink
+from edge.results import Result, ResultQueue, Sink
 from edge.rollout import Wishes
 from edge.selfcheck import SelfCheck
 from edge.trust import Trust
@@ -63,6 +63,7 @@ class Parts:
     results_lost: Callable[[], int]
     inputs_refused: Callable[[], int]
     check: SelfCheck
+    observed: Callable[[], list[Result]]
     free_bytes: Callable[[], int]
     clock: Clock
     wall_clock: Callable[[], float]
@@ -199,11 +200,11 @@ class Control:
     # --- to the outbox and the link -----------------------------------------------------------
 
     def _drain_results(self) -> None:
-        results = self._parts.results.take_all()
-        if results:
+        results, observed = self._parts.results.take_all(), self._parts.observed()
+        if results or observed:
             self._parts.sampler.offer(results)
             try:
-                self._parts.check.offer(results)
+                self._parts.check.offer([*results, *observed])
                 for sink in self._parts.sinks:
                     sink(results)
             except Exception:  # the outermost loop of results: whatever they hold, the agent lives on

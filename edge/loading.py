@@ -9,7 +9,7 @@ from edge.backend import Interpreter, Loader
 from edge.loaded import LoadedModel, warm_up
 from edge.meter import Meter
 from wire.bundle import Bundle, inspect, unpack
-from wire.errors import BundleError
+from wire.errors import BundleError, ModelError
 from wire.manifest import Manifest
 
 
@@ -70,6 +70,8 @@ def load(
 def _warm(path: Path, loader: Loader) -> Interpreter:
     interpreter = loader(path)
     try:
+        if not (interpreter.inputs and interpreter.outputs):
+            raise ModelError(f"{path} has no input or no output: there is nothing to ask it")
         warm_up(interpreter)
     except BaseException:
         interpreter.close()

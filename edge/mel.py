@@ -24,7 +24,8 @@ def log_mel(sound: Array, how: Preprocessing) -> Array:
     frames = 1 + (samples - window) // hop, none past the end. A frame times a periodic Hann window, its
     discrete Fourier transform of `fft` points, magnitudes to the power of `power`, summed by the
     filter bank, ln(max(sum, floor) + added). The same as tf.signal.stft with
-    linear_to_mel_weight_matrix (`htk`), or librosa's with center=False (`slaney`). Raises BundleError.
+    linear_to_mel_weight_matrix (`htk`), or librosa's with center=False and win_length = n_fft (`slaney`):
+    a shorter window librosa would put in the middle of the frame. Raises BundleError.
     """
     frames = np.lib.stride_tricks.sliding_window_view(sound, how.window)[:: how.hop]
     spectrum = np.abs(np.fft.rfft(frames * _hann(how.window), how.fft, axis=1)).astype(np.float32)

@@ -77,20 +77,47 @@ def check(
 def check_contract(manifest: Manifest, serving: Manifest) -> None:
     """Raise ModelError when who calls the serving model could not call this one in the same way.
 
-    Floats and codes are one: callers give floats to both. Names do not count, since converters number
-    them anew each time; neither does the number of classes, which may grow.
+    Floats and codes are one: callers give floats to both, and who sends raw codes must look at the dtype.
+    Names do not count, since converters number them anew each time, unless both have the same ones in
+    another order: who sends by position would be answered wrongly. The number of classes may grow.
     """
     new, old = (_callable_as(m.inputs) for m in (manifest, serving))
     if new != old:
         raise ModelError(f"its inputs are {_listed(manifest.inputs)}; callers send {_listed(serving.inputs)}")
-    if len(manifest.outputs) < len(serving.outputs):
-        raise ModelError(f"it has {len(manifest.outputs)} outputs; callers expect {len(serving.outputs)}")
+    for side in ("inputs", "outputs"):
+        names, before = ([spec.name for spec in getattr(m, side)] for m in (manifest, serving))
+        if names != before and sorted(names) == sorted(before):
+            raise ModelError(f"its {side} are in another order: {', '.join(names)}, not {', '.join(before)}")
     if manifest.task != serving.task:
         raise ModelError(f"it answers with {manifest.task}; callers expect {serving.task}")
+    if not _readable_as(manifest, serving):
+        raise ModelError(
+            f"its outputs are {_listed(manifest.outputs)}; callers expect {_listed(serving.outputs)}"
+        )
 
 
 def _callable_as(specs: Iterable[TensorSpec]) -> list[tuple[str, tuple[int, ...]]]:
     return [("real" if s.scale is not None or s.dtype == "float32" else s.dtype, s.shape) for s in specs]
+
+
+def _readable_as(manifest: Manifest, serving: Manifest) -> bool:
+    """Return whether each output that callers know is there, in its shape or with more classes.
+
+    Boxes are read as the bundle declares, whatever the detector's own outputs look like.
+    """
+    if manifest.postprocessing.kind == serving.postprocessing.kind == "boxes":
+        return True
+    if len(manifest.outputs) < len(serving.outputs):
+        return False
+    return all(
+        new.shape == old.shape
+        or (
+            manifest.task == "classes"
+            and new.shape[:-1] == old.shape[:-1]
+            and new.shape[-1:] > old.shape[-1:]
+        )
+        for new, old in zip(manifest.outputs, serving.outputs, strict=False)
+    )
 
 
 def _check_side(side: str, specs: tuple[TensorSpec, ...], told: tuple[TensorSpec, ...], found: Peek) -> None:

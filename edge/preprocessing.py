@@ -145,8 +145,10 @@ def _triangles(old: int, new: int) -> tuple[Array, Array]:
 
 def _sound(sample: Array) -> Array:
     sound = np.asarray(sample)
-    if sound.ndim != 1 or sound.dtype.kind not in "fi":
-        raise InputError(f"a sound is float32 [samples] from -1 to 1, got {sound.dtype} {list(sound.shape)}")
+    if sound.ndim != 1 or (sound.dtype.kind != "f" and sound.dtype != np.int16):
+        raise InputError(
+            f"a sound is float32 [samples] from -1 to 1, or int16: got {sound.dtype} {list(sound.shape)}"
+        )
     if sound.dtype == np.int16:
         return sound.astype(np.float32) / np.float32(32768)
     return sound.astype(np.float32, copy=False)

@@ -117,7 +117,10 @@ class Runtime:
         return old
 
     def exchange(self, new: LoadedModel | None) -> LoadedModel | None:
-        """Let `new` answer from the next call on, and return the old model as it was: still open."""
+        """Let `new` answer from the next call on, and return the old model as it was: still open.
+
+        Ask for `predict` anew then: one that was bound before answers by the old model until that closes.
+        """
         old, self._active = self._active, new
         # The method above, without its frames: a quarter of the time of a small model. It comes back
         # to the method when the model is closed.

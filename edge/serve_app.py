@@ -27,6 +27,7 @@ from edge.adapters.uvicorn_server import Listen, UvicornServer
 from edge.runtime import Runtime
 from edge.web.application import Application
 from edge.web.feedback import OnJudgement
+from edge.web.lane import Observe
 from edge.web.service import Options, Ports
 from edge.web.shelf import ModelShelf, Shelf
 from wire.errors import SettingsError
@@ -86,7 +87,11 @@ def serve(settings: ServeSettings) -> int:
 
 
 def make_server(
-    shelf: Shelf, listen: Listen, options: Options, on_judgement: OnJudgement | None = None
+    shelf: Shelf,
+    listen: Listen,
+    options: Options,
+    on_judgement: OnJudgement | None = None,
+    observe: Observe | None = None,
 ) -> tuple[Application, UvicornServer]:
     """Return the application for a shelf and a server for it that is not open yet."""
 
@@ -99,6 +104,7 @@ def make_server(
         clock=time.monotonic,
         boot=secrets.token_hex(4),
         connections=connections,
+        observe=observe,
     )
     application = Application(shelf, ports, options, on_judgement)
     server = UvicornServer(application, listen, options.limits)

@@ -28,7 +28,7 @@ from edge.results import Result, ResultQueue, Sample
 from edge.rows import join
 from edge.runtime import Prediction, Runtime
 from edge.shadow import Pairs
-from edge.swapping import SwapPolicy, keep_previous, unload_first
+from edge.swapping import NoRoomError, SwapPolicy, keep_previous, lacks_room, unload_first
 from wire.deadline import Deadline
 from wire.errors import BundleError, EdgeflockError, InputError, ModelError, UnavailableError
 
@@ -39,6 +39,7 @@ _NO_RELEASE: Final = "none"
 _LONGEST_WAIT_S: Final = 30.0
 _SHADOW_QUEUE: Final = 64
 _SHADOW_STEP: Final = 8
+_OBSERVED: Final = 256
 _SELF_TEST_ROWS: Final = 8
 
 
@@ -48,7 +49,8 @@ class HowToServe:
 
     `pool` interpreters answer side by side. A candidate shadows the serving model on `shadow_share` of
     the live inputs (0: none) until there are `shadow_pairs` of them. `available_bytes` says how much
-    memory is free, None where that is not known.
+    memory is free, None where that is not known. `overhead_bytes` is what an interpreter takes beside
+    its model: a process, where it has one of its own.
     """
 
     loader: Loader
@@ -56,6 +58,7 @@ class HowToServe:
     policy: SwapPolicy = SwapPolicy.AUTO
     shadow_share: float = 0.0
     shadow_pairs: int = 200
+    overhead_bytes: int = 0
     available_bytes: Callable[[], int | None] = lambda: None
     random: Callable[[], float] = lambda: 0.0
 
@@ -81,8 +84,10 @@ class Serving:
         self._candidate: _Held | None = None
         self._shadow: deque[tuple[Sample, Prediction]] | None = None
         self._pairs = Pairs()
+        self._observed: deque[Result] = deque(maxlen=_OBSERVED)
         self._ready = threading.Event()
-        self._between = False  # one model is unloaded and the next one is not there yet
+        self._settled = threading.Event()  # not while one model is unloaded and the next is not there yet
+        self._settled.set()
         self.inputs_refused = 0
 
     @property
@@ -120,23 +125,40 @@ class Serving:
         """
         deadline = Deadline.after(_LONGEST_WAIT_S if timeout_s is None else timeout_s)
         while True:
+            left_s = None if timeout_s is None else deadline.left_s
             try:
-                return self.runtime.predict(inputs, timeout_s=timeout_s)
+                return self.runtime.predict(inputs, timeout_s=left_s)
             except ModelError as error:
-                if error.release is not None or not self._between or deadline.passed:
+                if error.release is not None or self._settled.is_set() or deadline.passed:
                     raise
-                self._ready.wait(deadline.left_s)
+                self._settled.wait(deadline.left_s)
 
     def hand_over(self, sample: Sample, prediction: Prediction) -> Result:
         """Queue an answer for sinks, samples and the shadow; count it where its truth is known."""
         if sample.truth is not None:
             self._recorder.meter(prediction.release).judged(correct=prediction.best == sample.truth)
-        shadow = self._shadow
-        if shadow is not None and self._how.random() < self._how.shadow_share:
-            shadow.append((sample, prediction))  # bounded: the oldest goes
+        self._shadow_too(sample, prediction)
         result = Result(sample, prediction, time.time())
         self._results.put(result)
         return result
+
+    def observe(self, inputs: Any, prediction: Prediction) -> None:
+        """Take note of an answer that went to who asked (HTTP), for the shadow and the check of outputs."""
+        sample = Sample("", inputs)
+        self._shadow_too(sample, prediction)
+        self._observed.append(Result(sample, prediction, 0.0))  # bounded: the oldest goes
+
+    def take_observed(self) -> list[Result]:
+        """Return what was observed since the last time, as far as it was kept."""
+        taken = []
+        while self._observed:
+            taken.append(self._observed.popleft())
+        return taken
+
+    def _shadow_too(self, sample: Sample, prediction: Prediction) -> None:
+        shadow = self._shadow
+        if shadow is not None and self._how.random() < self._how.shadow_share:
+            shadow.append((sample, prediction))  # bounded: the oldest goes
 
     def refused(self, error: InputError) -> None:
         """Count an input that does not fit the model."""
@@ -157,18 +179,17 @@ class Serving:
             self._candidate, self._previous = self._previous, None
             return
         self._drop_candidate()
-        available = self._how.available_bytes()
-        serves = self._active
-        if serves and unload_first(self._how.policy, needs_bytes=needs_bytes, available_bytes=available):
-            self._between = True
+        needs_bytes, serves = self._all_bytes(needs_bytes), self._active
+        if serves and self._goes_first(needs_bytes):
+            self._settled.clear()
             self.stop()
             try:
-                self._candidate = self._load(bundle)
+                self._candidate = self._load_where_it_fits(bundle, needs_bytes)
             except BaseException:
                 self._restore(serves.path)
                 raise
         else:
-            self._candidate = self._load(bundle)
+            self._candidate = self._load_where_it_fits(bundle, needs_bytes)
 
     def swap(self) -> None:
         """Let the candidate answer from the next call on; the model before it may wait for a rollback."""
@@ -178,7 +199,7 @@ class Serving:
         # Only from here on: what it answered as a shadow, or in its warm-up, was no answer to anybody.
         self._active.model.meter = self._recorder.meter(self._active.model.release)
         self.runtime.exchange(self._active.model)
-        self._between = False
+        self._settled.set()
         self._ready.set()
         self._drop_previous()
         if old is None:
@@ -217,7 +238,8 @@ class Serving:
         how, active = self._how, self._active
         if not how.shadow_share or active is None or active.model.stateful:
             return False
-        if unload_first(how.policy, needs_bytes=needs_bytes, available_bytes=how.available_bytes()):
+        all_bytes = self._all_bytes(needs_bytes)
+        if self._goes_first(all_bytes) or self._lacks_room(all_bytes):
             return False
         self.prepare(bundle, needs_bytes)
         self._pairs = Pairs()
@@ -244,12 +266,15 @@ class Serving:
     def drop_candidate(self) -> None:
         """Let go of a candidate that is not to be swapped in; who waits for it need not any more."""
         self._drop_candidate()
-        self._between = False
+        self._settled.set()
 
     # --- the self-test ------------------------------------------------------------------------
 
     def self_test(self) -> Verdict:
-        """Run some of the golden set on the model that serves, between the calls of others."""
+        """Run some of the golden set on each interpreter that serves, between the calls of others.
+
+        A stateful model is left alone: its state is its callers'.
+        """
         active = self._active
         if active is None or active.model.stateful:
             return Verdict(True, "nothing to test")
@@ -259,26 +284,57 @@ class Serving:
         except BundleError as error:  # the disk's fault, and no word about the model
             return Verdict(False, str(error), conclusive=False)
         rows = list(zip(*(values[:_SELF_TEST_ROWS] for values in golden.inputs), strict=True))
+        expected = tuple(values[:_SELF_TEST_ROWS] for values in golden.expected)
+        verdict = Verdict(True, "nothing to test")
         try:
-            runs = [active.model.run(list(row) if len(row) > 1 else row[0]) for row in rows]
-            outputs = join([tuple(run.outputs.values()) for run in runs], active.model.outputs)
+            for runs in active.model.run_on_each([list(row) if len(row) > 1 else row[0] for row in rows]):
+                outputs = join([tuple(run.outputs.values()) for run in runs], active.model.outputs)
+                verdict = judge_all(expected, outputs, bundle.manifest.golden)
+                if not verdict.passed:
+                    break
         except (ModelError, InputError, ModelClosedError) as error:
             return Verdict(False, str(error))
-        return judge_all(
-            tuple(values[:_SELF_TEST_ROWS] for values in golden.expected), outputs, bundle.manifest.golden
-        )
+        return verdict
 
     def reload(self) -> None:
         """Put a fresh interpreter in the place of the one that serves; raise BundleError or ModelError."""
         active = self._active
-        if active is not None:
+        if active is None:
+            return
+        if self._goes_first(0):  # callers wait, as in a swap
+            self._settled.clear()
+            self.stop()
+        try:
             fresh = self._load(active.path)
-            fresh.model.meter = active.model.meter
-            self._active = fresh
-            self.runtime.exchange(fresh.model)
-            active.model.close()
+        except BaseException:
+            self._settled.set()
+            raise
+        fresh.model.meter = active.model.meter
+        self._active = fresh
+        self.runtime.exchange(fresh.model)
+        self._settled.set()
+        self._ready.set()
+        active.model.close()
 
     # --- small things -------------------------------------------------------------------------
+
+    def _all_bytes(self, needs_bytes: int) -> int:
+        """Return what all interpreters of a model need that was measured with one; 0 where it was not."""
+        return needs_bytes and (needs_bytes + self._how.overhead_bytes) * self._how.pool
+
+    def _goes_first(self, needs_bytes: int) -> bool:
+        how = self._how
+        return unload_first(how.policy, needs_bytes=needs_bytes, available_bytes=how.available_bytes())
+
+    def _load_where_it_fits(self, path: Path, needs_bytes: int) -> _Held:
+        if self._lacks_room(needs_bytes):
+            have = self._how.available_bytes()
+            raise NoRoomError(f"the model needs {needs_bytes} bytes of memory, {have} are available")
+        return self._load(path)
+
+    def _lacks_room(self, needs_bytes: int) -> bool:
+        how = self._how
+        return lacks_room(how.policy, needs_bytes=needs_bytes, available_bytes=how.available_bytes())
 
     def _load(self, path: Path) -> _Held:
         try:
@@ -290,7 +346,7 @@ class Serving:
         try:
             self._candidate = self._load(path)
         except EdgeflockError as error:
-            self._between = False
+            self._settled.set()
             log.error("the model before cannot be loaded again: %s", error)
         else:
             self.swap()

@@ -3,6 +3,8 @@
 - availability: the next model is loaded beside the one that serves, so both need room for a moment;
 - memory: the one that serves is closed first, and callers wait while the next one is loaded. For boards
   of 512 MB; if the next one cannot be loaded, the one before is loaded again.
+
+With neither is a model loaded that has no room: it waits for better times.
 """
 
 from __future__ import annotations
@@ -10,8 +12,16 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
+from wire.errors import EdgeflockError
+
 #: What must stay free beside the models, for the rest of the board.
 MARGIN_BYTES: Final = 64 * 1024**2
+#: What a model's own process takes before any model: another Python with numpy and an interpreter.
+PROCESS_BYTES: Final = 32 * 1024**2
+
+
+class NoRoomError(EdgeflockError):
+    """There is not enough memory now; nothing is wrong with the model."""
 
 
 class SwapPolicy(StrEnum):
@@ -29,6 +39,18 @@ def unload_first(policy: SwapPolicy, *, needs_bytes: int, available_bytes: int |
     if policy is not SwapPolicy.AUTO:
         return policy is SwapPolicy.MEMORY
     return available_bytes is not None and available_bytes < needs_bytes + MARGIN_BYTES
+
+
+def lacks_room(policy: SwapPolicy, *, needs_bytes: int, available_bytes: int | None) -> bool:
+    """Return whether the next model must not be loaded at all now: both would not fit, or not even it alone.
+
+    Asked before it is loaded, and behind the unloading of the one that serves where that goes first.
+    To be killed for want of memory would cost more than an update that waits.
+    """
+    if available_bytes is None or not needs_bytes:
+        return False
+    margin = MARGIN_BYTES if policy is SwapPolicy.AVAILABILITY else 0
+    return available_bytes < needs_bytes + margin
 
 
 def keep_previous(policy: SwapPolicy, *, available_bytes: int | None) -> bool:

@@ -34,7 +34,10 @@ class InputWriter:
         self._scratch = np.empty(tensor.shape, np.float32)
         if tensor.quantized:
             limits = np.iinfo(tensor.dtype)
-            constants = (1.0 / tensor.scale, tensor.zero_point, limits.min, limits.max)
+            high = np.float32(limits.max)
+            if int(high) > limits.max:  # of 32 bits: the next float32 would wrap to the other end
+                high = np.nextafter(high, np.float32(0))
+            constants = (1.0 / tensor.scale, tensor.zero_point, limits.min, high)
             self._inverse, self._zero, self._low, self._high = (np.array(c, np.float32) for c in constants)
 
     def write(self, value: Any) -> None:

@@ -20,6 +20,7 @@ from typing import Final
 
 import numpy as np
 
+from edge import postprocessing, preprocessing
 from edge.backend import INTERPRETER_ERRORS, Array, Interpreter, Loader, Tensor
 from edge.flatfile.model import Level
 from edge.golden import GoldenSet, Measured, Verdict, judge_all, read_golden
@@ -78,9 +79,13 @@ def attempt(path: Path, loader: Loader, limits: Limits, phase: Callable[[str], N
     _check_tensors(interpreter.outputs, bundle.manifest.outputs)
     phase("on its golden inputs")
     run = _Run(interpreter, golden)
-    verdict = judge_all(golden.expected, run.answers(), bundle.manifest.golden)
+    answers = run.answers()
+    verdict = judge_all(golden.expected, answers, bundle.manifest.golden)
     if not verdict.passed:
         return verdict
+    _check_ways(
+        bundle, interpreter, {t.key: rows[0] for t, rows in zip(interpreter.outputs, answers, strict=True)}
+    )
     phase("while it was timed")
     return judge_speed(replace(verdict, measured=run.measure()), limits.p99_us)
 
@@ -116,6 +121,18 @@ def _check_tensors(found: tuple[Tensor, ...], told: tuple[TensorSpec, ...]) -> N
     here = [(str(tensor.dtype), tensor.shape) for tensor in found]
     if here != [(spec.dtype, spec.shape) for spec in told]:
         raise ModelError(f"the interpreter has tensors {here}, which are not the manifest's")
+
+
+def _check_ways(bundle: Bundle, interpreter: Interpreter, outputs: dict[str, Array]) -> None:
+    """Go the declared ways in and out once; raise BundleError for one that cannot be gone.
+
+    The golden set holds the model's own inputs and outputs, and says nothing about either.
+    """
+    manifest, shape = bundle.manifest, interpreter.inputs[0].shape[1:]
+    kind = manifest.preprocessing.kind
+    raw = np.zeros((8, 8, 3), np.uint8) if kind == "image" else np.zeros(8, np.float32)
+    preprocessing.prepare(raw, manifest.preprocessing, shape)
+    postprocessing.answer(outputs, manifest.postprocessing, bundle.labels, manifest.task)
 
 
 class _Run:

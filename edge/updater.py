@@ -25,6 +25,7 @@ from edge.lifecycle import DEADLINE_S, Cause, State, advance
 from edge.pointer import Pointer, Slot
 from edge.ports import Ports
 from edge.rollout import Choice, Holdings, Wishes, choose
+from edge.swapping import NoRoomError
 from wire.deadline import Deadline
 from wire.errors import BundleError, ModelError, TransferError
 from wire.messages import Event, ModelState, Release
@@ -307,7 +308,7 @@ class Updater:
         sha256 = self._release().bundle_sha256
         self._save(pointers.attempted(self._pointer, sha256))
         if self._pointer.attempts > pointers.MAX_ATTEMPTS:
-            self._block(Cause.TRIAL_FAILED, "the agent ended during each trial of it")
+            self._block(Cause.TRIAL_FAILED, "each trial of it ended without an answer")
             return
         store, current = self._ports.store, self._pointer.current
         self._ports.trial.start(store.path(sha256), serving=store.path(current.sha256) if current else None)
@@ -375,6 +376,10 @@ class Updater:
         except BundleError as error:
             self._fail_softly(Cause.FILE_LOST, error)
             return
+        except NoRoomError as error:
+            self._save(pointers.not_attempted(self._pointer))
+            self._fail_softly(Cause.NO_SPACE, error)
+            return
         except ModelError as error:
             self._block(Cause.SWAP_FAILED, str(error))
             return
@@ -385,7 +390,7 @@ class Updater:
         store, serving = self._ports.store, self._ports.serving
         if not store.holds(sha256):
             raise BundleError(f"bundle {sha256[:12]} is not on the disk, or damaged")
-        serving.prepare(store.path(sha256), self._needs_bytes)
+        serving.prepare(store.path(sha256), self._needs_bytes if new else 0)  # what stands, whatever it takes
         if new is not None:
             self._save(pointers.installed(self._pointer, new))
         serving.swap()

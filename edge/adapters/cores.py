@@ -28,6 +28,12 @@ def capped(wished: int) -> int:
     return most if wished == 0 else min(wished, most)
 
 
+def shared_out(threads: int, pool: int) -> tuple[int, int]:
+    """Return how many threads, and how many interpreters with so many each, fit the cores together."""
+    threads = capped(threads)
+    return threads, max(1, min(capped(pool), usable_cores() // threads))
+
+
 def allowed_cores() -> int:
     """Return how many cores the scheduler may put this process on."""
     if hasattr(os, "sched_getaffinity"):

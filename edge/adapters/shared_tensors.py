@@ -86,11 +86,8 @@ def read_description(body: bytes) -> Description:
     """Read what a worker tells of its model; raise NonsenseError for what cannot be."""
     try:
         told = json.loads(body)
-        return Description(
-            tuple(_tensor(tensor) for tensor in told["inputs"]),
-            tuple(_tensor(tensor) for tensor in told["outputs"]),
-            Facts(**{key: _frozen(value) for key, value in told["facts"].items()}),
-        )
+        inputs, outputs = (tuple(_tensor(one) for one in told[side]) for side in ("inputs", "outputs"))
+        return Description(inputs, outputs, _facts(told["facts"]))
     except _MISREAD as error:
         raise NonsenseError(f"told of its model what cannot be read: {error}") from error
 
@@ -148,7 +145,7 @@ def unpack_values(body: bytes) -> tuple[str, dict[str, Array]]:
 
 
 def limit_waits(channel: socket.socket, timeout_s: float) -> None:
-    """Let a wait on `channel` end with BlockingIOError after `timeout_s`.
+    """Let a wait on `channel`, to read or to write, end with BlockingIOError after `timeout_s`.
 
     By the kernel: Python's own time-out polls before it reads, 10 us of 40 here.
     """
@@ -157,6 +154,7 @@ def limit_waits(channel: socket.socket, timeout_s: float) -> None:
     whole_s = int(timeout_s)
     limit = struct.pack(layout, whole_s, max(1, int((timeout_s - whole_s) * 1e6)))
     channel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+    channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
 
 
 def send_frame(channel: socket.socket, kind: bytes, body: bytes) -> None:
@@ -196,18 +194,44 @@ def _offsets(tensors: Sequence[Tensor]) -> list[int]:
 
 
 def _tensor(told: dict[str, Any]) -> Tensor:
-    given = {key: _frozen(value) for key, value in told.items()}
-    return Tensor(**given | {"dtype": _DTYPES[told["dtype"]], "shape": _shape(told["shape"])})
+    return Tensor(
+        index=_number(told["index"]),
+        name=_text(told["name"]),
+        dtype=_DTYPES[told["dtype"]],
+        shape=_shape(told["shape"]),
+        scale=float(told["scale"]),
+        zero_point=_number(told["zero_point"]),
+        alias=_text(told["alias"]),
+    )
+
+
+def _facts(told: dict[str, Any]) -> Facts:
+    return Facts(
+        backend=_text(told["backend"]),
+        operators=_number(told["operators"]),
+        delegated=_number(told["delegated"]),
+        allocate_ms=float(told["allocate_ms"]),
+        stateful=bool(told["stateful"]),
+        signatures=tuple(_text(name) for name in told["signatures"]),
+    )
+
+
+def _number(told: Any) -> int:
+    if not isinstance(told, int):
+        raise TypeError(f"{told!r} where a number belongs")
+    return told
+
+
+def _text(told: Any) -> str:
+    if not isinstance(told, str):
+        raise TypeError(f"{told!r} where a text belongs")
+    return told
 
 
 def _shape(told: list[Any]) -> tuple[int, ...]:
     if not all(isinstance(n, int) and 0 <= n <= _LARGEST_MEMORY for n in told):
         raise ValueError(f"a tensor of shape {told}")
     return tuple(told)
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
 
 
 def _plain(value: Any) -> Any:

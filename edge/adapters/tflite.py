@@ -124,7 +124,7 @@ class TfliteInterpreter:
 
     def close(self) -> None:
         self._views.clear()
-        self._invoke = None
+        self._raw = self._invoke = None
         self._interpreter = None
         _release_memory()
 
@@ -292,6 +292,8 @@ def _raw_invoke(interpreter: Any) -> Callable[[], Any] | None:
             call()
         except TypeError:
             continue
+        except INTERPRETER_ERRORS:  # it does not take zeros: a divisor, say, or a shape
+            return None
         return call
     return None
 

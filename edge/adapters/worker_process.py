@@ -29,8 +29,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from edge.adapters.shared_tensors import (
     CALL,
     DONE,
@@ -54,6 +52,7 @@ from edge.adapters.shared_tensors import (
 )
 from edge.adapters.spawning import Child, spawn
 from edge.backend import Array, Loader
+from edge.tensors import as_array
 from wire import errors
 from wire.adapters.processes import python_environment
 from wire.deadline import Deadline
@@ -211,10 +210,9 @@ class ProcessInterpreter:
 
     def call(self, signature: str, inputs: Mapping[str, Any]) -> dict[str, Array]:
         """Run another signature; values by its names, real in and out."""
-        try:
-            values = {name: np.asarray(value) for name, value in inputs.items()}
-        except ValueError as error:  # a ragged list
-            raise InputError(f"inputs of signature {signature!r}: {error}") from error
+        if strange := [name for name in inputs if not isinstance(name, str)]:
+            raise InputError(f"signature {signature!r} takes its inputs by name, not by {strange[0]!r}")
+        values = {name: as_array(value, name) for name, value in inputs.items()}
         if unknown := [name for name, value in values.items() if not shareable(value.dtype)]:
             raise InputError(
                 f"input {unknown[0]!r} is of {values[unknown[0]].dtype}, which no model takes here"

@@ -54,6 +54,9 @@ class Workers(Protocol):
 #: Makes as many threads as there are interpreters.
 MakeWorkers = Callable[[int], Workers]
 
+#: Is told of single inputs and their answers, on the thread that ran them.
+Observe = Callable[[Any, Prediction], None]
+
 _Row = tuple[Mapping[str, Array], "asyncio.Future[Prediction]"]
 
 
@@ -67,12 +70,15 @@ class Lane:
         clock: Clock,
         batching: Batching | None,
         limits: Limits,
+        *,
+        observe: Observe | None = None,
     ) -> None:
         self._runtime = runtime
         self._make_workers = make_workers
         self._clock = clock
         self._batching = batching
         self._limits = limits
+        self._observe = observe
         self._plan: Plan | None = None
         self._pace = Pace()
         self._workers: Workers | None = None
@@ -114,6 +120,8 @@ class Lane:
         if self._workers is not None and not self._workers.idle:
             return None
         answer = self._runtime.predict(values)
+        if self._observe is not None:
+            self._observe(values, answer)
         self._pace.observe(model, answer.latency_ns, 1)
         return answer
 
@@ -149,14 +157,17 @@ class Lane:
         wait_s: float | None,
     ) -> Answer:
         inputs: Any = next(iter(values.values())) if len(values) == 1 and signature is None else values
-        answer: Answer
-        if rows == 1 and wait_s is None:
+        if rows > 1:
+            answers = self._runtime.predict_batch(inputs, timeout_s=wait_s)
+            self._pace.observe(model, answers.latency_ns, rows)
+            return answers
+        if wait_s is None:
             answer = self._runtime.predict(inputs)  # the shortest of its ways
-        elif rows == 1:
-            answer = self._runtime.predict(inputs, timeout_s=wait_s, signature=signature)
         else:
-            answer = self._runtime.predict_batch(inputs, timeout_s=wait_s)
-        self._pace.observe(model, answer.latency_ns, rows)
+            answer = self._runtime.predict(inputs, timeout_s=wait_s, signature=signature)
+        if self._observe is not None and signature is None:
+            self._observe(inputs, answer)
+        self._pace.observe(model, answer.latency_ns, 1)
         return answer
 
     async def _elsewhere(

@@ -20,7 +20,7 @@ from edge.web.batching import Batching
 from edge.web.compression import inflate
 from edge.web.counts import Counts, Level
 from edge.web.feedback import Feedback, OnJudgement, said
-from edge.web.lane import Answer, Lane, MakeWorkers
+from edge.web.lane import Answer, Lane, MakeWorkers, Observe
 from edge.web.plan import Plan
 from edge.web.prometheus import render
 from edge.web.question import ENVELOPE_BYTES, Question
@@ -53,7 +53,7 @@ class Ports:
     """What the service uses of the world.
 
     `boot` begins every prediction's id: different at each start, so that ids never return.
-    `connections` tells how many are open.
+    `connections` tells how many are open. `observe` is told of single inputs and their answers.
     """
 
     json: Json
@@ -61,6 +61,7 @@ class Ports:
     clock: Clock
     boot: str
     connections: Callable[[], int] = lambda: 0
+    observe: Observe | None = None
 
 
 @dataclass(frozen=True)
@@ -291,7 +292,10 @@ class Service:
 
     def _make_lane(self, runtime: Runtime) -> Lane:
         limits = self._options.limits
-        lane = Lane(runtime, self._ports.make_workers, self._ports.clock, self._options.batching, limits)
+        ports = self._ports
+        lane = Lane(
+            runtime, ports.make_workers, ports.clock, self._options.batching, limits, observe=ports.observe
+        )
         self._lanes[runtime] = lane
         return lane
 

@@ -223,7 +223,9 @@ SERVING: Manifest = replace(MANIFEST, inputs=REAL)
         ({"labels": 12, "outputs": (TensorSpec("y", "float32", (1, 12)),)}, ""),
         ({"inputs": (TensorSpec("x", "float32", (1, 9, 9, 1)),)}, r"callers send input_1 float32 \[1, 8, 8"),
         ({"inputs": (TensorSpec("x", "int32", (1, 8, 8, 1)),)}, "its inputs are x int32"),
-        ({"outputs": ()}, "it has 0 outputs; callers expect 1"),
+        ({"outputs": ()}, "its outputs are none; callers expect y float32"),
+        ({"outputs": (TensorSpec("y", "float32", (1, 9)),)}, r"its outputs are y float32 \[1, 9\]"),
+        ({"outputs": (TensorSpec("y", "float32", (1, 4, 10)),)}, r"its outputs are y float32 \[1, 4, 10\]"),
         ({"task": "values"}, "it answers with values; callers expect classes"),
     ],
 )

@@ -22,7 +22,16 @@ def suspicions(watch: StuckWatch, stream: list[Result]) -> int:
 
 
 def test_answers_that_change_raise_no_suspicion() -> None:
-    assert suspicions(StuckWatch(), results(1000)) == 0
+    changing = [Result(r.sample, prediction(confidence=n / 1000), 0.0) for n, r in enumerate(results(1000))]
+    assert suspicions(StuckWatch(), changing) == 0
+
+
+def test_one_stuck_interpreter_in_a_pool_is_suspected_though_the_others_are_well() -> None:
+    stream = [
+        Result(r.sample, prediction() if n % 4 == 0 else prediction(confidence=n / 1000), 0.0)
+        for n, r in enumerate(results(5 * FIRST_SUSPICION))
+    ]
+    assert suspicions(StuckWatch(), stream) == 1
 
 
 def test_one_answer_to_one_input_raises_no_suspicion() -> None:
