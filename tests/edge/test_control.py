@@ -63,7 +63,7 @@ class Agent:
         parts = Parts(
             self.link, TOPICS, Unsigned(), self.updater, self.outbox, self.recorder, self.results,
             Sampler(1.0, lambda: 0.0), lambda: VITALS, (), lambda: 0, lambda: 0, SelfCheck(self.serving),
-            lambda: 10**9, self.clock, lambda: 1.7e9,
+            list, lambda: 10**9, self.clock, lambda: 1.7e9,
         )  # fmt: skip
         self.control = Control(Identity("pi-1", "digits", "b1", "test"), parts, interval_s=10.0)
         self.voice = self.broker.link()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edge.adapters import cores
-from edge.adapters.cores import allowed_cores, cpu_quota, memory_limit_bytes, usable_cores
+from edge.adapters.cores import allowed_cores, cpu_quota, memory_limit_bytes, shared_out, usable_cores
 
 GIB = 2**30
 
@@ -59,6 +59,12 @@ def test_what_cannot_be_read_is_no_limit(tmp_path: Path, text: str) -> None:
     groups = make(tmp_path, "nonsense\n0:\n:::::\n", cpu_dot_max=text, memory_dot_max=text)
     assert (cpu_quota(*groups), memory_limit_bytes(*groups)) == (None, None)
     assert cpu_quota(tmp_path / "none", tmp_path / "none") is None
+
+
+def test_threads_and_interpreters_fit_the_cores_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cores, "usable_cores", lambda: 4)
+    wished = [(1, 1), (1, 0), (0, 0), (2, 2), (2, 3), (3, 2), (9, 9)]
+    assert [shared_out(*one) for one in wished] == [(1, 1), (1, 4), (4, 1), (2, 2), (2, 2), (3, 1), (4, 1)]
 
 
 def test_usable_are_the_allowed_ones_within_the_quota(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from pathlib import Path
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
+from edge.adapters import tflite as backends
 from edge.adapters.loaders import choose_loader
 from edge.adapters.tflite import installed_backends, make_loader
 from edge.loading import load
 from edge.runtime import Runtime
 from tests.support import odd_models
+from tests.support.bad_models import Graph, tflite
 from wire.errors import BusyError, InputError, ModelError
 
 
@@ -34,6 +38,46 @@ def serve(path: Path, backend: str = "auto", *, pool: int = 1) -> Runtime:
 
 def floats(*values: float) -> np.ndarray:  # type: ignore[type-arg]
     return np.array(values, np.float32)
+
+
+# --- loading ----------------------------------------------------------------------------------
+
+
+def test_a_model_that_does_not_take_zeros_serves_all_the_same(tmp_path: Path, backend: str) -> None:
+    tensors = dict.fromkeys("aby", ("int32", (1, 4)))
+    step = ("FLOOR_DIV", ["a", "b"], ["y"], schema.FloorDivOptionsT())
+    path = tmp_path / "divide.tflite"
+    path.write_bytes(tflite(Graph(["a", "b"], ["y"], tensors, steps=[step])))
+    with serve(path, backend) as runtime:
+        with pytest.raises(ModelError, match="failed while running"):
+            runtime.predict([np.ones(4, np.int32), np.zeros(4, np.int32)])
+        answer = runtime.predict([np.array([4, 6, 8, 10], np.int32), np.array([2, 3, 4, 5], np.int32)])
+        assert answer.raw[0].tolist() == [[2, 2, 2, 2]]
+
+
+def test_a_model_without_inputs_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "none.tflite"
+    constant = {"c": np.ones((1, 4), np.float32)}
+    graph = Graph([], ["y"], {"y": ("float32", (1, 4))}, constant, [("ABS", ["c"], ["y"], None)])
+    path.write_bytes(tflite(graph))
+    with pytest.raises(ModelError, match="has no input or no output"):
+        serve(path)
+
+
+def test_the_last_reference_to_a_model_goes_before_memory_is_given_back(
+    odd: dict[str, Path], backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[bool] = []
+    runtime = serve(odd["dense"], backend, pool=2)
+    assert runtime.model is not None
+    wrappers = [weakref.ref(one._interpreter._interpreter) for one in runtime.model._interpreters]  # type: ignore[attr-defined]  # the real one
+
+    def give_back() -> None:
+        held.append(any(wrapper() is not None for wrapper in wrappers))
+
+    monkeypatch.setattr(backends, "_release_memory", give_back)
+    runtime.close()
+    assert held == [True, False]  # one after the other
 
 
 # --- several inputs and outputs ----------------------------------------------------------------

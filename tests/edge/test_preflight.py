@@ -22,7 +22,7 @@ from tests.support.tiny_model import tiny_tflite
 from tests.support.training import Bundles
 from wire.bundle import unpack
 from wire.errors import BundleError, ModelError
-from wire.manifest import Manifest, TensorSpec
+from wire.manifest import Manifest, Postprocessing, TensorSpec
 
 X = {"x": ("float32", (1, 4)), "y": ("float32", (1, 4))}
 KEPT = np.ones((1, 4), np.float32)
@@ -236,6 +236,25 @@ def test_a_model_whose_callers_would_fail_is_refused(changed: dict[str, object],
         return
     with pytest.raises(ModelError, match=reason):
         check_contract(new, SERVING)
+
+
+def test_named_inputs_in_another_order_are_refused() -> None:
+    age, height = (TensorSpec(name, "float32", (1, 1)) for name in ("age", "height"))
+    with pytest.raises(ModelError, match="its inputs are in another order: height, age, not age, height"):
+        check_contract(replace(SERVING, inputs=(height, age)), replace(SERVING, inputs=(age, height)))
+
+
+def test_values_keep_their_shape_and_boxes_are_read_as_declared() -> None:
+    short, long = (TensorSpec("y", "float32", shape) for shape in ((1, 2), (7, 50)))
+    with pytest.raises(
+        ModelError, match=r"its outputs are y float32 \[7, 50\]; callers expect y float32 \[1, 2\]"
+    ):
+        check_contract(
+            replace(SERVING, task="values", outputs=(long,)),
+            replace(SERVING, task="values", outputs=(short,)),
+        )
+    detector = replace(SERVING, postprocessing=Postprocessing(kind="boxes"))
+    check_contract(replace(detector, outputs=(long,)), replace(detector, outputs=(short,)))
 
 
 def test_a_model_that_keeps_variables_says_so() -> None:

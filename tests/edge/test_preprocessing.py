@@ -129,6 +129,8 @@ def test_a_wave_is_cut_or_filled_with_silence() -> None:
     how = Preprocessing("wave", rate_hz=16000)
     assert prepare(np.array([0.5, 0.25, 1], np.float32), how, (2,)).tolist() == [0.5, 0.25]
     assert prepare(np.array([-32768, 16384], np.int16), how, (3, 1)).tolist() == [[-1], [0.5], [0]]
+    with pytest.raises(InputError, match="or int16: got int32"):  # of which scale, nobody knows
+        prepare(np.array([1, 2], np.int32), how, (3, 1))
     for bad in (np.zeros((2, 2), np.float32), np.zeros(2, np.uint8), np.zeros(2, complex)):
         with pytest.raises(InputError, match="a sound is"):
             prepare(bad, how, (2,))

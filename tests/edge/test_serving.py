@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from edge.backend import Interpreter
 from edge.recorder import Recorder
 from edge.results import ResultQueue, Sample
 from edge.serving import HowToServe, Serving
-from edge.swapping import MARGIN_BYTES, SwapPolicy, keep_previous, unload_first
+from edge.swapping import MARGIN_BYTES, NoRoomError, SwapPolicy, keep_previous, unload_first
 from tests.support.training import Bundles
 from wire.errors import BundleError, ModelError
 
@@ -134,6 +136,37 @@ def test_memory_decides_what_goes_first(
     assert keep_previous(policy, available_bytes=available) == keep
 
 
+@pytest.mark.parametrize("policy", [SwapPolicy.AVAILABILITY, SwapPolicy.AUTO])
+def test_a_model_without_room_is_not_loaded_and_what_serves_goes_on(
+    bundles: Bundles, loader: CountingLoader, policy: SwapPolicy
+) -> None:
+    serving = make(loader, policy=policy, pool=2, available_bytes=lambda: 300 * 1024**2)
+    served(serving, bundles.one)
+    with pytest.raises(NoRoomError, match="419430400 bytes of memory, 314572800 are available"):
+        serving.prepare(bundles.two, 200 * 1024**2)  # for one interpreter
+    assert bundles.two.name not in loader.loads
+    assert serving.answer(Sample("1", ZEROS)) is not None
+    serving.prepare(bundles.two, 50 * 1024**2)
+
+
+def test_a_caller_with_a_time_limit_is_not_kept_longer(bundles: Bundles, loader: CountingLoader) -> None:
+    serving = make(loader, policy=SwapPolicy.MEMORY)
+    served(serving, bundles.one)
+    loader.refuses.update({bundles.one.name, bundles.two.name})  # nothing can be loaded any more
+    told: list[float] = []
+
+    def ask() -> None:
+        start_s = time.monotonic()
+        with suppress(ModelError):
+            serving.predict(ZEROS, timeout_s=20.0)
+        told.append(time.monotonic() - start_s)
+
+    with pytest.raises(ModelError, match="cannot be loaded here"):
+        serving.prepare(bundles.two)
+    ask()
+    assert told[0] < 10.0  # told at once that there is nothing to wait for
+
+
 # --- shadow ------------------------------------------------------------------------------------
 
 
@@ -175,6 +208,27 @@ def test_a_model_that_answers_its_golden_set_passes_its_self_test(
     serving = make(loader)
     served(serving, bundles.two)
     assert serving.self_test().passed
+
+
+def test_one_bad_interpreter_of_a_pool_fails_the_self_test(bundles: Bundles, loader: CountingLoader) -> None:
+    serving = make(loader, pool=3)
+    served(serving, bundles.two)
+    assert serving.self_test().passed
+    model = serving.runtime.model
+    assert model is not None
+    worker = model._idle.get()  # a fault of a kernel cannot be had to order
+    model._idle.put((*worker[:4], lambda row: tuple(0 * one for one in worker[4](row)), worker[5]))
+    assert "golden outputs differ" in serving.self_test().reason
+
+
+def test_answers_over_http_are_shadowed_and_looked_at(bundles: Bundles, loader: CountingLoader) -> None:
+    serving = make(loader, shadow_share=1.0, shadow_pairs=1)
+    served(serving, bundles.one)
+    assert serving.begin_shadow(bundles.two)
+    serving.observe(ZEROS, serving.predict(ZEROS))
+    assert serving.shadow_step().pairs == 1
+    assert [one.prediction.release for one in serving.take_observed()] == ["digits/1"]
+    assert serving.take_observed() == []
 
 
 def test_a_model_whose_answers_are_not_its_golden_ones_fails_it_and_is_replaced(

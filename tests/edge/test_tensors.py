@@ -75,3 +75,10 @@ def test_a_code_stands_for_no_nan_and_an_index_does_not_wrap() -> None:
 def test_a_scale_on_a_tensor_of_floats_means_nothing() -> None:
     odd = Tensor(0, "x", np.dtype(np.float32), (1, 4), scale=0.5, zero_point=3)
     assert written(odd, [1, 2, 3, 4]).tolist() == [[1, 2, 3, 4]]
+
+
+def test_what_is_beyond_32_bits_ends_at_the_nearest_code_and_does_not_wrap() -> None:
+    wide = Tensor(0, "x", np.dtype(np.int32), (1, 4), scale=1.0)
+    low, high, *_ = written(wide, [-3e9, 3e9, 0, 0])[0].tolist()
+    assert low == -(2**31)
+    assert 2**31 - 200 < high < 2**31

@@ -14,11 +14,12 @@ from edge.adapters.tflite import installed_backends, make_loader
 from edge.golden import Measured, Verdict
 from edge.trial import Limits, attempt, examine, judge_speed, p99_limit_us
 from tests.support.bad_models import ROW, bundle_of, tiny_float
+from tests.support.tiny_bundle import GREY_2X2, write_tiny_bundle
 from tests.support.training import Bundles
 from tests.support.trials import verdict_of
 from wire.bundle import pack, unpack
 from wire.codec import encode
-from wire.manifest import TensorSpec
+from wire.manifest import Postprocessing, Preprocessing, TensorSpec
 
 MEASURED = Measured(100.0, 150.0, 300, 2.0, 40_000_000, 1, 7)
 
@@ -44,6 +45,26 @@ def test_wrong_golden_outputs_fail(bundles: Bundles) -> None:
     verdict = verdict_of(bundles.wrong)
     assert not verdict.passed
     assert "golden outputs differ" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("preprocessing", "postprocessing", "reason"),
+    [
+        (Preprocessing(kind="mfcc"), None, "prepares inputs by 'mfcc', which this version cannot"),
+        (Preprocessing(kind="image", channels=1, height=7, width=7), None, "declares images of 1 channels"),
+        (None, Postprocessing(kind="masks"), "reads outputs by 'masks', which this version cannot"),
+        (None, Postprocessing(kind="boxes", layout="corners"), "boxes need the outputs"),
+    ],
+)
+def test_a_declared_way_in_or_out_that_cannot_be_gone_fails(
+    tmp_path: Path, preprocessing: Preprocessing | None, postprocessing: Postprocessing | None, reason: str
+) -> None:
+    assert verdict_of(
+        write_tiny_bundle(tmp_path / "good.bundle", GREY_2X2, Postprocessing(kind="top-k"))
+    ).passed
+    verdict = verdict_of(write_tiny_bundle(tmp_path / "tiny.bundle", preprocessing, postprocessing))
+    assert not verdict.passed
+    assert reason in verdict.reason
 
 
 def test_a_missing_file_fails_with_its_reason(tmp_path: Path) -> None:

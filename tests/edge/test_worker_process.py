@@ -20,11 +20,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge import open_bundle
-from edge.adapters.shared_tensors import NonsenseError, read_description, unpack_values
+from edge.adapters.shared_tensors import NonsenseError, describe, read_description, unpack_values
 from edge.adapters.tflite import installed_backends
 from edge.adapters.worker_process import ProcessInterpreter, make_process_loader
 from edge.backend import Array
 from tests.conftest import Counts
+from tests.support import odd_models
 from tests.support.bad_models import Graph, tflite
 from tests.support.tiny_model import tiny_tflite
 from tests.support.training import Bundles, Trained
@@ -75,6 +76,12 @@ def load(tmp_path: Path) -> Iterator[Open]:
     yield open_model
     for interpreter in opened:
         interpreter.close()
+
+
+@pytest.fixture(scope="session")
+def odd_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of several signatures."""
+    return odd_models.make(tmp_path_factory.mktemp("odd"))["functions"]
 
 
 def endless_tflite() -> bytes:
@@ -356,6 +363,44 @@ def test_words_of_a_worker_that_make_no_sense_are_refused_and_do_nothing_else(bo
     for read in (read_description, unpack_values):
         with suppress(NonsenseError):
             read(body)
+
+
+@pytest.mark.parametrize(
+    ("side", "field", "value"),
+    [("inputs", "scale", "x"), ("inputs", "index", "0"), ("outputs", "name", 3), ("outputs", "shape", [1.5])],
+)
+def test_a_description_with_wrong_types_is_nonsense(load: Open, side: str, field: str, value: object) -> None:
+    told = json.loads(describe(load(tiny_tflite())))
+    read_description(json.dumps(told).encode())
+    told[side][0][field] = value
+    with pytest.raises(NonsenseError):
+        read_description(json.dumps(told).encode())
+
+
+def test_a_worker_that_stops_reading_is_one_failed_call(odd_path: Path) -> None:
+    interpreter = make_process_loader(timeout_s=1.0)(odd_path)
+    pid = interpreter.pid
+    assert pid
+    os.kill(pid, signal.SIGSTOP)
+    with pytest.raises(ModelError, match="gave no answer in 1 s"):
+        interpreter.call("double", {"x": np.zeros(4_000_000, np.float32)})
+    assert gone_soon(pid)
+    interpreter.close()
+
+
+def test_the_callers_faults_are_the_callers_in_a_process_too(odd_path: Path) -> None:
+    interpreter = make_process_loader()(odd_path)
+    pid = interpreter.pid
+
+    class Unreadable:
+        def __array__(self, *_: object, **__: object) -> None:
+            raise RuntimeError("no")
+
+    for inputs in ({"x": Unreadable()}, {b"x": [1]}):
+        with pytest.raises(InputError):
+            interpreter.call("double", inputs)  # type: ignore[arg-type]  # as callers do
+    assert interpreter.pid == pid
+    interpreter.close()
 
 
 def test_the_worker_goes_before_its_runtime_when_memory_runs_out(load: Open) -> None:
