@@ -280,7 +280,8 @@ class _Pinger:
 def _make_trial(settings: ModelSettings) -> ChildTrial:
     """On a small board a model gets at most half of the memory; what is more it would not serve with."""
     memory_bytes = min(MEMORY_BYTES, total_bytes() // 2)
-    return ChildTrial(settings.backend, settings.threads, memory_bytes=memory_bytes)
+    p99_us = settings.p99_limit_ms * 1e3 or None
+    return ChildTrial(settings.backend, settings.threads, memory_bytes=memory_bytes, p99_us=p99_us)
 
 
 def _try(settings: AgentSettings, bundle: Path) -> str:

@@ -54,6 +54,8 @@ class ModelSettings:
     shadow_share: float = 0.0
     #: How many such pairs are wanted; their outcomes are reported.
     shadow_pairs: int = 200
+    #: A pushed model of which one call in a hundred takes longer in its trial is refused; 0: none is.
+    p99_limit_ms: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -193,6 +195,7 @@ def _check(settings: AgentSettings, origin: str) -> None:
         f"model.isolation must be {' or '.join(ISOLATIONS)}": settings.model.isolation in ISOLATIONS,
         f"model.swap must be one of {', '.join(SwapPolicy)}": settings.model.swap in set(SwapPolicy),
         "model.shadow_share must be 0 to 1": 0 <= settings.model.shadow_share <= 1,
+        "model.p99_limit_ms must be 0 or more": settings.model.p99_limit_ms >= 0,
         "model.shadow_pairs must be 1 to 1000000": 1 <= settings.model.shadow_pairs <= 1_000_000,
         "http.port must be 0 to 65535": 0 <= settings.http.port < 65536,
         **source_rules(settings.source),

@@ -90,11 +90,6 @@ def attempt(path: Path, loader: Loader, limits: Limits, phase: Callable[[str], N
     return judge_speed(replace(verdict, measured=run.measure()), limits.p99_us)
 
 
-def p99_limit_us(current: Measured | None, factor: float) -> float | None:
-    """Return how slow a successor of the model measured as `current` may be: `factor` times its p99."""
-    return None if current is None else current.p99_us * factor
-
-
 def judge_speed(verdict: Verdict, limit_us: float | None) -> Verdict:
     """Add what was measured to the reason of a passed verdict; refuse what is slower than `limit_us`."""
     measured = verdict.measured
@@ -103,9 +98,10 @@ def judge_speed(verdict: Verdict, limit_us: float | None) -> Verdict:
     if limit_us is not None and measured.p99_us > limit_us:
         reason = f"too slow: 99 of 100 calls take up to {measured.p99_us:.0f} us, allowed are {limit_us:.0f}"
         return replace(verdict, passed=False, reason=reason)
-    return replace(
-        verdict, reason=f"{verdict.reason}; p50 {measured.p50_us:.0f} us, p99 {measured.p99_us:.0f} us"
-    )
+    told = f"p50 {measured.p50_us:.0f} us, p99 {measured.p99_us:.0f} us"
+    if not measured.delegated:
+        told += ", no part of it runs in XNNPACK"
+    return replace(verdict, reason=f"{verdict.reason}; {told}")
 
 
 def _read(path: Path, limits: Limits) -> Bundle:

@@ -53,7 +53,7 @@ class Request:
 
 
 class ChildTrial:
-    """One trial at a time, polled by the control thread."""
+    """One trial at a time, polled by the control thread. A model above `p99_us` is refused."""
 
     def __init__(
         self,
@@ -63,16 +63,18 @@ class ChildTrial:
         memory_bytes: int = MEMORY_BYTES,
         processor_s: int = _PROCESSOR_S,
         wall_s: float = _WALL_S,
+        p99_us: float | None = None,
     ) -> None:
         self._backend = backend
         self._threads = threads
         self._bounds = Bounds(memory_bytes, processor_s, wall_s)
+        self._p99_us = p99_us
         self._child: subprocess.Popen[bytes] | None = None
 
-    def start(self, bundle: Path, *, serving: Path | None = None, p99_us: float | None = None) -> None:
+    def start(self, bundle: Path, *, serving: Path | None = None) -> None:
         """Begin to try `bundle`; a trial that runs is ended.
 
-        With `serving`, a bundle that its callers could not call is refused; with `p99_us`, a slower one.
+        With `serving`, a bundle that its callers could not call is refused.
         """
         self.kill()
         request = Request(
@@ -81,7 +83,7 @@ class ChildTrial:
             memory_bytes=self._bounds.memory_bytes,
             processor_s=self._bounds.processor_s,
             wall_s=self._bounds.wall_s,
-            p99_us=p99_us,
+            p99_us=self._p99_us,
         )
         arguments = (encode(request).decode(), str(bundle), str(serving or ""))
         self._child = subprocess.Popen(

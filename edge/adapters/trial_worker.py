@@ -194,7 +194,9 @@ def _do(work: Work, bounds: Bounds, phase: Callable[[str], None]) -> Verdict:
     peak_bytes = _status_bytes("VmHWM")  # `getrusage` gives the parent's peak, if that is more
     needs_bytes = max(0, peak_bytes - before_bytes)
     return replace(
-        verdict, measured=replace(verdict.measured, peak_rss_bytes=peak_bytes, needs_bytes=needs_bytes)
+        verdict,
+        reason=f"{verdict.reason}; {needs_bytes / 1e6:.0f} MB of memory",
+        measured=replace(verdict.measured, peak_rss_bytes=peak_bytes, needs_bytes=needs_bytes),
     )
 
 

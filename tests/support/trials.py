@@ -22,9 +22,11 @@ def verdict_of(
     p99_us: float | None = None,
 ) -> Verdict:
     """Try the bundle and return what was found."""
-    trial = ChildTrial(backend, 1, memory_bytes=memory_bytes, processor_s=processor_s, wall_s=wall_s)
+    trial = ChildTrial(
+        backend, 1, memory_bytes=memory_bytes, processor_s=processor_s, wall_s=wall_s, p99_us=p99_us
+    )
     found: list[Verdict] = []
-    trial.start(bundle, serving=serving, p99_us=p99_us)
+    trial.start(bundle, serving=serving)
 
     def answered() -> bool:
         if (verdict := trial.poll()) is not None:
