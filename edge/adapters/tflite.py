@@ -45,10 +45,17 @@ _PREFERRED: Final = tuple(_MODULES) if sys.maxsize > 2**32 else tuple(reversed(_
 #: Operators whose outputs have the shapes that were planned, whatever their inputs hold.
 _STEADY: Final = frozenset({
     "ABS", "ADD", "AVERAGE_POOL_2D", "BATCH_MATMUL", "CONCATENATION", "CONV_2D", "DEPTHWISE_CONV_2D",
-    "DEQUANTIZE", "DIV", "ELU", "EXP", "FLOOR", "FULLY_CONNECTED", "GELU", "HARD_SWISH", "L2_NORMALIZATION",
-    "LEAKY_RELU", "LOG", "LOGISTIC", "LOG_SOFTMAX", "MAXIMUM", "MAX_POOL_2D", "MINIMUM", "MUL", "NEG",
-    "PRELU", "QUANTIZE", "RELU", "RELU6", "RELU_N1_TO_1", "RSQRT", "SOFTMAX", "SQRT", "SQUARE",
-    "SQUARED_DIFFERENCE", "SUB", "TANH",
+    "DEQUANTIZE", "DIV", "ELU", "EXP", "FLOOR", "FULLY_CONNECTED", "GATHER", "GELU", "HARD_SWISH",
+    "L2_NORMALIZATION", "LEAKY_RELU", "LOG", "LOGISTIC", "LOG_SOFTMAX", "MAXIMUM", "MAX_POOL_2D", "MINIMUM",
+    "MUL", "NEG", "PACK", "PRELU", "QUANTIZE", "RELU", "RELU6", "RELU_N1_TO_1", "RSQRT", "SOFTMAX", "SQRT",
+    "SQUARE", "SQUARED_DIFFERENCE", "SUB", "TANH", "UNPACK",
+})  # fmt: skip
+#: Operators of which that is true while all that steers them (axes, a shape, sizes) is constant.
+_STEADY_UNSTEERED: Final = frozenset({
+    "ARG_MAX", "ARG_MIN", "BATCH_TO_SPACE_ND", "CAST", "DEPTH_TO_SPACE", "EXPAND_DIMS", "MEAN", "MIRROR_PAD",
+    "PAD", "PADV2", "REDUCE_MAX", "REDUCE_MIN", "RESHAPE", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR",
+    "REVERSE_V2", "SLICE", "SPACE_TO_BATCH_ND", "SPACE_TO_DEPTH", "SPLIT", "SQUEEZE", "STRIDED_SLICE", "SUM",
+    "TILE", "TRANSPOSE", "TRANSPOSE_CONV",
 })  # fmt: skip
 
 
@@ -182,7 +189,8 @@ def make_loader(backend: str = "auto", *, threads: int = 1) -> Loader:
             allocate_ms = (time.perf_counter() - start) * 1e3
             again = functools.partial(make, path)
             facts = _facts(interpreter, name, allocate_ms, stateful=found.stateful)
-            steady = _STEADY.issuperset(operator.name for operator in found.operators)
+            trusted = _STEADY | (_STEADY_UNSTEERED - found.steered)
+            steady = trusted.issuperset(operator.name for operator in found.operators)
             return TfliteInterpreter(interpreter, facts, again, steady=steady)
         except INTERPRETER_ERRORS as error:
             raise ModelError(f"{path} cannot be loaded by {name}: {_line(error)}") from error

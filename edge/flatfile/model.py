@@ -60,7 +60,8 @@ class Peek:
 
     `min_runtime` is empty where the file does not say. `dynamic` holds the names of outputs whose
     shape is known only when the model has run. A `stateful` model keeps something from one call to the
-    next. `largest` is the largest tensor that the file declares, with its bytes.
+    next. `largest` is the largest tensor that the file declares, with its bytes. `steered` holds the names
+    of operators that read more than one tensor which is no constant: an axis or a shape may be among them.
     """
 
     version: int
@@ -72,6 +73,7 @@ class Peek:
     signatures: tuple[Signature, ...]
     stateful: bool
     largest: tuple[str, int]
+    steered: frozenset[str] = frozenset()
 
     @property
     def custom(self) -> tuple[str, ...]:
@@ -95,6 +97,7 @@ class _Graph:
     outputs: tuple[int, ...]
     kinds: frozenset[int]
     calls: frozenset[int]
+    steered: frozenset[int]
 
 
 def read(reader: Reader) -> Peek:
@@ -149,6 +152,7 @@ class _File:
             signatures=tuple(signatures),
             stateful=any(t.variable for t in every) or any(k.name in schema.KEEPERS for k in kinds.values()),
             largest=(largest.spec.name, largest.size_bytes) if largest else ("", 0),
+            steered=frozenset(self._codes[kind].name for graph in graphs for kind in graph.steered),
         )
 
     def _code(self, table: Table) -> Operator:
@@ -186,7 +190,8 @@ class _File:
         if missing := [i for i in outputs if i not in walk.ready]:
             raise DamageError(f"nothing writes its output {tensors[missing[0]].spec.name!r}")
         reader.text(table, 4)
-        return _Graph(tensors, inputs, outputs, frozenset(walk.kinds), frozenset(walk.calls))
+        sets = (frozenset(found) for found in (walk.kinds, walk.calls, walk.steered))
+        return _Graph(tensors, inputs, outputs, *sets)
 
     def _tensor(self, table: Table) -> _Tensor:
         reader = self._reader
@@ -249,7 +254,10 @@ class _File:
             raise DamageError(f"its kind {kind} of {len(self._codes)} does not exist")
         walk.kinds.add(kind)
         try:
-            walk.step(reader.numbers(table, 1), reader.numbers(table, 2))
+            reads = reader.numbers(table, 1)
+            walk.step(reads, reader.numbers(table, 2))
+            if sum(i != _OPTIONAL and not walk.tensors[i].constant for i in reads) > 1:
+                walk.steered.add(kind)
             _check_indices(reader.numbers(table, 8), len(walk.tensors), _OPTIONAL)
             walk.calls |= self._options(table, 3, schema.LISTS, schema.CALLS)
             walk.calls |= self._options(table, 11, schema.LISTS_2, schema.CALLS_2)
@@ -319,6 +327,7 @@ class _Walk:
         self.ready = ready
         self.kinds: set[int] = set()
         self.calls: set[int] = set()
+        self.steered: set[int] = set()
 
     def step(self, reads: tuple[int, ...], writes: tuple[int, ...]) -> None:
         for side in (reads, writes):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
 import weakref
 from pathlib import Path
@@ -142,6 +143,20 @@ def test_a_model_whose_shapes_follow_its_values_answers_to_each_input(odd, backe
             assert runtime.predict(row).raw[0].tolist() == row[row > 0].tolist()
         with pytest.raises(InputError, match="ask one by one"):
             runtime.predict_batch(rows[:5])
+
+
+def test_a_model_that_constants_steer_is_written_in_place_and_answers_as_the_bare_one(odd, backend) -> None:  # type: ignore[no-untyped-def]
+    rows = np.random.default_rng(6).normal(size=(300, 1, 4, 6)).astype(np.float32)
+    bare = importlib.import_module(f"{backend.replace('-', '_')}.interpreter").Interpreter(str(odd["shaped"]))
+    bare.allocate_tensors()
+    (given,), (got,) = bare.get_input_details(), bare.get_output_details()
+    with serve(odd["shaped"], backend) as runtime:
+        assert runtime.model is not None
+        assert isinstance(runtime.model._interpreters[0].input_view(0), np.ndarray)
+        for row in rows:
+            bare.set_tensor(given["index"], row)
+            bare.invoke()
+            assert np.array_equal(runtime.predict(row).raw[0], bare.get_tensor(got["index"]))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-NAMES = ("two", "counter", "functions", "dense", "scalar", "selected")
+NAMES = ("two", "counter", "functions", "dense", "scalar", "selected", "shaped")
 
 
 def make(folder: Path) -> dict[str, Path]:
@@ -67,6 +67,16 @@ def main(folder: Path) -> None:
         def __call__(self, x):  # type: ignore[no-untyped-def]
             return {"y": tf.boolean_mask(x, x > 0)}
 
+    class Shaped(tf.Module):  # type: ignore[misc]  # TensorFlow has no types
+        @tf.function(input_signature=[tf.TensorSpec([1, 4, 6], tf.float32, name="x")])
+        def __call__(self, x):  # type: ignore[no-untyped-def]
+            """Operators that are steered by constants: axes, sizes, shapes."""
+            padded = tf.pad(tf.transpose(x, [0, 2, 1]), [[0, 0], [1, 1], [0, 2]], constant_values=0.5)
+            large = tf.image.resize(tf.expand_dims(padded[:, 1:, ::2], -1), [8, 8])
+            left, right = tf.split(tf.tile(large, [1, 1, 2, 1]), 2, axis=2)
+            parts = [tf.reduce_mean(left, [1, 3]), tf.reduce_max(right, [2, 3]), tf.reduce_sum(large, [1, 3])]
+            return {"y": tf.reshape(tf.stack(parts, axis=1)[:, :, 1:7], [1, 18])}
+
     def write(name: str, module: tf.Module, functions: dict[str, object]) -> None:
         saved = folder / name
         tf.saved_model.save(module, str(saved), signatures=functions)
@@ -77,7 +87,8 @@ def main(folder: Path) -> None:
     two, counter, functions = Two(), Counter(), Functions()
     write("two", two, {"serving_default": two.__call__})
     write("counter", counter, {"serving_default": counter.__call__})
-    scalar, selected = Scalar(), Selected()
+    scalar, selected, shaped = Scalar(), Selected(), Shaped()
+    write("shaped", shaped, {"serving_default": shaped.__call__})
     write("selected", selected, {"serving_default": selected.__call__})
     write("scalar", scalar, {"serving_default": scalar.__call__})
     write("functions", functions, {"double": functions.double, "negate": functions.negate})
