@@ -24,7 +24,7 @@ from edge.updater import Updater
 from wire.codec import decode, encode
 from wire.deadline import Clock, Deadline, wait_until
 from wire.errors import MessageError
-from wire.link import Incoming, Link, LinkDown, LinkUp
+from wire.link import Incoming, Link, LinkDown, LinkEvent, LinkUp, PublishRefused, SubscribeRefused
 from wire.messages import Ack, Command, Loss, Online, Reported, Samples, Telemetry, Vitals
 from wire.topics import BlobTopic, DeviceTopic, Leaf, MetaTopic, PlanTopic, Topics
 
@@ -120,7 +120,7 @@ class Control:
         own = [topics.device(device, leaf) for leaf in ("desired", "ack", "cmd")]
         self._parts.link.subscribe([*own, topics.meta("targets.json")])
 
-    def _handle(self, event: Incoming | LinkUp | LinkDown) -> None:
+    def _handle(self, event: LinkEvent) -> None:
         match event:
             case Incoming():
                 self._handle_message(event)
@@ -138,6 +138,10 @@ class Control:
                 self._up = False
                 self._last_down = reason
                 self._parts.updater.link_lost()
+            case PublishRefused(_, reason):
+                log.warning("the broker refuses a report: %s", reason)
+            case SubscribeRefused(topic, reason):
+                log.error("the broker refuses to send %s: %s", topic, reason)
 
     def _handle_message(self, message: Incoming) -> None:
         try:

@@ -30,7 +30,7 @@ from fleet.publishing import (
 from wire.adapters.paho_link import BrokerAddress, PahoLink
 from wire.deadline import Deadline
 from wire.errors import MessageError, UnavailableError
-from wire.link import Incoming, Link, LinkDown, LinkUp
+from wire.link import Incoming, Link, LinkDown, LinkUp, PublishRefused, SubscribeRefused
 from wire.messages import Ack, Release
 from wire.topics import UPWARD, Topics
 
@@ -145,6 +145,10 @@ class Server:
                     self._connected()
                 case LinkDown(reason):
                     log.warning("%s; trying again", reason)
+                case PublishRefused(_, reason):
+                    log.warning("the broker refuses a message: %s", reason)
+                case SubscribeRefused(topic, reason):
+                    log.error("the broker refuses to send %s: %s", topic, reason)
             event = self._link.receive(0)
         return words
 

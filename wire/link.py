@@ -38,7 +38,26 @@ class LinkDown:
     reason: str
 
 
-LinkEvent = Incoming | LinkUp | LinkDown
+@dataclass(frozen=True)
+class PublishRefused:
+    """The broker will not have the message that `publish` took as its `number`-th, counted from 1.
+
+    It is as good as acknowledged: nobody sends it again.
+    """
+
+    number: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class SubscribeRefused:
+    """The broker sends nothing of what `topic` matches; it is asked again with the next connection."""
+
+    topic: str
+    reason: str
+
+
+LinkEvent = Incoming | LinkUp | LinkDown | PublishRefused | SubscribeRefused
 
 
 @dataclass(frozen=True)
@@ -78,7 +97,10 @@ class Link(Protocol):
 
     @property
     def unacknowledged(self) -> int:
-        """How many publishes the broker has not acknowledged yet."""
+        """How many publishes the broker has not acknowledged yet.
+
+        The event of a refused one is there before it is taken off.
+        """
 
 
 def check_size(topic: str, payload: bytes) -> None:

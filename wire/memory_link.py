@@ -1,7 +1,7 @@
 """An in-memory broker and its links: the fake beside the real one, for tests and simulations.
 
-It keeps what the protocol leans on: retained messages, `+` filters, wills, order per topic, and a
-publish that returns False while the link is down.
+It keeps what the protocol leans on: retained messages, `+` filters, wills, order per topic, a
+publish that returns False while the link is down, and a refusal of topics (`forbidden`).
 """
 
 from __future__ import annotations
@@ -9,7 +9,16 @@ from __future__ import annotations
 import queue
 from collections.abc import Iterable
 
-from wire.link import Incoming, LinkDown, LinkEvent, LinkUp, Will, check_size
+from wire.link import (
+    Incoming,
+    LinkDown,
+    LinkEvent,
+    LinkUp,
+    PublishRefused,
+    SubscribeRefused,
+    Will,
+    check_size,
+)
 
 
 class MemoryBroker:
@@ -19,6 +28,7 @@ class MemoryBroker:
         self.retained: dict[str, bytes] = {}
         self.links: list[MemoryLink] = []
         self.published: list[tuple[str, bytes]] = []
+        self.forbidden: set[str] = set()  # topics and filters that no link may use
 
     def link(self, will: Will | None = None) -> MemoryLink:
         return MemoryLink(self, will)
@@ -30,7 +40,7 @@ class MemoryBroker:
         elif retain:
             self.retained.pop(topic, None)
         for link in list(self.links):
-            if any(matches(f, topic) for f in link.filters):
+            if any(matches(f, topic) for f in link.filters if f not in self.forbidden):
                 link.events.put(Incoming(topic, payload))
 
     def stop(self) -> None:
@@ -49,6 +59,7 @@ class MemoryLink:
         self.events: queue.SimpleQueue[LinkEvent] = queue.SimpleQueue()
         self._will = will
         self._up = False
+        self._published = 0
 
     @property
     def unacknowledged(self) -> int:
@@ -83,7 +94,11 @@ class MemoryLink:
         check_size(topic, payload)
         if not self._up:
             return False
-        self.broker.route(topic, payload, retain=retain)
+        self._published += 1
+        if topic in self.broker.forbidden:
+            self.events.put(PublishRefused(self._published, "Not authorized"))
+        else:
+            self.broker.route(topic, payload, retain=retain)
         return True
 
     def subscribe(self, topics: Iterable[str]) -> None:
@@ -104,6 +119,9 @@ class MemoryLink:
 
     def _replay(self, filters: Iterable[str]) -> None:
         for topic_filter in filters:
+            if topic_filter in self.broker.forbidden:
+                self.events.put(SubscribeRefused(topic_filter, "Not authorized"))
+                continue
             for topic, payload in self.broker.retained.items():
                 if matches(topic_filter, topic):
                     self.events.put(Incoming(topic, payload, retained=True))

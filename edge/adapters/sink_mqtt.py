@@ -1,8 +1,9 @@
 """Results on an MQTT topic: one JSON object a message, at QoS 1.
 
 A row counts as taken when the client has it and as safe when the broker has acknowledged it, which it
-does in order (MQTT 5, section 4.6). While the broker is away nothing is taken: the queue in front of
-this sink fills, and its rules say what happens then.
+does in order (MQTT 5, section 4.6). One that it acknowledges with a refusal, as its access list says, is
+lost. While the broker is away nothing is taken: the queue in front of this sink fills, and its rules say
+what happens then.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from edge.online.answer_rows import Row, to_line
 from edge.online.delivery import RowsRefusedError
 from wire.deadline import Deadline, wait_until
 from wire.errors import UnavailableError
-from wire.link import Link, LinkDown, LinkUp
+from wire.link import Link, LinkDown, LinkUp, PublishRefused
 from wire.messages import MAX_PAYLOAD_BYTES
 
 _WAIT_S: Final = 2.0
@@ -31,6 +32,7 @@ class MqttSink:
         self._topic = topic
         self._taken = 0
         self._reason = "not connected yet"
+        self._refused: dict[int, str] = {}
         self.safe = 0
 
     def open(self) -> None:
@@ -57,6 +59,10 @@ class MqttSink:
         self._hear(0)
         return taken
 
+    def take_refused(self) -> dict[int, str]:
+        refused, self._refused = self._refused, {}
+        return refused
+
     def tick(self) -> None:
         self._hear(0)
 
@@ -67,11 +73,14 @@ class MqttSink:
 
     def _hear(self, timeout_s: float) -> None:
         """Take the link's events, which are no messages here, and note what is acknowledged."""
+        acknowledged = self._taken - self._link.unacknowledged  # before the events: refusals come first
         while (event := self._link.receive(timeout_s)) is not None:
             match event:
                 case LinkDown(reason):
                     self._reason = reason
                 case LinkUp():
                     self._reason = "the broker is slow"
+                case PublishRefused(number, reason):
+                    self._refused[number] = f"the broker refuses it: {reason}"
             timeout_s = 0
-        self.safe = max(self.safe, self._taken - self._link.unacknowledged)
+        self.safe = max(self.safe, acknowledged)

@@ -19,7 +19,7 @@ from edge.online.streams import payload_kind
 from edge.online.tally import Tally
 from edge.results import Sample
 from wire.errors import EdgeflockError
-from wire.link import Incoming, Link, LinkDown, LinkUp
+from wire.link import Incoming, Link, LinkDown, LinkUp, SubscribeRefused
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +57,8 @@ def _take(link: Link, waiting: LiveQueue[tuple[int, Incoming]], tally: Tally, en
                 waiting.put((number, message))
             case LinkDown(reason):
                 tally.tell("mqtt source", f"mqtt source: {reason}; trying again")
+            case SubscribeRefused(topic, reason):
+                tally.tell("mqtt refused", f"mqtt source: the broker refuses to send {topic}: {reason}")
             case LinkUp():
                 log.info("the mqtt source is connected")
             case _:

@@ -7,7 +7,8 @@ Rules:
 - what fails is tried again, each time later. Behind a live source for as long as the stream runs;
   behind a pull source for GIVE_UP_S, after which the sink is `broken` and the stream ends: what was
   not read yet is still where it was;
-- rows that a sink refuses for good are counted as lost and not tried again;
+- rows that a sink refuses for good, at once or after it took them, are counted as lost and not tried
+  again;
 - a row is *safe* once a kill of this process cannot take it. The sink says when.
 """
 
@@ -17,9 +18,9 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from edge.online.answer_rows import Row
 from edge.online.tally import Tally
@@ -73,6 +74,14 @@ class RowSink(Protocol):
         """Make everything safe and free what is held."""
 
 
+@runtime_checkable
+class LateRefusals(Protocol):
+    """What a sink has besides that hears of a refusal only after it took the row."""
+
+    def take_refused(self) -> Mapping[int, str]:
+        """Return why rows among the safe ones are lost, by their place among all taken, from 1; once each."""
+
+
 @dataclass(frozen=True)
 class DeliveryRules:
     """`wait`: let the caller wait for a full queue (pull sources) instead of dropping the oldest row."""
@@ -108,6 +117,7 @@ class Delivery:
         self._rows: deque[tuple[int, Row]] = deque()
         self._unsafe: deque[int] = deque()  # numbers of rows that were taken and are not safe yet
         self._safe = 0
+        self._refused: dict[int, str] = {}
         self._in_hand: list[tuple[int, Row]] = []
         self._changed = threading.Condition()
         self._closing = False
@@ -245,9 +255,18 @@ class Delivery:
         self._persist(once)
 
     def _note_safe(self) -> None:
+        if isinstance(self._sink, LateRefusals):
+            self._refused.update(self._sink.take_refused())
+        lost, reason = [], ""
         while self._safe < self._sink.safe and self._unsafe:
             self._safe += 1
-            self._tell(self._unsafe.popleft(), safe=True)
+            number = self._unsafe.popleft()
+            if self._safe in self._refused:
+                reason = self._refused.pop(self._safe)
+                lost.append(number)
+            else:
+                self._tell(number, safe=True)
+        self._lose(lost, reason)
 
     def _break(self, error: BaseException) -> None:
         with self._changed:

@@ -389,6 +389,67 @@ def test_a_broker_that_is_away_is_waited_for(
         again.stop()
 
 
+@pytest.fixture
+def strict_broker(tmp_path: Path) -> Iterator[BrokerAddress]:
+    """A mosquitto that lets everybody in, to publish on `free` and to read nothing."""
+    plugin = next(Path("/usr/lib").glob("*/mosquitto_dynamic_security.so"), None)
+    if find_mosquitto() is None or plugin is None:
+        pytest.skip("mosquitto with its dynamic security is not installed")
+    address = BrokerAddress("127.0.0.1", free_port())
+    may = [{"acltype": "publishClientSend", "topic": "free", "priority": 0, "allow": True}]
+    rules = {
+        "defaultACLAccess": dict.fromkeys(
+            ("publishClientSend", "publishClientReceive", "subscribe", "unsubscribe"), False
+        ),
+        "groups": [{"groupname": "all", "roles": [{"rolename": "all"}]}],
+        "roles": [{"rolename": "all", "acls": may}],
+        "anonymousGroup": "all",
+    }
+    (tmp_path / "rules.json").write_text(json.dumps(rules))
+    (tmp_path / "strict.conf").write_text(
+        f"listener {address.port} {address.host}\nallow_anonymous true\nplugin {plugin}\n"
+        f"plugin_opt_config_file {tmp_path / 'rules.json'}\n" + ("user root\n" * (os.geteuid() == 0))
+    )
+    mosquitto = find_mosquitto()
+    assert mosquitto is not None
+    log = (tmp_path / "strict.log").open("wb")
+    process = subprocess.Popen([mosquitto, "-c", str(tmp_path / "strict.conf")], stdout=log, stderr=log)
+    yield address
+    process.kill()
+    process.wait()
+    log.close()
+
+
+def test_answers_that_the_broker_refuses_are_lost_and_their_files_stay(
+    bundle: Path, tmp_path: Path, strict_broker: BrokerAddress, start: Callable[..., Running]
+) -> None:
+    np.savez(tmp_path / "x.npz", x=np.zeros((300, 4), np.float32))
+    where = ("--broker", str(strict_broker))
+    done = run(bundle, "--source", f"npz:{tmp_path}/x.npz", "--sink", "mqtt:secret", *where)
+    assert done.returncode == 1
+    assert "answers lost: mqtt: the broker refuses it: Not authorized" in done.stderr
+    assert "answered 300" in done.stderr
+    assert "lost 300 (mqtt 300)" in done.stderr
+    assert run(bundle, "--sink", "mqtt:free", *where, text=line(1)).returncode == 0
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "1.json").write_text(line(1))
+    source = ("--source", f"folder:{folder}", "--count", "1")
+    assert run(bundle, *source, "--sink", "mqtt:secret", *where).returncode == 1
+    assert [path.name for path in folder.glob("**/*.json")] == ["1.json"]
+    assert (folder / "1.json").exists()
+
+
+def test_a_topic_that_the_broker_refuses_to_send_is_said_once(
+    bundle: Path, strict_broker: BrokerAddress, start: Callable[..., Running]
+) -> None:
+    running = start(bundle, "--source", "mqtt:in/#", "--broker", str(strict_broker))
+    assert running.process.stderr is not None
+    said = next(text for text in iter(running.process.stderr.readline, "") if "source" in text)
+    assert "mqtt source: the broker refuses to send in/#: Not authorized" in said
+    running.end()
+
+
 # --- webhook ------------------------------------------------------------------------------------
 
 

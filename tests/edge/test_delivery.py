@@ -49,10 +49,15 @@ class Slot:
 
 
 class Bench:
-    def __init__(self, rules: DeliveryRules, outcome: Callable[[int, bool], None] | None = None) -> None:
+    def __init__(
+        self,
+        rules: DeliveryRules,
+        outcome: Callable[[int, bool], None] | None = None,
+        slot: Slot | None = None,
+    ) -> None:
         self.said: list[str] = []
         self.tally = Tally(self.said.append)
-        self.slot, self.stop = Slot(), threading.Event()
+        self.slot, self.stop = slot or Slot(), threading.Event()
         self.delivery = Delivery("slot", self.slot, self.tally, rules, outcome=outcome)
         self.delivery.start()
 
@@ -151,6 +156,23 @@ def test_a_sink_that_hangs_at_the_end_is_left_and_its_rows_are_counted(where: st
     bench.delivery.close(bench.stop, drain_s=0.2)
     assert bench.tally.lost == 3
     bench.slot.gate.set()
+
+
+class LateSlot(Slot):
+    """One that hears of a refusal after it took the row."""
+
+    def take_refused(self) -> dict[int, str]:
+        return dict.fromkeys((2, 3), "not authorized") if len(self.rows) == 4 else {}
+
+
+def test_a_row_that_was_refused_after_it_was_taken_is_lost_and_not_settled() -> None:
+    told: list[tuple[int, bool]] = []
+    bench = Bench(WAITS, lambda number, safe: told.append((number, safe)), LateSlot())
+    bench.put(11, 12, 13, 14)
+    bench.delivery.close(bench.stop)
+    assert sorted(told) == [(11, True), (12, False), (13, False), (14, True)]
+    assert bench.tally.lost == 2
+    assert bench.said == ["2 answers lost: slot: not authorized (further ones are only counted)"]
 
 
 def test_a_broken_pipe_is_given_up_at_once() -> None:

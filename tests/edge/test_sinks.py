@@ -252,6 +252,20 @@ def test_answers_are_messages_and_a_broker_that_is_away_takes_none(
     sink.close()
 
 
+def test_an_answer_that_the_broker_refuses_is_told_by_its_place_among_all(rows: list[Row]) -> None:
+    broker = MemoryBroker()
+    sink = MqttSink(broker.link(), "out")
+    sink.open()
+    sink.write(rows[:1])
+    broker.forbidden.add("out")
+    sink.write(rows[1:])
+    assert (sink.safe, sink.take_refused()) == (
+        3,
+        dict.fromkeys((2, 3), "the broker refuses it: Not authorized"),
+    )
+    assert sink.take_refused() == {}
+
+
 def test_an_answer_that_is_too_large_is_refused_alone(rows: list[Row]) -> None:
     broker = MemoryBroker()
     sink = MqttSink(broker.link(), "out")

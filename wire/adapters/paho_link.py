@@ -6,6 +6,7 @@
 - Subscriptions are made again in `on_connect`; paho does not restore them.
 - Reconnects wait with full jitter; paho's own doubling brings a whole fleet back at once.
 - The offline queue of paho is in RAM and unbounded: `publish` takes nothing while offline.
+- To paho a refused publish is a published one, and a refused subscription a subscription: both are events.
 
 Threads: paho's network thread runs the callbacks; everything else belongs to the caller's thread.
 """
@@ -27,7 +28,17 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from wire.link import MAX_UNACKNOWLEDGED, Incoming, LinkDown, LinkEvent, LinkUp, Will, check_size
+from wire.link import (
+    MAX_UNACKNOWLEDGED,
+    Incoming,
+    LinkDown,
+    LinkEvent,
+    LinkUp,
+    PublishRefused,
+    SubscribeRefused,
+    Will,
+    check_size,
+)
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +68,10 @@ class PahoLink:
         self._events: queue.Queue[LinkEvent] = queue.Queue(_MAX_EVENTS)
         self._lock = threading.Lock()
         self._subscribed: dict[str, None] = {}
-        self._open: set[int] = set()
+        self._open: dict[int, int] = {}  # paho's number of a publish: ours
+        self._early: dict[int, str] = {}  # acknowledged before we had noted it: why not, or ""
+        self._published = 0
+        self._asked: dict[int, list[str]] = {}  # topics of each SUBSCRIBE that is under way
         self._failures = 0
         self._closed = False
         self._client = self._make_client(client_id, will)
@@ -98,11 +112,14 @@ class PahoLink:
         info = self._client.publish(topic, payload, qos=1, retain=retain, properties=properties)
         if info.rc == mqtt.MQTT_ERR_QUEUE_SIZE:
             return False
-        with self._lock:
-            self._open.add(info.mid)
-        # Lost the connection just now (NO_CONN): paho keeps the message, and `is_published` would raise.
-        if info.rc == mqtt.MQTT_ERR_SUCCESS and info.is_published():
-            self._settle(info.mid)  # acknowledged before we had noted it
+        with self._lock:  # the connection may be lost just now (NO_CONN): paho keeps the message
+            self._published += 1
+            number = self._published
+            early = self._early.pop(info.mid, None)
+            if early is None:
+                self._open[info.mid] = number
+        if early:
+            self._put(PublishRefused(number, early))
         return True
 
     def subscribe(self, topics: Iterable[str]) -> None:
@@ -110,7 +127,7 @@ class PahoLink:
         with self._lock:
             self._subscribed.update(dict.fromkeys(new))
         if new and self._client.is_connected():
-            self._client.subscribe([(t, 1) for t in new])
+            self._ask(self._client, new)
 
     def unsubscribe(self, topics: Iterable[str]) -> None:
         old = list(topics)
@@ -140,6 +157,7 @@ class PahoLink:
         client.on_disconnect = _guarded(self._on_disconnect)
         client.on_message = _guarded(self._on_message)
         client.on_publish = _guarded(self._on_publish)
+        client.on_subscribe = _guarded(self._on_subscribe)
         return client
 
     def _on_socket_open(self, _client: Any, _userdata: Any, sock: Any) -> None:
@@ -153,8 +171,9 @@ class PahoLink:
         self._failures = 0
         with self._lock:
             topics = list(self._subscribed)
+            self._asked.clear()
         if topics:
-            client.subscribe([(t, 1) for t in topics])
+            self._ask(client, topics)
         self._put(LinkUp())
 
     def _on_connect_fail(self, *_: Any) -> None:
@@ -169,13 +188,29 @@ class PahoLink:
         self._put(Incoming(message.topic, bytes(message.payload), message.retain))
 
     def _on_publish(self, _client: Any, _userdata: Any, mid: int, reason: Any, _props: Any) -> None:
-        self._settle(mid)
-        if reason is not None and reason.is_failure:
-            log.warning("publish refused by the broker: %s", reason)
-
-    def _settle(self, mid: int) -> None:
+        refused = str(reason) if reason is not None and reason.is_failure else ""
         with self._lock:
-            self._open.discard(mid)
+            number = self._open.get(mid)
+            if number is None:
+                self._early[mid] = refused
+                return
+        if refused:
+            self._put(PublishRefused(number, refused))  # first: see `unacknowledged`
+        with self._lock:
+            self._open.pop(mid, None)
+
+    def _ask(self, client: mqtt.Client, topics: list[str]) -> None:
+        with self._lock:  # the answer may come before `subscribe` returns
+            _, mid = client.subscribe([(topic, 1) for topic in topics])
+            if mid is not None:
+                self._asked[mid] = topics
+
+    def _on_subscribe(self, _client: Any, _userdata: Any, mid: int, reasons: list[Any], _props: Any) -> None:
+        with self._lock:
+            topics = self._asked.pop(mid, [])
+        for topic, reason in zip(topics, reasons, strict=False):
+            if reason.is_failure:
+                self._put(SubscribeRefused(topic, str(reason)))
 
     def _wait_longer(self) -> None:
         ceiling = min(_LONGEST_RETRY_S, _FIRST_RETRY_S * 2**self._failures)
