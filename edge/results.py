@@ -13,11 +13,15 @@ from edge.runtime import Prediction
 
 @dataclass(frozen=True)
 class Sample:
-    """One input from a source. `truth` is the index of its class where the source knows it."""
+    """One input from a source. `truth` is the index of its class where the source knows it.
+
+    `token` is by what a source that remembers knows it: two samples may say the same id.
+    """
 
     id: str
     inputs: Any
     truth: int | None = None
+    token: int = 0
 
 
 @dataclass(frozen=True)

@@ -100,17 +100,17 @@ class Serving:
 
     # --- for whoever has inputs ---------------------------------------------------------------
 
-    def answer(self, sample: Sample, refuse: Callable[[str], None] | None = None) -> Result | None:
+    def answer(self, sample: Sample, refuse: Callable[[int], None] | None = None) -> Result | None:
         """Answer one sample, count it and queue the result; None when it failed, which is counted.
 
-        `refuse` is told the id of one that does not fit the model.
+        `refuse` is told the token of one that does not fit the model.
         """
         try:
             prediction = self.predict(sample.inputs)
         except InputError as error:  # the source's fault: it must not count against a model on probation
             self.refused(error)
             if refuse is not None:
-                refuse(sample.id)
+                refuse(sample.token)
             return None
         except ModelError as error:
             if error.release is None:  # nothing served: no meter has counted it

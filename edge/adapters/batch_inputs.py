@@ -26,6 +26,7 @@ from edge.adapters.media import read_image, read_wav
 from edge.batch.entries import Entry, Raw
 from edge.batch.intake import Intake
 from edge.batch.job import START, Position
+from wire.adapters.files import as_text
 from wire.errors import DataError, SettingsError
 
 #: Ending of a file's name: what it holds.
@@ -77,10 +78,10 @@ def list_sources(inputs: Sequence[Path], leave_out: Iterable[Path] = ()) -> Iter
             continue
         kind = KINDS.get(given.suffix.lower())
         if not given.is_file():
-            raise SettingsError(f"{_text(given)} is not there, or no file")
+            raise SettingsError(f"{as_text(given)} is not there, or no file")
         if kind is None:
             raise SettingsError(
-                f"{_text(given)}: an input is one of {', '.join(KINDS)}, or a folder of those"
+                f"{as_text(given)}: an input is one of {', '.join(KINDS)}, or a folder of those"
             )
         yield _source(given, kind, given.stat())
 
@@ -163,7 +164,7 @@ def _below(folder: Path, hidden: set[Path]) -> Iterator[Source]:
                 elif os.path.splitext(entry.name)[1].lower() in KINDS:  # there may be a million
                     names.append(entry.name)
     except OSError as error:
-        raise SettingsError(f"{_text(folder)}: {error.strerror}") from error
+        raise SettingsError(f"{as_text(folder)}: {error.strerror}") from error
     for name in sorted(names):
         path = folder / name
         if path.is_file() and not (hidden and path.resolve() in hidden):
@@ -174,9 +175,4 @@ def _below(folder: Path, hidden: set[Path]) -> Iterator[Source]:
 
 
 def _source(path: Path, kind: str, status: os.stat_result) -> Source:
-    return Source(path, _text(path), kind, status.st_size, status.st_mtime_ns)
-
-
-def _text(path: Path) -> str:
-    """Return a path as text: a name need not be UTF-8."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    return Source(path, as_text(path), kind, status.st_size, status.st_mtime_ns)

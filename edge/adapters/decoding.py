@@ -18,6 +18,7 @@ from edge.backend import Array
 from edge.online.samples import parse_json, parse_npy
 from edge.online.tally import Tally
 from edge.results import Sample
+from wire.adapters.files import as_text
 from wire.errors import BundleError, DataError, InputError, ModelError
 
 #: The bundle's declared preprocessing: a raw image or wave to what the model takes.
@@ -33,13 +34,14 @@ class Decoder:
 
     def from_file(self, path: Path, kind: str) -> Sample:
         """Read a whole file as one sample; raise DataError, InputError or OSError when it is none."""
+        name = as_text(path.name)  # an id goes into JSON, tables and messages
         match kind:
             case "image":
-                return Sample(path.name, self.prepare(read_image(path)))
+                return Sample(name, self.prepare(read_image(path)))
             case "wav":
-                return Sample(path.name, self.prepare(read_wav(path, self.rate_hz())))
+                return Sample(name, self.prepare(read_wav(path, self.rate_hz())))
             case _:
-                return self.from_bytes(path.read_bytes(), kind, path.name, path.name)
+                return self.from_bytes(path.read_bytes(), kind, name, name)
 
     def from_bytes(self, data: bytes, kind: str | None, name: str, default_id: str) -> Sample:
         """Read a message; `name` says in errors where it came from. Raises DataError or InputError."""

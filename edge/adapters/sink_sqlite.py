@@ -53,11 +53,12 @@ class SqliteSink:
             self._db.execute("begin immediate")
             self._db.executemany(_INSERT, [to_cells(row) for row in rows])
             self._db.execute("commit")
+        except sqlite3.OperationalError as error:  # a full disk, a lock: may pass
+            raise OSError(0, str(error), self._path) from error
         except sqlite3.Error as error:
-            self._roll_back()
-            if isinstance(error, sqlite3.OperationalError):  # a full disk, a lock: may pass
-                raise OSError(0, str(error), self._path) from error
             raise RowsRefusedError(len(rows), f"{self._path}: {error}") from error
+        finally:
+            self._roll_back()
         self.safe += len(rows)
         return len(rows)
 
@@ -70,6 +71,7 @@ class SqliteSink:
             db.close()
 
     def _roll_back(self) -> None:
+        """End what was not committed: also after an error that is none of the database's."""
         assert self._db is not None
         if self._db.in_transaction:
             self._db.execute("rollback")

@@ -13,12 +13,12 @@ Rules:
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import signal
 import threading
-from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -56,9 +56,8 @@ class FolderSource:
         self._settle_on_next = settle_on_next
         self._seen: dict[str, _Look] = {}
         self._given: set[str] = set()  # names that are with the model or the sinks
-        self._open: dict[str, list[tuple[Path, _Look]]] = defaultdict(
-            list
-        )  # by sample id: two may say the same
+        self._open: dict[int, tuple[Path, _Look]] = {}  # by token
+        self._tokens = itertools.count(1)
         self._lock = threading.Lock()
 
     def open(self) -> None:
@@ -82,20 +81,20 @@ class FolderSource:
                 found = True
                 yield sample
                 if self._settle_on_next:
-                    self.settle(sample.id)
+                    self.settle(sample.token)
                 if self._stop.is_set():
                     return
             if not found:
                 yield IDLE
                 self._stop.wait(_LOOK_EVERY_S)
 
-    def settle(self, sample_id: str) -> None:
+    def settle(self, token: int) -> None:
         """Note that the answer is where it should be: the file moves into done/."""
-        self._leave(sample_id, _DONE)
+        self._leave(token, _DONE)
 
-    def refuse(self, sample_id: str) -> None:
+    def refuse(self, token: int) -> None:
         """Note that the sample does not fit the model: the file moves into refused/."""
-        self._leave(sample_id, _REFUSED)
+        self._leave(token, _REFUSED)
 
     def _complete(self) -> list[Path]:
         """Return the files that are whole and new, oldest first."""
@@ -111,7 +110,7 @@ class FolderSource:
                     found.append((look.modified_ns, entry.name))
         self._seen = looks
         with self._lock:
-            self._given &= looks.keys() | {p.name for files in self._open.values() for p, _ in files}
+            self._given &= looks.keys() | {path.name for path, _ in self._open.values()}
             new = sorted(item for item in found if item[1] not in self._given)
         return [self._folder / name for _, name in new]
 
@@ -146,16 +145,14 @@ class FolderSource:
             self._tally.refuse("file", told if path.name in told else f"{path.name}: {told}")
             self._move(path, look, _REFUSED)
             return None
+        sample = replace(sample, token=next(self._tokens))
         with self._lock:
-            self._open[sample.id].append((path, look))
+            self._open[sample.token] = path, look
         return sample
 
-    def _leave(self, sample_id: str, where: str) -> None:
+    def _leave(self, token: int, where: str) -> None:
         with self._lock:
-            files = self._open.get(sample_id)
-            file = files.pop(0) if files else None
-            if not files:
-                self._open.pop(sample_id, None)
+            file = self._open.pop(token, None)
         if file is not None:
             self._move(*file, where)
 

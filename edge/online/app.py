@@ -122,7 +122,7 @@ class _Loop:
         except InputError as error:
             self.tally.refuse("input", f"input {sample.id[:80]!r}: {error}")
             if self.source.refuse is not None:
-                self.source.refuse(sample.id)
+                self.source.refuse(sample.token)
         except ModelError as error:
             self.tally.fail(f"input {sample.id[:80]!r}: {error}")
         else:

@@ -9,6 +9,7 @@ Rules:
   not read yet is still where it was;
 - rows that a sink refuses for good, at once or after it took them, are counted as lost and not tried
   again;
+- an error that nobody thought of has the batch offered row by row, and costs the row that has it;
 - a row is *safe* once a kill of this process cannot take it. The sink says when.
 """
 
@@ -119,6 +120,8 @@ class Delivery:
         self._safe = 0
         self._refused: dict[int, str] = {}
         self._in_hand: list[tuple[int, Row]] = []
+        self._at_once = _BATCH
+        self._faulty = False
         self._changed = threading.Condition()
         self._closing = False
         self._last_batch_s = -_GATHER_S
@@ -206,13 +209,15 @@ class Delivery:
             return batch
 
     def _deliver(self, batch: list[tuple[int, Row]]) -> None:
-        self._in_hand = batch
+        self._in_hand, self._at_once = batch, _BATCH
         while self._in_hand:
             try:
                 taken = self._persist(self._write)
             except RowsRefusedError as error:
-                refused, self._in_hand = self._in_hand[: error.count], self._in_hand[error.count :]
-                self._lose([number for number, _ in refused], str(error))
+                self._lose_first(error.count, str(error))
+                continue
+            except Exception as error:
+                self._narrow(error)
                 continue
             if taken is None:
                 return  # `close` counts what is left
@@ -220,7 +225,17 @@ class Delivery:
             self._in_hand = self._in_hand[taken:]
 
     def _write(self) -> int:
-        return self._sink.write([row for _, row in self._in_hand])
+        return self._sink.write([row for _, row in self._in_hand[: self._at_once]])
+
+    def _narrow(self, error: Exception) -> None:
+        """Offer one row at a time after an unknown error; lose the one that has it."""
+        if self._at_once > 1:
+            self._at_once = 1
+            return
+        if not self._faulty:
+            log.exception("the sink %s failed on a row", self.name)
+        self._faulty = True
+        self._lose_first(1, f"{type(error).__name__}: {_line(error)}")
 
     def _persist(self, action: Callable[[], int]) -> int | None:
         """Call until it takes something; None when there is no use in trying again."""
@@ -281,6 +296,10 @@ class Delivery:
             self._rows.clear()
         rest += self._unsafe
         self._lose(rest, _line(self.broken) if self.broken else reason)
+
+    def _lose_first(self, count: int, reason: str) -> None:
+        gone, self._in_hand = self._in_hand[:count], self._in_hand[count:]
+        self._lose([number for number, _ in gone], reason)
 
     def _lose(self, numbers: Sequence[int], reason: str) -> None:
         if numbers:

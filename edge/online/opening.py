@@ -44,13 +44,14 @@ class OpenSource:
     """A source that is ready. `samples` is used by one thread, and closed by it; the rest by any.
 
     `live` sources drop what the model does not get to; behind the others everybody waits. `settle`
-    says that a sample's answer is safe, `refuse` that it does not fit: where a source remembers.
+    says of a sample's token that its answer is safe, `refuse` that it does not fit: where a source
+    remembers.
     """
 
     samples: Iterator[Sample]
     live: bool = False
-    settle: Callable[[str], None] | None = None
-    refuse: Callable[[str], None] | None = None
+    settle: Callable[[int], None] | None = None
+    refuse: Callable[[int], None] | None = None
 
     def close(self) -> None:
         """End what the source holds: its thread, its connection, its child."""
@@ -128,7 +129,7 @@ class OpenSinks:
     def write(self, results: list[Result]) -> None:
         """Hand results to every sink; waits only behind a pull source."""
         for result in results:
-            number = self._settlement.begin(result.sample.id) if self._settlement else 0
+            number = self._settlement.begin(result.sample.token) if self._settlement else 0
             row = make_row(result, self._answer(result.prediction)) if self._deliveries else {}
             for delivery in self._deliveries:
                 delivery.put(number, row, self._stop)
@@ -158,11 +159,12 @@ def open_sinks(
     stop: threading.Event,
     *,
     rules: DeliveryRules,
-    settle: Callable[[str], None] | None = None,
+    settle: Callable[[int], None] | None = None,
 ) -> OpenSinks:
     """Open the sinks of the settings and start their threads; raise SettingsError or UnavailableError.
 
-    `rules` say who waits when one is slow; `settle` is told of samples whose answers are safe in all.
+    `rules` say who waits when one is slow; `settle` is told the tokens of samples whose answers are
+    safe in all.
     """
     named = [(s, _sink_name(s)) for s in settings if s.kind != "none"]
     sinks: list[tuple[str, RowSink]] = []

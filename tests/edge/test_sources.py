@@ -262,10 +262,34 @@ def test_a_file_whose_answer_was_not_safe_is_answered_by_the_next_start(desk: De
     put_json(folder, "a.json")
     put_json(folder, "b.json")
     samples = source.samples()
-    desk.take(samples, 2)
-    assert desk.take(samples, 1, turns=3) == []  # given once by one start
-    source.settle("a.json")
+    given_once = desk.take(samples, 2)
+    assert desk.take(samples, 1, turns=3) == []
+    source.settle(given_once[0].token)
     assert [s.id for s in desk.take(watch(desk, folder).samples(), 2, turns=4)] == ["b.json"]
+
+
+def test_two_files_that_say_the_same_id_have_each_its_own_fate(desk: Desk, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    source = watch(desk, folder, settle_on_next=False)
+    for name in ("a.json", "b.json"):
+        (folder / name).write_text(json.dumps({"id": "same", "input": [1, 0, 0, 0]}))
+    one, two = desk.take(source.samples(), 2)
+    source.refuse(two.token)
+    source.settle(one.token)
+    assert (names(folder / "done"), names(folder / "refused")) == (["a.json"], ["b.json"])
+
+
+def test_the_id_of_a_file_is_text_whatever_its_name_is(
+    make_desk: Callable[..., Desk], tmp_path: Path
+) -> None:
+    desk, folder = make_desk(GREY_2X2), tmp_path / "in"
+    samples = watch(desk, folder).samples()
+    Image.new("L", (2, 2)).save(folder / "a.png")
+    (folder / "a.png").rename(folder / os.fsdecode(b"caf\xe9.png"))
+    put_json(folder, "x.json").rename(folder / os.fsdecode(b"\xff.json"))
+    assert sorted(s.id for s in desk.take(samples, 2)) == ["\\xff.json", "caf\\xe9.png"]
+    desk.take(samples, 1, turns=3)
+    assert len(names(folder / "done")) == 2
 
 
 def test_a_file_that_is_still_written_is_waited_for(desk: Desk, tmp_path: Path) -> None:

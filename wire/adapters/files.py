@@ -44,6 +44,11 @@ def write_checked(path: Path, data: bytes | Iterable[bytes], check: Callable[[Pa
     sync_folder(path.parent)
 
 
+def as_text(path: str | Path) -> str:
+    """Return a path as text that can be written anywhere: a name need not be UTF-8."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
 def sync_folder(folder: Path) -> None:
     """Make renames and removals in `folder` durable."""
     handle = os.open(folder, os.O_RDONLY)
