@@ -15,6 +15,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from edge.online.answer_rows import Row, to_json
 from edge.online.delivery import RowsRefusedError
@@ -41,12 +42,17 @@ class WebhookSink:
 
     def open(self) -> None:
         """Nothing is connected yet; raise SettingsError for a URL that cannot be one."""
-        if not self._url.startswith(("http://", "https://")):
-            raise SettingsError(f"{self._url!r} is no http:// or https:// address")
         try:
-            urllib.request.Request(self._url)  # noqa: S310  # the scheme is checked above
+            parts = urlsplit(self._url)
+            good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
         except ValueError as error:
             raise SettingsError(f"{self._url!r}: {error}") from error
+        if not good:
+            raise SettingsError(f"{self._url!r} is no http:// or https:// address")
+        if not _is_plain(self._url) or " " in self._url:
+            raise SettingsError(f"{self._url!r}: write what is no plain letter as %XX, a blank as %20")
+        if not _is_plain(self._headers.get("Authorization", "")):
+            raise SettingsError("EDGEFLOCK_WEBHOOK_TOKEN holds what no header can: plain letters only")
 
     def write(self, rows: Sequence[Row]) -> int:
         """Post the first rows; raise UnavailableError for what may pass, RowsRefusedError for a refusal."""
@@ -84,6 +90,10 @@ class WebhookSink:
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", None) or error
             raise UnavailableError(f"{self._url}: {reason}") from error
+
+
+def _is_plain(text: str) -> bool:
+    return text.isascii() and (not text or text.isprintable())
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):

@@ -339,13 +339,20 @@ def test_a_server_that_is_away_is_unavailable(hook: Hook, rows: list[Row]) -> No
         sink.write(rows)
 
 
-@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://x", "http://", "http://[::1", "http://a b/"])
-def test_only_the_web_is_posted_to(url: str, rows: list[Row]) -> None:
-    with pytest.raises((SettingsError, UnavailableError)) as refusal:
-        sink = WebhookSink(url, "boot")
-        sink.open()
-        sink.write(rows)
+@pytest.mark.parametrize(
+    "url",
+    ["file:///etc/passwd", "ftp://x", "http://", "http:///x", "http://[::1", "http://a b/", "http://a/ü",
+     "http://a:port/", "http://a:70000/", "http://a:0/", "http://a/\nb"],
+)  # fmt: skip
+def test_an_address_that_cannot_be_posted_to_is_refused_at_once(url: str) -> None:
+    with pytest.raises(SettingsError) as refusal:
+        WebhookSink(url, "boot").open()
     assert "\n" not in str(refusal.value)
+
+
+def test_a_token_that_cannot_be_sent_is_refused_at_once() -> None:
+    with pytest.raises(SettingsError, match="EDGEFLOCK_WEBHOOK_TOKEN"):
+        WebhookSink("http://a/", "boot", "two\nlines").open()
 
 
 def test_a_pipe_that_is_full_gets_every_row_once(rows: list[Row]) -> None:
