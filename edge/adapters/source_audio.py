@@ -99,6 +99,7 @@ def _listen(
             yield IDLE if item is None else intake.prepared("window", how.name(item[0]), item[1])
     finally:
         microphone.close()
+        waiting.abandon("microphone: waiting at the end")
 
 
 class _Microphone:

@@ -94,6 +94,7 @@ def _watch(capture: Any, where: str, rate_hz: float, intake: Intake) -> Iterator
     finally:
         ended.set()
         thread.join(_END_S)  # a stream that is gone holds its reader for half a minute
+        newest.abandon("camera: waiting at the end")
 
 
 def _take(

@@ -45,6 +45,10 @@ def mqtt_stream(link: Link, topic: str, capacity: int, intake: Intake) -> Iterat
         ended.set()
         thread.join()
         link.close()
+        while (event := link.receive(0)) is not None:  # what the network thread had taken besides
+            if isinstance(event, Incoming):
+                waiting.put((0, event))
+        waiting.abandon("mqtt: waiting at the end")
 
 
 def _take(link: Link, waiting: LiveQueue[tuple[int, Incoming]], tally: Tally, ended: threading.Event) -> None:

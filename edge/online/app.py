@@ -102,11 +102,11 @@ class _Loop:
         """Answer until the source ends, a sink gives up, `count` answers are given, or it is told to stop."""
         due_s = time.monotonic()
         for sample in self.source.samples:
+            if sample is not IDLE:
+                self._answer(sample, predict)  # also when told to stop: a live source has given it away
+                due_s = max(due_s + pause_s, time.monotonic())
             if self.stop.is_set():
                 return
-            if sample is not IDLE:
-                self._answer(sample, predict)
-                due_s = max(due_s + pause_s, time.monotonic())
             if self.sinks.broken is not None:
                 _say(f"{self.sinks.broken.name} cannot be written to; the run ends")
                 return

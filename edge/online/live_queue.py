@@ -13,8 +13,8 @@ Item = TypeVar("Item")
 class LiveQueue(Generic[Item]):
     """Between a thread that cannot wait (a camera, a broker) and the one that infers.
 
-    A full queue gives up its oldest item and counts it by calling `drop(cause, 1)`. What is in it when
-    it is closed can still be taken.
+    A full queue gives up its oldest item and counts it by calling `drop(cause, 1)`. At the end of the
+    stream `abandon` counts what still waits.
     """
 
     def __init__(self, capacity: int, cause: str, drop: Callable[[str, int], None]) -> None:
@@ -23,7 +23,6 @@ class LiveQueue(Generic[Item]):
         self._drop = drop
         self._items: deque[Item] = deque()
         self._changed = threading.Condition()
-        self._closed = False
 
     def put(self, item: Item) -> None:
         with self._changed:
@@ -38,18 +37,14 @@ class LiveQueue(Generic[Item]):
     def get(self, timeout_s: float) -> Item | None:
         """Return the oldest item, or None when none came in time."""
         with self._changed:
-            if not self._items and not self._closed:
+            if not self._items:
                 self._changed.wait(timeout_s)
             return self._items.popleft() if self._items else None
 
-    def close(self) -> None:
-        """Say that nothing more will come."""
+    def abandon(self, cause: str) -> None:
+        """Give up what is in it, and count that too: nobody will ask for it any more."""
         with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-
-    @property
-    def ended(self) -> bool:
-        """Whether it was closed and everything was taken."""
-        with self._changed:
-            return self._closed and not self._items
+            left = len(self._items)
+            self._items.clear()
+        if left:
+            self._drop(cause, left)

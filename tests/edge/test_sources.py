@@ -422,6 +422,17 @@ def test_the_newest_messages_win_and_the_others_are_counted(desk: Desk) -> None:
     stream.close()
 
 
+def test_messages_that_wait_at_the_end_are_counted(desk: Desk) -> None:
+    broker = MemoryBroker()
+    stream = mqtt_stream(broker.link(), "in", 100, desk.intake)
+    desk.take(stream, 0, turns=1)
+    for n in range(60):
+        broker.route("in", json.dumps({"input": [n, 0, 0, 0]}).encode(), retain=False)
+    assert len(desk.take(stream, 10)) == 10
+    stream.close()
+    assert "dropped 50 (mqtt: waiting at the end 50)" in desk.tally.summary()
+
+
 @pytest.mark.parametrize(
     "payload",
     [
