@@ -5,13 +5,15 @@ Rules:
   position in it says where an interrupted job goes on;
 - the names of one folder are held at a time, and never a file as a whole that may be large;
 - hidden files and those of other kinds are left out of a folder; by name they are refused;
-- what is wrong inside a file is an entry with a problem, and the next file follows.
+- what is wrong inside a file, or with a folder below another, is an entry with a problem, and the next
+  file follows.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -48,13 +50,17 @@ TRUTH_FOLDER: Final = "folder"
 
 @dataclass(frozen=True)
 class Source:
-    """One file. `shown` is its name as it was given, as text that can be written anywhere."""
+    """One file, or a folder with the `problem` that it cannot be looked into.
+
+    `shown` is its name as it was given, as text that can be written anywhere.
+    """
 
     path: Path
     shown: str
     kind: str
     size_bytes: int
     modified_ns: int
+    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,8 +79,13 @@ def list_sources(inputs: Sequence[Path], leave_out: Iterable[Path] = ()) -> Iter
     """
     hidden = {path.resolve() for path in leave_out}
     for given in inputs:
+        if given.resolve() in hidden:
+            raise SettingsError(f"{as_text(given)} is where the answers go: give --out another name")
         if given.is_dir():
-            yield from _below(given, hidden)
+            try:
+                yield from _below(given, hidden)
+            except OSError as error:
+                raise SettingsError(f"{as_text(given)}: {error.strerror}") from error
             continue
         kind = KINDS.get(given.suffix.lower())
         if not given.is_file():
@@ -111,6 +122,8 @@ def _read_one(source: Source, file: int, first: int, before_bytes: int, intake: 
     size = source.size_bytes
     behind = Position(file + 1, 0)
     try:
+        if source.problem:
+            raise DataError(source.problem)
         if source.kind in ("image", "wav"):
             yield _whole_file(source, behind, before_bytes + size, intake)
             return
@@ -150,28 +163,44 @@ def _whole_file(source: Source, behind: Position, read_bytes: int, intake: Intak
 def _below(folder: Path, hidden: set[Path]) -> Iterator[Source]:
     """Yield the files below `folder`: those in it by name, then each folder in it by name.
 
-    Links to files are followed, those to folders are not: they may go round in circles.
+    Links to files are followed, those to folders are not: they may go round in circles. Raises OSError,
+    before the first file, when `folder` itself cannot be read.
     """
     folders: list[str] = []
     names: list[str] = []
-    try:
-        with os.scandir(folder) as found:
-            for entry in found:
-                if entry.name.startswith("."):
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(entry.name)
-                elif os.path.splitext(entry.name)[1].lower() in KINDS:  # there may be a million
-                    names.append(entry.name)
-    except OSError as error:
-        raise SettingsError(f"{as_text(folder)}: {error.strerror}") from error
+    with os.scandir(folder) as found:
+        for entry in found:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(entry.name)
+            elif os.path.splitext(entry.name)[1].lower() in KINDS:  # there may be a million
+                names.append(entry.name)
     for name in sorted(names):
         path = folder / name
-        if path.is_file() and not (hidden and path.resolve() in hidden):
-            yield _source(path, KINDS[path.suffix.lower()], path.stat())
+        if hidden and path.resolve() in hidden:
+            continue
+        try:
+            status = path.stat()
+        except FileNotFoundError:  # a link to nowhere
+            continue
+        except OSError as error:
+            yield _unreadable(path, error)
+            continue
+        if stat.S_ISREG(status.st_mode):
+            yield _source(path, KINDS[path.suffix.lower()], status)
     for name in sorted(folders):
-        if not (hidden and (folder / name).resolve() in hidden):
-            yield from _below(folder / name, hidden)
+        path = folder / name
+        if hidden and path.resolve() in hidden:
+            continue
+        try:
+            yield from _below(path, hidden)
+        except OSError as error:
+            yield _unreadable(path, error)
+
+
+def _unreadable(path: Path, error: OSError) -> Source:
+    return Source(path, as_text(path), "", 0, 0, f"cannot be read: {error.strerror}")
 
 
 def _source(path: Path, kind: str, status: os.stat_result) -> Source:

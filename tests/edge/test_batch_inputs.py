@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -204,6 +206,48 @@ def test_folders_are_read_in_the_same_order_without_what_is_hidden_foreign_or_an
     (tmp_path / "b/1.npy").write_bytes(b"y")
     os.utime(tmp_path / "b/1.npy", ns=(1, 1))
     assert survey(list_sources([tmp_path], leave_out=[tmp_path / "out.csv"])).digest != seen.digest
+
+
+def test_an_input_that_is_where_the_answers_go_is_wrong_usage(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", X)
+    (tmp_path / "other.npy").symlink_to(tmp_path / "a.npy")
+    for given in ("a.npy", "other.npy", "."):
+        with pytest.raises(SettingsError, match="is where the answers go"):
+            list(list_sources([tmp_path / given], leave_out=[tmp_path / "a.npy", tmp_path]))
+
+
+@contextmanager
+def as_somebody() -> Iterator[Path]:
+    """Give a folder, and be no user who may read what he is not allowed to."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o777)
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(65534)
+        try:
+            yield folder
+        finally:
+            os.seteuid(user)
+
+
+def test_a_folder_below_that_cannot_be_read_costs_itself_only() -> None:
+    with as_somebody() as folder:
+        for name in ("a", "b", "c"):
+            (folder / name).mkdir()
+            np.save(folder / name / "x.npy", X)
+        (folder / "b").chmod(0)
+        try:
+            entries = list(read_entries(list_sources([folder]), Intake((FOUR,), Preprocessing())))
+            assert problems(entries) == [(None, "cannot be read: Permission denied")]
+            assert len(entries) == 21
+            with pytest.raises(SettingsError, match="b: Permission denied"):
+                list(list_sources([folder / "b"]))
+            (folder / "b").chmod(0o444)  # its names can be read, its files cannot
+            entries = list(read_entries(list_sources([folder]), Intake((FOUR,), Preprocessing())))
+            assert (len(entries), len(problems(entries))) == (21, 1)
+        finally:
+            (folder / "b").chmod(0o755)
 
 
 def test_a_named_input_that_cannot_be_one_is_wrong_usage(tmp_path: Path) -> None:
