@@ -13,6 +13,7 @@ Rules:
 from __future__ import annotations
 
 import csv
+import glob
 import io
 import json
 import os
@@ -49,6 +50,9 @@ class Output(Protocol):
 
     def begin(self, record: Record, *, anew: bool) -> None:
         """Open for writing behind the record's checkpoint; DataError when less is there."""
+
+    def discard(self) -> None:
+        """Remove what an earlier run left beside a job that is finished."""
 
     def write(self, rows: Sequence[Cells], errors: Sequence[Refusal]) -> None:
         """Take answers and errors, in the order of the inputs."""
@@ -170,11 +174,16 @@ class FileOutput:
         )
 
     def begin(self, record: Record, *, anew: bool) -> None:
+        self._sweep()
         if anew:
             (self._to.folder / _RECORD).unlink(missing_ok=True)
         if not record.checkpoint.done:
             self._rows.begin(record.checkpoint.answers)
             self._errors.begin(record.checkpoint.errors)
+
+    def discard(self) -> None:
+        self._sweep()
+        remove(self._to.folder)
 
     def write(self, rows: Sequence[Cells], errors: Sequence[Refusal]) -> None:
         self._rows.write(rows)
@@ -196,6 +205,11 @@ class FileOutput:
     def close(self) -> None:
         self._rows.close()
         self._errors.close()
+
+    def _sweep(self) -> None:
+        """Remove what a kill left of a file that was put together beside its place."""
+        for path in self._to.path.parent.glob(f".{glob.escape(self._to.path.name)}.*.tmp"):
+            path.unlink(missing_ok=True)
 
 
 def move(path: Path, target: Path) -> None:

@@ -65,11 +65,13 @@ class SqliteOutput:
     def begin(self, record: Record, *, anew: bool) -> None:
         if record.checkpoint.done:
             return
+        if anew:  # first: an errors file beside the record of a finished job would become that job's
+            self._make_table(record)
         self._errors.begin(record.checkpoint.errors)
-        if not anew:
-            return
         sync_folder(self._to.folder)  # before a record speaks of the errors in it
         sync_folder(self._to.folder.parent)
+
+    def _make_table(self, record: Record) -> None:
         table = _quoted(self._to.table)
         columns = ", ".join(f"{_quoted(column.name)} {_TYPES[column.kind]}" for column in self._columns)
         with _Database(self._to.path) as database:
@@ -81,6 +83,9 @@ class SqliteOutput:
             )
             self._keep(database, record)
             database.execute("COMMIT")
+
+    def discard(self) -> None:
+        remove(self._to.folder)
 
     def write(self, rows: Sequence[Cells], errors: Sequence[Refusal]) -> None:
         self._waiting += rows

@@ -134,6 +134,7 @@ class _Task:
         step = next_step(found, job, order.out.shown, resume=order.resume, overwrite=order.overwrite)
         before = found.record if found.record and step is not Step.BEGIN else Record(job)
         if step is Step.DONE:
+            self.output.discard()
             return Finished(before.checkpoint, "is finished already")
         self.output.begin(before, anew=step is Step.BEGIN)
         told = ""

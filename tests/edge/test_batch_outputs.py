@@ -95,6 +95,47 @@ def test_rows_behind_the_last_commit_are_gone_and_the_others_there_once(to: Dest
     assert not to.folder.exists()
 
 
+def test_an_overwrite_that_fails_at_its_start_leaves_the_finished_job_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_sqlite, "_LOCKED_S", 0.05)
+    to = replace(parse_destination("sqlite:a.db"), path=tmp_path / "a.db")
+    to.folder.mkdir()
+    output = make(to)
+    output.begin(RECORD, anew=True)
+    output.write([cells(0)], [refusal(9)])
+    last = output.commit(done(RECORD, 1, 1))
+    output.finish(last)
+    errors = to.errors.read_bytes()
+    to.folder.mkdir()
+    with closing(sqlite3.connect(to.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        output = make(to)
+        with pytest.raises(OSError, match="locked"):
+            output.begin(RECORD, anew=True)
+        output.close()
+    assert make(to).find() == Found(there=True, finished=True, record=last)
+    make(to).discard()
+    assert (to.errors.read_bytes(), len(errors) > 0) == (errors, True)
+
+
+def test_what_a_kill_left_beside_the_answers_is_swept(tmp_path: Path) -> None:
+    to = replace(parse_destination("a.parquet"), path=tmp_path / "a.parquet")
+    to.folder.mkdir()
+    for name in (".a.parquet.x1.tmp", ".b.parquet.x1.tmp"):
+        (tmp_path / name).write_bytes(b"half")
+    output = make(to)
+    output.begin(RECORD, anew=True)
+    output.write([cells(0)], [])
+    output.finish(output.commit(done(RECORD, 1, 0)))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".b.parquet.x1.tmp", "a.parquet", "a.parquet.job.json",
+    ]  # fmt: skip
+    (to.folder / "answers").mkdir(parents=True)  # killed between its last two steps
+    make(to).discard()
+    assert not to.folder.exists()
+
+
 def test_a_finished_job_is_known_by_its_receipt(to: Destination) -> None:
     output = make(to)
     output.begin(RECORD, anew=True)
