@@ -18,6 +18,20 @@ from wire.errors import InputError
 _BYTE_CODES: Final = 256
 
 
+def as_taken(array: Array, tensor: Tensor) -> Array:
+    """Return floats as the tensor takes them: in its own kind, float32 where they are quantized.
+
+    What is too large for that is infinite. Other arrays are returned as they are.
+    """
+    if array.dtype.kind != "f":
+        return array
+    wanted = tensor.dtype if tensor.dtype.kind == "f" else np.dtype(np.float32)
+    if array.dtype == wanted:
+        return array
+    with np.errstate(over="ignore"):
+        return array.astype(wanted)
+
+
 class InputWriter:
     """Writes values into one input tensor's memory, quantizing on the way.
 

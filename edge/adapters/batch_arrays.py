@@ -29,6 +29,7 @@ from edge.adapters.batch_tables import Row
 from edge.backend import Array
 from edge.batch.entries import Raw
 from edge.batch.intake import Intake, Layout
+from edge.tensors import as_taken
 from wire.errors import DataError
 
 _PIECE_BYTES: Final = 1024 * 1024
@@ -74,7 +75,7 @@ def read_npy(path: Path, intake: Intake, first: int = 0) -> Generator[Row]:
         with path.open("rb") as file:
             header = _header(file, path.stat().st_size)
             layout = intake.layout(path.name, header.shape, header.dtype)
-            yield from _rows([_column(file, header, layout)], None, first)
+            yield from _rows([_column(file, header, layout)], None, first, intake)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from error
     except _DAMAGE as error:
@@ -95,7 +96,7 @@ def read_npz(path: Path, intake: Intake, first: int = 0) -> Generator[Row]:
             if intake.truth:
                 file = stack.enter_context(archive.open(_truth_name(list(sizes), intake)))
                 truth = _truth(file, sizes[intake.truth], intake.truth, columns[0].layout)
-            yield from _rows(columns, truth, first)
+            yield from _rows(columns, truth, first, intake)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from error
     except _DAMAGE as error:
@@ -133,7 +134,7 @@ def _truth(file: IO[bytes], size: int, name: str, layout: Layout) -> _Column:
     return _column(file, header, Layout(layout.rows, header.shape[1:], single=False, raw=False))
 
 
-def _rows(columns: list[_Column], truth: _Column | None, first: int) -> Iterator[Row]:
+def _rows(columns: list[_Column], truth: _Column | None, first: int, intake: Intake) -> Iterator[Row]:
     counts = {column.layout.rows for column in columns}
     if len(counts) != 1:
         raise DataError(f"its arrays have different numbers of rows: {sorted(counts)}")
@@ -146,7 +147,7 @@ def _rows(columns: list[_Column], truth: _Column | None, first: int) -> Iterator
     readers = [_pieces(column, first, at_once) for column in every]
     number = first
     for pieces in zip(*readers, strict=True):
-        finite = _finite(pieces[: len(columns)])
+        finite = _finite(pieces[: len(columns)], intake)
         for place, row in enumerate(zip(*pieces, strict=True)):
             inputs = [Raw(_given(a)) if c.layout.raw else a for c, a in zip(columns, row, strict=False)]
             yield Row(
@@ -155,17 +156,17 @@ def _rows(columns: list[_Column], truth: _Column | None, first: int) -> Iterator
                 weight,
                 inputs[0] if len(inputs) == 1 else inputs,
                 row[-1] if truth else None,
-                "" if finite[place] else "it holds NaN or infinity",
+                "" if finite[place] else "it holds NaN, infinity or a number too large for the model",
             )
             number += 1
 
 
-def _finite(pieces: Sequence[Array]) -> Array:
-    """Return bool [rows]: whether every number of a row is one."""
+def _finite(pieces: Sequence[Array], intake: Intake) -> Array:
+    """Return bool [rows]: whether every number of a row is one, and still is as the model takes it."""
     good = np.ones(len(pieces[0]), bool)
-    for piece in pieces:
+    for piece, tensor in zip(pieces, intake.tensors, strict=True):
         if piece.dtype.kind == "f":
-            good &= np.isfinite(piece.reshape(len(piece), -1)).all(axis=1)
+            good &= np.isfinite(as_taken(piece, tensor).reshape(len(piece), -1)).all(axis=1)
     return good
 
 

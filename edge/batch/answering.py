@@ -3,6 +3,7 @@
 Rules:
 - what is wrong with one input is that input's error; only what would be wrong with every one of them
   (a package that is not installed) ends the job;
+- a truth that cannot be one costs no answer: the row is not judged;
 - a batch that fails is asked again row by row, so that one bad row costs only itself.
 
 Threads: one object for all workers; it keeps nothing between calls.
@@ -55,6 +56,7 @@ class _Ready:
     entry: Entry
     inputs: Any
     truth: float | None
+    odd: bool = False
 
 
 class Answerer:
@@ -89,7 +91,10 @@ class Answerer:
             inputs = self._prepared(inputs.read())
         elif isinstance(inputs, list) and isinstance(inputs[0], Raw):
             inputs = [self._prepared(inputs[0].read()), *inputs[1:]]
-        return _Ready(entry, inputs, self._form.truth(entry.truth))
+        try:
+            return _Ready(entry, inputs, self._form.truth(entry.truth))
+        except DataError:
+            return _Ready(entry, inputs, None, odd=True)
 
     def _prepared(self, raw: Array) -> Array:
         wanted = row_shape(self._intake.tensors[0])
@@ -105,7 +110,7 @@ class Answerer:
         entry = ready.entry
         cells, score = self._form.row(entry.source, entry.row, prediction, answer, ready.truth)
         answered.rows.append(cells)
-        answered.score += score
+        answered.score += score + Score(odd=int(ready.odd))
 
     def _add_batch(self, answered: Answered, ready: list[_Ready]) -> None:
         try:

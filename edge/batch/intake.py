@@ -5,7 +5,8 @@ Rules:
   them, without names they are all numeric ones, and their number must be exactly right;
 - an array in the input's own shape is taken as it is, as `predict` takes it;
 - an array of bytes for a model that prepares images holds pictures, and they are prepared;
-- a missing value, text and what is not finite are refused, in arrays too: how to fill a gap was
+- a missing value, text and what is not finite, or would not be as the model takes it (1e39 as a
+  float32), are refused, in arrays too: how to fill a gap was
   decided in training, and an integer model would answer something.
 """
 
@@ -19,6 +20,7 @@ from typing import Any, Final
 import numpy as np
 
 from edge.backend import Array, Tensor
+from edge.tensors import as_taken
 from wire.errors import DataError
 from wire.manifest import Preprocessing
 
@@ -174,8 +176,12 @@ def _problem(text: str) -> str:
 def _cast(values: Array, tensor: Tensor) -> Array:
     """Return values in the dtype that the tensor takes them in: float32 for a quantized one."""
     if tensor.quantized or tensor.dtype.kind == "f":
-        return values.astype(np.float32 if tensor.quantized else tensor.dtype)
-    whole = values.astype(tensor.dtype)
+        taken = as_taken(values, tensor)
+        if not (finite := np.isfinite(taken)).all():
+            raise DataError(f"input {tensor.key!r} takes {taken.dtype}, {values[~finite][0]:g} is too large")
+        return taken
+    with np.errstate(invalid="ignore"):
+        whole = values.astype(tensor.dtype)
     if not np.array_equal(whole, values):
         bad = values[whole != values][0]
         raise DataError(f"input {tensor.key!r} takes {tensor.dtype}, {bad:g} is none")

@@ -48,12 +48,16 @@ class Job:
 
 @dataclass(frozen=True)
 class Score:
-    """How the answers compare with the truth: counts of classes, or sums of errors of values."""
+    """How the answers compare with the truth: counts of classes, or sums of errors of values.
+
+    `odd` counts truths that say nothing that the model knows.
+    """
 
     judged: int = 0
     right: int = 0
     off: float = 0.0
     off_squared: float = 0.0
+    odd: int = 0
 
     def __add__(self, other: Score) -> Score:
         return Score(
@@ -61,6 +65,7 @@ class Score:
             self.right + other.right,
             self.off + other.off,
             self.off_squared + other.off_squared,
+            self.odd + other.odd,
         )
 
 

@@ -1,8 +1,9 @@
 """What a truth beside an input says, and how an answer compares with it. Pure.
 
-Text is a label where the model has such a label, else a class number; a number is a class number, from
-0; as many numbers as there are classes are one-hot. Nothing (an empty cell, NaN) is no truth: the row
-is answered and not judged.
+Text and whole numbers are a label where the model has such a label, else a class number, from 0: the
+same table means the same in CSV, where all is text, and in Parquet. As many numbers as there are classes
+are one-hot. Nothing (an empty cell, NaN) is no truth, and the row is answered and not judged; so is one
+whose truth says nothing that is known here, which is counted.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ def class_number(raw: Any, labels: tuple[str, ...], classes: int) -> int | None:
     if isinstance(value, str) and value in labels:
         return labels.index(value)
     number = _number(value)
+    if number is not None and number.is_integer() and str(int(number)) in labels:
+        return labels.index(str(int(number)))
     if number is None or not number.is_integer() or not 0 <= number < classes:
         wanted = f"a class from 0 to {classes - 1}" + (" or a label" if labels else "")
         raise DataError(f"the truth {str(value)[:40]!r} is not {wanted}")
@@ -58,12 +61,15 @@ def judge_value(value: float | None, truth: float | None) -> Score:
 
 def verdict(score: Score, *, values: bool) -> str:
     """Return how good the answers were, in words; empty when nothing was judged."""
+    odd = f"{score.odd:,} truths say nothing that the model knows" if score.odd else ""
     if not score.judged:
-        return ""
+        return odd
     if values:
         mean, root = score.off / score.judged, math.sqrt(score.off_squared / score.judged)
-        return f"mean absolute error {mean:.4g}, root mean square {root:.4g}, of {score.judged:,} judged"
-    return f"accuracy {score.right / score.judged:.2%} of {score.judged:,} judged"
+        good = f"mean absolute error {mean:.4g}, root mean square {root:.4g}, of {score.judged:,} judged"
+    else:
+        good = f"accuracy {score.right / score.judged:.2%} of {score.judged:,} judged"
+    return f"{good}, {odd}" if odd else good
 
 
 def _plain(raw: Any) -> str | float | None:

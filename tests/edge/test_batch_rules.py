@@ -209,11 +209,28 @@ def test_a_truth_is_a_label_a_number_one_hot_or_nothing() -> None:
     assert class_number(np.array([0, 0, 1]), (), 3) == 2
     assert [class_number(raw, labels, 3) for raw in (None, " ", float("nan"))] == [None] * 3
     assert real_number("1.5") == 1.5
-    for raw in ("mouse", 3, -1, 0.5, np.array([1, 2])):
+    for raw in ("mouse", 5, -1, 0.5, np.array([1, 2])):
         with pytest.raises(DataError, match="the truth"):
             class_number(raw, labels, 3)
     with pytest.raises(DataError, match="no number"):
         real_number("much")
+
+
+def test_a_number_means_the_same_in_every_kind_of_file() -> None:
+    labels = ("7", "8", "1")
+    for raw in ("7", 7, 7.0, np.int64(7), np.float32(7), "7.0"):
+        assert class_number(raw, labels, 3) == 0
+    assert class_number(1, labels, 3) == class_number("1", labels, 3) == 2
+    assert class_number(0, labels, 3) == 0  # no label: a class number
+
+
+def test_numbers_that_the_model_cannot_take_are_refused() -> None:
+    whole = Tensor(0, "n", np.dtype(np.int32), (1, 4))
+    for what in (intake(), intake(replace(FOUR, dtype=np.dtype(np.int8), scale=0.5))):
+        with pytest.raises(DataError, match=r"takes float32, 1e\+39 is too large"):
+            what.from_numbers([1.0, 1e39, 0.0, 0.0])
+    with pytest.raises(DataError, match="takes int32"):
+        intake(whole).from_numbers([1.0, 1e39, 0.0, 0.0])
 
 
 def test_a_verdict_counts_only_what_was_judged() -> None:
@@ -223,6 +240,9 @@ def test_a_verdict_counts_only_what_was_judged() -> None:
         "mean absolute error 1.5, root mean"
     )
     assert verdict(Score(), values=False) == ""
+    assert verdict(score + Score(odd=2), values=False).endswith(
+        "of 3 judged, 2 truths say nothing that the model knows"
+    )
 
 
 # how far
