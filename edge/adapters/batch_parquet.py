@@ -2,6 +2,7 @@
 
 Rules:
 - rows are read by the thousand, and row groups that are answered already are passed over unread;
+- a row group that is damaged costs its own rows, from the first that cannot be read;
 - a Parquet file can be read only once its end is written, so answers go into numbered parts, each
   written wholly or not at all, and are put together when the last one is there.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -28,6 +30,18 @@ _READ_ROWS: Final = 1024
 _GROUP_ROWS: Final = 50_000
 _BYTES_A_NUMBER: Final = 8
 _PACKING: Final = {"compression": "zstd"}
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """Which columns of a file are taken, and for what."""
+
+    chosen: Sequence[str]
+    intake: Intake
+
+    @property
+    def columns(self) -> list[str]:
+        return [*dict.fromkeys([*self.chosen, *([self.intake.truth] if self.intake.truth else [])])]
 
 
 def read_parquet(path: Path, intake: Intake, first: int = 0) -> Generator[Row]:
@@ -52,26 +66,29 @@ def _read(arrow: ModuleType, file: Any, intake: Intake, first: int) -> Iterator[
     for place, name in zip(places, chosen, strict=True):
         if not _is_numeric(arrow, schema.types[place]):
             raise DataError(f"column {name!r} holds {schema.types[place]}, no numbers")
-    number, groups = _start(file, first)
-    wanted = [*dict.fromkeys([*chosen, *([intake.truth] if intake.truth else [])])]
-    for batch in file.iter_batches(_READ_ROWS, row_groups=groups, columns=wanted):
-        numbers = _matrix(arrow, batch, chosen)
-        truths = batch.column(intake.truth).to_pylist() if intake.truth else itertools.repeat(None)
-        for row, truth in zip(numbers, truths, strict=False):
-            if number >= first:
-                yield _row(Row(number, (number + 1) / total, truth=truth), row, chosen, intake)
-            number += 1
-
-
-def _start(file: Any, first: int) -> tuple[int, list[int]]:
-    """Return the first row group that holds rows from `first` on: its first row's number, and the rest."""
+    wanted = _Wanted(chosen, intake)
     number = 0
     for group in range(file.num_row_groups):
-        rows = file.metadata.row_group(group).num_rows
-        if number + rows > first:
-            return number, list(range(group, file.num_row_groups))
-        number += rows
-    return number, []
+        start, number = number, number + file.metadata.row_group(group).num_rows
+        if number > first:
+            rows = _group(file, group, start, wanted)
+            yield from (row._replace(share=(row.number + 1) / total) for row in rows if row.number >= first)
+
+
+def _group(file: Any, group: int, number: int, wanted: _Wanted) -> Iterator[Row]:
+    """Yield the rows of a row group, of which the first is `number`; what cannot be read as its problem."""
+    arrow, truth_name = _pyarrow(), wanted.intake.truth
+    end = number + file.metadata.row_group(group).num_rows
+    try:
+        for batch in file.iter_batches(_READ_ROWS, row_groups=[group], columns=wanted.columns):
+            numbers = _matrix(arrow, batch, wanted.chosen)
+            truths = batch.column(truth_name).to_pylist() if truth_name else itertools.repeat(None)
+            for row, truth in zip(numbers, truths, strict=False):
+                yield _row(Row(number, 0.0, truth=truth), row, wanted.chosen, wanted.intake)
+                number += 1
+    except (OSError, arrow.ArrowException) as error:
+        problem = f"row group {group} cannot be read: {_reason(error)}"
+        yield from (Row(lost, 0.0, problem=problem) for lost in range(number, end))
 
 
 def _matrix(arrow: ModuleType, batch: Any, names: Sequence[str]) -> Array:

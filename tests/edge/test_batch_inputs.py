@@ -142,6 +142,64 @@ def test_a_bad_row_of_a_table_costs_itself_only(tmp_path: Path) -> None:
     assert found == [(1, "column 'a' is missing"), (2, "column 'c' is infinite")]
 
 
+def test_a_byte_that_is_no_text_costs_the_field_it_is_in(tmp_path: Path) -> None:
+    lines = [b"a,b,c,d,name"] + [b"%d,2,3,4,some" % n for n in range(1000)]
+    lines[601] = b"600,2,3,4,caf\xe9"
+    lines[701] = b"700,2\xe9,3,4,some"
+    (tmp_path / "a.csv").write_bytes(b"\n".join(lines))
+    entries = read(tmp_path / "a.csv")
+    assert [entry.row for entry in entries] == list(range(1000))
+    assert problems(entries) == [(700, "column 'b' holds '2\\udce9', which is no number")]
+
+
+@pytest.mark.parametrize(
+    ("broken", "rows", "bad"),
+    [
+        ('2,2,3,4,"open', 6, [2]),  # up to the end of the file
+        ('2,2,"3,4,x', 6, [2]),
+        ('2,2,3,4,"two\nlines, one row"', 6, []),
+        ('2,2,3,4,"three\nlines\nand, one row"', 6, []),
+        ('2,2,3,4,"open\n3,2,3,4,"closed"', 7, [2]),  # as many fields, of two rows
+        ('"2,2,3,4,x\n"3,2,3,4,x', 6, [2]),  # may be a text of two lines
+    ],
+)
+def test_a_quote_that_is_not_closed_costs_its_line(
+    tmp_path: Path, broken: str, rows: int, bad: list[int]
+) -> None:
+    good = [f"{n},2,3,4,x" for n in range(5)]
+    (tmp_path / "a.csv").write_text("\n".join(["a,b,c,d,name", *good[:2], broken, *good[2:]]))
+    entries = read(tmp_path / "a.csv")
+    assert [entry.row for entry in entries] == list(range(rows))
+    assert [row for row, _ in problems(entries)] == bad
+    for first in range(rows):
+        again = read(tmp_path / "a.csv", start=Position(0, first))
+        assert [(e.row, e.problem) for e in again] == [(e.row, e.problem) for e in entries[first:]]
+
+
+def test_a_damaged_row_group_costs_its_own_rows(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    x = np.random.default_rng(1).normal(size=(4000, 4))
+    table = pa.table({name: x[:, i] for i, name in enumerate("abcd")})
+    pq.write_table(table, path, row_group_size=1000, compression="zstd", use_dictionary=False)
+    start = pq.ParquetFile(path).metadata.row_group(1).column(2).data_page_offset
+    data = bytearray(path.read_bytes())
+    data[start : start + 400] = b"\xff" * 400
+    path.write_bytes(data)
+    entries = read(path)
+    assert [entry.row for entry in entries] == list(range(4000))
+    bad = problems(entries)
+    assert [row for row, _ in bad] == list(range(1000, 2000))
+    assert bad[0][1].startswith("row group 1 cannot be read: ")
+    assert [e.row for e in read(path, start=Position(0, 1500)) if e.problem] == list(range(1500, 2000))
+
+
+def test_an_array_of_numbers_too_large_for_the_model_is_refused_row_by_row(tmp_path: Path) -> None:
+    large = X.astype(np.float64)
+    large[3, 1] = 1e39
+    np.savez(tmp_path / "a.npz", x=large)
+    assert [row for row, _ in problems(read(tmp_path / "a.npz"))] == [3]
+
+
 def _cut(path: Path, end: int) -> None:
     path.write_bytes(path.read_bytes()[:end])
 
@@ -182,7 +240,7 @@ def test_a_damaged_file_is_a_problem_and_the_next_file_follows(
         (b"", "the file is empty"),
         (b"a,b,c,d\n", "no rows below its header"),
         (b"a,b\n1,2\n", "2 columns of numbers (a, b), the model takes 4"),
-        ("ä,b,c,d\n1,2,3,4\n".encode("latin-1"), "not written in UTF-8"),
+        ("ä,b,c,d\n1,2,3,4\n".encode("latin-1"), "the header is not written in UTF-8"),
     ],
 )
 def test_a_table_that_cannot_be_one_says_why(tmp_path: Path, content: bytes, reason: str) -> None:
