@@ -23,6 +23,7 @@ from edge.backend import Loader
 from edge.golden import Verdict, judge_all, read_golden
 from edge.loaded import LoadedModel, ModelClosedError
 from edge.loading import load_bundle, read_bundle
+from edge.online.samples import check_finite
 from edge.recorder import Recorder
 from edge.results import Result, ResultQueue, Sample
 from edge.rows import join
@@ -106,6 +107,9 @@ class Serving:
         `refuse` is told the token of one that does not fit the model.
         """
         try:
+            model = self.runtime.model
+            if model is not None:
+                check_finite(sample.inputs, model.inputs)
             prediction = self.predict(sample.inputs)
         except InputError as error:  # the source's fault: it must not count against a model on probation
             self.refused(error)

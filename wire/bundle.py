@@ -92,7 +92,8 @@ def inspect(file: BinaryIO, *, name: str = "bundle") -> Bundle:
         raise BundleError(f"{name}: {error}") from error
     except _ZIP_ERRORS as error:
         raise BundleError(
-            f"{name} has no readable zip behind the model (cut off, or a bare .tflite?)"
+            f"{name} has no readable zip behind the model: it is cut off, or a bare .tflite, "
+            "of which `edgeflock convert` makes a bundle"
         ) from error
     if _sha256(file, manifest.tflite_bytes) != manifest.tflite_sha256:
         raise BundleError(f"{name} is damaged: the model part is not the one that the manifest describes")

@@ -2,7 +2,8 @@
 
 One shape for all, so that a result reads the same as a line, a message, a row of a table or a posted
 object. `answer` holds what the bundle's declared postprocessing says (boxes, the best five: a list of
-JSON objects) and is None where nothing is declared. Columns are only ever added, at the end.
+JSON objects) and is None where nothing is declared. An answer whose confidence is no number has no best class
+either. Columns are only ever added, at the end.
 """
 
 from __future__ import annotations
@@ -38,13 +39,14 @@ def make_row(result: Result, answer: list[dict[str, object]] | None = None) -> R
     """Return the row of one answer; time in seconds since 1970, latency in microseconds."""
     prediction = result.prediction
     confidence = prediction.confidence
+    known = math.isfinite(confidence)  # NaN is no JSON, and the first class is no answer
     return {
         "id": result.sample.id,
         "time_s": round(result.time_s, 3),
         "release": prediction.release,
-        "best": prediction.best,
-        "label": prediction.label,
-        "confidence": round(confidence, 4) if math.isfinite(confidence) else None,  # NaN is no JSON
+        "best": prediction.best if known else None,
+        "label": prediction.label if known else None,
+        "confidence": round(confidence, 4) if known else None,
         "latency_us": round(prediction.latency_s * 1e6, 1),
         "truth": result.sample.truth,
         "answer": answer or None,

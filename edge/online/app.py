@@ -24,8 +24,10 @@ from typing import Any, Final
 
 from edge import open_bundle
 from edge.adapters.sources import IDLE
+from edge.backend import Tensor
 from edge.online.delivery import GIVE_UP_S, DeliveryRules
 from edge.online.opening import OpenSinks, OpenSource, open_sinks, open_source
+from edge.online.samples import check_finite
 from edge.online.tally import Tally
 from edge.prediction import Prediction
 from edge.results import Result, Sample
@@ -77,12 +79,18 @@ def run(settings: RunSettings) -> int:
         stop_on_signals(stop)
         try:
             with _predictor(runtime) as predict:
-                _Loop(source, sinks, tally, stop).run(predict, _pause_s(settings.source), settings.count)
+                loop = _Loop(source, sinks, tally, stop, _inputs(runtime))
+                loop.run(predict, _pause_s(settings.source), settings.count)
         finally:
             source.close()  # first: while the sinks finish, nothing more is to come and to be dropped
             sinks.close()
             _say(tally.summary())
     return _exit_code(tally, strict=settings.strict)
+
+
+def _inputs(runtime: Runtime) -> tuple[Tensor, ...]:
+    assert runtime.model is not None, "just loaded"
+    return runtime.model.inputs
 
 
 def _pause_s(source: SourceSettings) -> float:
@@ -97,6 +105,7 @@ class _Loop:
     sinks: OpenSinks
     tally: Tally
     stop: threading.Event
+    tensors: tuple[Tensor, ...]
 
     def run(self, predict: Predict, pause_s: float, count: int) -> None:
         """Answer until the source ends, a sink gives up, `count` answers are given, or it is told to stop."""
@@ -118,6 +127,7 @@ class _Loop:
     def _answer(self, sample: Sample, predict: Predict) -> None:
         """Answer one sample; one that does not fit, or on which the model fails, is counted."""
         try:
+            check_finite(sample.inputs, self.tensors)
             prediction = predict(sample.inputs)
         except InputError as error:
             self.tally.refuse("input", f"input {sample.id[:80]!r}: {error}")

@@ -10,14 +10,17 @@ from __future__ import annotations
 import io
 import json
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from edge.backend import Tensor
 from edge.results import Sample
-from wire.errors import DataError
+from edge.tensors import as_taken
+from wire.errors import DataError, InputError
 
 _MAX_CLASS: Final = 2**31
 
@@ -35,6 +38,24 @@ def parse_json(text: str | bytes, name: str, default_id: str) -> Sample:
         return Sample(given, _arrays(raw["input"]), None if truth is None else int(truth))
     except _BAD_JSON as error:
         raise DataError(f"{name} is no sample: {_reason(error)}") from error
+
+
+def check_finite(inputs: Any, tensors: Sequence[Tensor]) -> None:
+    """Raise InputError when a number of a sample is not finite, or is not as the model takes it.
+
+    For the commands, whose answer to such an input is worth nothing; `predict` itself takes it, since a
+    model may have been trained with NaN for what is missing.
+    """
+    for name, value in inputs.items() if isinstance(inputs, Mapping) else (("", inputs),):
+        array = np.asarray(value)
+        if array.dtype.kind == "O":  # whole numbers of more than 64 bits, or no numbers: predict says which
+            try:
+                array = array.astype(np.float64)
+            except (ValueError, TypeError, OverflowError):
+                continue
+        tensor = next((one for one in tensors if name in (one.key, one.name)), tensors[0])
+        if array.dtype.kind == "f" and not np.isfinite(as_taken(array, tensor)).all():
+            raise InputError("it holds NaN, infinity or a number too large for the model")
 
 
 def _arrays(value: Any) -> Any:

@@ -27,6 +27,7 @@ from edge.online.answer_rows import COLUMNS, Row, make_row
 from edge.online.delivery import RowSink, RowsRefusedError
 from edge.online.opening import declared_answer
 from edge.results import Result, Sample
+from tests.support.fakes import prediction
 from tests.support.tiny_bundle import write_tiny_bundle
 from tests.support.webhook import Hook
 from wire.errors import SettingsError, UnavailableError
@@ -43,9 +44,9 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
     with open_bundle(path) as runtime:
         made = []
         for name, values, truth in samples:
-            prediction = runtime.predict(np.array(values, np.float32))
-            result = Result(Sample(name, None, truth), prediction, 1_700_000_000.25)
-            made.append(make_row(result, declared_answer(runtime, prediction)))
+            answer = runtime.predict(np.array(values, np.float32))
+            result = Result(Sample(name, None, truth), answer, 1_700_000_000.25)
+            made.append(make_row(result, declared_answer(runtime, answer)))
         return made
 
 
@@ -60,6 +61,11 @@ def test_a_row_says_what_was_answered(rows: list[Row]) -> None:
     assert told == ("a", "tiny/1", 3, "d", 4.0)
     assert [answer["label"] for answer in first["answer"]] == ["d", "c"]
     assert first["latency_us"] > 0
+
+
+def test_an_answer_that_is_no_number_names_no_class() -> None:
+    row = make_row(Result(Sample("a", None), prediction(confidence=float("nan")), 0.0))
+    assert (row["best"], row["label"], row["confidence"]) == (None, None, None)
 
 
 # --- files: what is written can be read back ----------------------------------------------------

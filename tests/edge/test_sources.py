@@ -10,6 +10,7 @@ import os
 import threading
 import wave
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +26,14 @@ from edge.adapters.source_audio import microphone_stream, wav_stream
 from edge.adapters.source_folder import FolderSource
 from edge.adapters.source_mqtt import mqtt_stream
 from edge.adapters.sources import IDLE, line_stream, npz_stream
-from edge.online.samples import parse_json, parse_npy
+from edge.online.samples import check_finite, parse_json, parse_npy
 from edge.online.streams import Address, file_kind, parse_sink, parse_source, payload_kind
 from edge.online.tally import Tally
 from edge.online.windows import Windowing
 from edge.results import Sample
 from tests.support.tiny_bundle import GREY_2X2, WAVE_OF_4, write_tiny_bundle
 from wire.deadline import Deadline, wait_until
-from wire.errors import DataError, SettingsError, UnavailableError
+from wire.errors import DataError, InputError, SettingsError, UnavailableError
 from wire.manifest import Preprocessing
 from wire.memory_link import MemoryBroker
 
@@ -431,6 +432,27 @@ def test_messages_that_wait_at_the_end_are_counted(desk: Desk) -> None:
     assert len(desk.take(stream, 10)) == 10
     stream.close()
     assert "dropped 50 (mqtt: waiting at the end 50)" in desk.tally.summary()
+
+
+@pytest.mark.parametrize(
+    ("text", "good"),
+    [
+        ("[1, 2, 3, 4]", True),
+        ("[1, 2, 3, 1e38]", True),
+        ("[1, 2, 3, NaN]", False),
+        ("[1, 2, 3, -Infinity]", False),
+        ("[1, 2, 3, 1e39]", False),
+        (f"[1, 2, 3, {10**39}]", False),
+        ('{"x": [[1, 2, 3, 1e39]]}', False),
+        ('["a", {}]', True),  # it is no input, which predict says better
+    ],
+)
+def test_a_number_that_the_model_cannot_take_is_refused(desk: Desk, text: str, good: bool) -> None:
+    sample = parse_json(f'{{"input": {text}}}', "line 1", "1")
+    model = desk.runtime.model
+    assert model is not None
+    with nullcontext() if good else pytest.raises(InputError, match="too large for the model"):
+        check_finite(sample.inputs, model.inputs)
 
 
 @pytest.mark.parametrize(
