@@ -36,16 +36,18 @@ class SqliteSink:
             self._db = sqlite3.connect(
                 self._path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
             )
-            self._db.execute("pragma journal_mode=wal")
+            found = [name for _, name, *_ in self._db.execute("pragma table_info(result)")]
+            if found not in ([], list(COLUMNS)):
+                raise SettingsError(f"{self._path} has a table 'result' with other columns: name a new file")
+            self._db.execute("pragma journal_mode=wal")  # only now: it changes the file
             self._db.execute("pragma synchronous=normal")
             self._db.execute(f"create table if not exists result ({_SCHEMA})")
-            found = [name for _, name, *_ in self._db.execute("pragma table_info(result)")]
         except sqlite3.Error as error:
             self.close()
             raise SettingsError(f"{self._path} cannot be used: {error}") from error
-        if found != list(COLUMNS):
+        except SettingsError:
             self.close()
-            raise SettingsError(f"{self._path} has a table 'result' with other columns: name a new file")
+            raise
 
     def write(self, rows: Sequence[Row]) -> int:
         assert self._db is not None, "opened before"

@@ -43,10 +43,14 @@ class _TextFile:
             except OSError as error:
                 raise SettingsError(f"{self.path} cannot be written: {error.strerror}") from error
         status = os.fstat(self._handle)
-        self._regular = stat.S_ISREG(status.st_mode) and self.path != _STDOUT
-        if self._regular and status.st_size and os.pread(self._handle, 1, status.st_size - 1) != b"\n":
-            os.write(self._handle, b"\n")  # somebody's half line: ours begins on a new one
-        return not (self._regular and status.st_size)
+        self._regular = stat.S_ISREG(status.st_mode)
+        return self.path == _STDOUT or not (self._regular and status.st_size)
+
+    def begin_line(self) -> None:
+        """End somebody's half line, so that ours begins on a new one."""
+        size = os.fstat(self._handle).st_size if self._regular and self.path != _STDOUT else 0
+        if size and os.pread(self._handle, 1, size - 1) != b"\n":
+            os.write(self._handle, b"\n")
 
     def first_line(self) -> str:
         with open(self.path, encoding="utf-8", errors="replace", newline="") as file:
@@ -55,21 +59,35 @@ class _TextFile:
     def append(self, data: bytes) -> None:
         """Write all of `data`, or raise OSError with none of it in a regular file.
 
-        What a pipe has taken cannot be taken back: the next call, with the same data, writes the rest.
+        What cannot be taken back (in a pipe, or somebody wrote behind it) stays: the next call, with the
+        same data, writes the rest.
         """
-        before = os.fstat(self._handle).st_size if self._regular else 0
-        view = self._rest or memoryview(data)
+        whole = view = self._rest or memoryview(data)
         self._rest = None
         try:
             while view:
                 view = view[os.write(self._handle, view) :]
         except OSError as error:
-            if self._regular:
-                os.ftruncate(self._handle, before)
-            else:
+            if not self._take_back(len(whole) - len(view)):
                 self._rest = view
             error.filename = "standard output" if self.path == _STDOUT else self.path
             raise
+
+    def _take_back(self, size_bytes: int) -> bool:
+        """Cut off the last `size_bytes` of a regular file, if they are ours; return whether it is as before.
+
+        Standard output may be a file too, and other people's as well.
+        """
+        if not self._regular:
+            return False
+        end = os.lseek(self._handle, 0, os.SEEK_CUR)
+        if size_bytes == 0:
+            return True
+        if end != os.fstat(self._handle).st_size:
+            return False
+        os.ftruncate(self._handle, end - size_bytes)
+        os.lseek(self._handle, end - size_bytes, os.SEEK_SET)
+        return True
 
     def close(self) -> None:
         handle, self._handle = self._handle, -1
@@ -86,6 +104,7 @@ class LineSink:
 
     def open(self) -> None:
         self._file.open()
+        self._file.begin_line()
 
     def write(self, rows: Sequence[Row]) -> int:
         self._file.append("".join(to_line(row) + "\n" for row in rows).encode())
@@ -111,8 +130,11 @@ class CsvSink:
         header = _csv_lines([list(COLUMNS)])
         if self._file.open():
             self._file.append(header)
-        elif self._file.first_line() != header.decode().strip():
+            return
+        if self._file.first_line() != header.decode().strip():
+            self._file.close()
             raise SettingsError(f"{self._file.path} has other columns: name a new file")
+        self._file.begin_line()
 
     def write(self, rows: Sequence[Row]) -> int:
         self._file.append(_csv_lines([to_cells(row) for row in rows]))

@@ -228,6 +228,22 @@ def test_a_full_disk_ends_the_run_with_whole_lines_and_everything_counted(
     assert len(written) + lost == answered
 
 
+@pytest.mark.parametrize("how", [">", ">>"])
+def test_a_full_disk_behind_standard_output_leaves_whole_lines(
+    bundle: Path, tmp_path: Path, how: str
+) -> None:
+    np.savez(tmp_path / "x.npz", x=np.zeros((1000, 4), np.float32))
+    command = [*FULL_DISK, *edgeflock("run", bundle, "--source", f"npz:{tmp_path}/x.npz", "--give-up", "0.2")]
+    (tmp_path / "out").write_text("{}\n")
+    shell = ["sh", "-c", f'exec "$@" {how} {tmp_path}/out', "sh", *command]
+    done = subprocess.run(shell, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert "standard output: File too large; trying again" in done.stderr
+    text = (tmp_path / "out").read_text()
+    assert text.endswith("\n")
+    assert len([json.loads(row) for row in text.splitlines()]) > 50
+
+
 def test_a_folder_is_answered_once_over_starts_that_end_and_never_left_out_by_one_that_is_killed(
     bundle: Path, tmp_path: Path, start: Callable[..., Running]
 ) -> None:

@@ -168,10 +168,11 @@ def test_a_half_line_of_a_killed_process_spoils_no_other(kind: str, rows: list[R
     assert [line for line in text if "half" in line] == ["half a li"] * 2
 
 
+@pytest.mark.parametrize("end", ["\n", ""])
 @pytest.mark.parametrize("kind", ["csv", "sqlite"], indirect=True)
-def test_a_file_of_something_else_is_refused_and_left_alone(kind: str, tmp_path: Path) -> None:
+def test_a_file_of_something_else_is_refused_and_left_alone(kind: str, tmp_path: Path, end: str) -> None:
     path = tmp_path / "out"
-    path.write_text("name,price\napple,3\n" * 100)
+    path.write_text("name,price\napple,3\n" * 100 + "pear,4" + end)
     before = path.read_bytes()
     with pytest.raises(SettingsError, match="out") as refusal:
         FILES[kind][0](path).open()
@@ -183,8 +184,10 @@ def test_a_table_with_other_columns_is_refused(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "x.db") as db:
         db.execute("create table result (a, b)")
     db.close()
+    before = (tmp_path / "x.db").read_bytes()
     with pytest.raises(SettingsError, match="with other columns: name a new file"):
         SqliteSink(str(tmp_path / "x.db")).open()
+    assert (tmp_path / "x.db").read_bytes() == before
 
 
 @pytest.mark.parametrize("path", ["/proc/nowhere/out", "/"])
