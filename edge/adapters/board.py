@@ -64,6 +64,7 @@ def read_board(root: Path = Path("/")) -> Board:
         most_mhz=_mhz(root / _CLOCK / "cpuinfo_max_freq"),
         temperature_c=_temperature(root),
         throttled=_throttled(root),
+        proc_mounted=(root / "proc/cpuinfo").is_file(),
         sys_mounted=(root / "sys/devices/system/cpu").is_dir(),
         load=_load(_text(root / "proc/loadavg")),
     )

@@ -88,7 +88,11 @@ def _timed(interpreters: list[Interpreter], threads: int, part_s: float) -> Meas
     if not len(merged):
         raise ModelError("the model failed while it was measured")
     p50_us, p99_us = (float(x) for x in np.percentile(merged, (50, 99)))
-    return Measured(threads, len(interpreters), len(merged), p50_us, p99_us, len(merged) / wall_s)
+    facts = interpreters[0].facts
+    return Measured(
+        threads, len(interpreters), len(merged), p50_us, p99_us, len(merged) / wall_s,
+        facts.operators, facts.delegated,
+    )  # fmt: skip
 
 
 def _repeat(interpreter: Interpreter, into: list[int], part_s: float, gate: threading.Barrier) -> None:

@@ -13,7 +13,7 @@ from edge.adapters.board import read_board
 from edge.adapters.probing import installed_packages, probe_installed
 from edge.checkup.diagnosis import Diagnosis, as_lines
 from edge.checkup.doctor import diagnose
-from edge.checkup.tune import Tuning, as_table, settings_lines, tune
+from edge.checkup.tune import Tuning, as_table, kernels_line, settings_lines, tune
 from wire.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def text_lines(told: Diagnosis) -> list[str]:
 def tuning_lines(tuning: Tuning) -> list[str]:
     """Return what is printed of measurements."""
     late = [] if tuning.in_time else ["", "time was up before all was measured: give more --seconds"]
-    return ["", *as_table(tuning), *late, "", *settings_lines(tuning)]
+    return ["", kernels_line(tuning), "", *as_table(tuning), *late, "", *settings_lines(tuning)]
 
 
 def as_json(told: Diagnosis, tuning: Tuning | None) -> dict[str, Any]:

@@ -51,6 +51,7 @@ class Board:
     temperature_c: float | None = None
     throttled: int | None = None
     sys_mounted: bool = True
+    proc_mounted: bool = True
     load: float | None = None
 
 

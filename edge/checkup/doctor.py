@@ -101,12 +101,8 @@ def _of_kernels(board: Board, probes: tuple[Probe, ...]) -> Iterator[Finding]:
         if probe.error:
             continue
         if "float" not in probe.delegated:
-            why = (
-                "install it anew"
-                if board.sys_mounted
-                else "mount /sys: it reads there what the processor can"
-            )
-            yield Finding("slow", f"{probe.backend} runs without XNNPACK: 3 to 7 times slower", why)
+            what = f"{probe.backend} runs without XNNPACK: 3 to 7 times slower"
+            yield Finding("slow", what, _kernels_advice(board))
         elif "int8" not in probe.delegated:
             others = [one for one in probes if "int8" in one.delegated]
             yield Finding(
@@ -115,7 +111,21 @@ def _of_kernels(board: Board, probes: tuple[Probe, ...]) -> Iterator[Finding]:
                 f'backend = "{others[0].backend}"' if others else _int8_advice(board),
             )
     if not board.sys_mounted:
-        yield Finding("note", "/sys is not mounted: clock, heat and XNNPACK's support are unknown")
+        yield Finding("note", "/sys is not mounted: clock and heat are unknown")
+    if not board.proc_mounted:
+        yield Finding("note", "/proc is not mounted: processor, memory and load are unknown")
+
+
+def _kernels_advice(board: Board) -> str:
+    """Say why the fast kernels may be off: they ask /proc and /sys what the processor can."""
+    hidden = [
+        place for place, there in (("/proc", board.proc_mounted), ("/sys", board.sys_mounted)) if not there
+    ]
+    return (
+        f"mount {' and '.join(hidden)}: it reads there what the processor can"
+        if hidden
+        else "install it anew"
+    )
 
 
 def _int8_advice(board: Board) -> str:

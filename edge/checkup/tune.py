@@ -21,7 +21,10 @@ _BEARABLE = 1.5
 
 @dataclass(frozen=True)
 class Measured:
-    """Calls of `pool` callers at once, each with its own interpreter of `threads` threads."""
+    """Calls of `pool` callers at once, each with its own interpreter of `threads` threads.
+
+    Of the model's `operators` XNNPACK runs so many partitions as `delegated` says.
+    """
 
     threads: int
     pool: int
@@ -29,6 +32,8 @@ class Measured:
     p50_us: float
     p99_us: float
     calls_per_s: float
+    operators: int = 0
+    delegated: int = 0
 
 
 @dataclass(frozen=True)
@@ -106,6 +111,16 @@ def as_table(tuning: Tuning) -> list[str]:
             f"{row.threads:>7} {row.pool:>5} {row.calls:>8} {p50:>10} {p99:>10} {row.calls_per_s:>9.0f}"
         )
     return lines
+
+
+def kernels_line(tuning: Tuning) -> str:
+    """Return whether the fast kernels took this model; empty when nothing was measured."""
+    if not tuning.rows:
+        return ""
+    first = tuning.rows[0]
+    noun = "partition" if first.delegated == 1 else "partitions"
+    runs = f"runs them in {first.delegated} {noun}" if first.delegated else "runs none of them"
+    return f"the model has {first.operators} operators; XNNPACK {runs}"
 
 
 def settings_lines(tuning: Tuning) -> list[str]:

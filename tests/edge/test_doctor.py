@@ -68,6 +68,11 @@ def test_kernels_that_are_silently_off_are_told() -> None:
     slow = Probe(LITERT, "2.3.0", delegated=frozenset())
     assert [f.level for f in findings(PI, slow)] == ["slow"]
     assert "mount /sys" in findings(replace(PI, sys_mounted=False), slow)[0].advice
+    hidden = findings(replace(PI, proc_mounted=False), slow)
+    assert hidden[0].advice == "mount /proc: it reads there what the processor can"
+    assert [finding.level for finding in hidden] == ["slow", "note"]
+    measured = findings(replace(PI, sys_mounted=False), LITERT_WORKS)
+    assert [finding.what for finding in measured] == ["/sys is not mounted: clock and heat are unknown"]
     alone = findings(replace(PI, bits=32, machine="armv7l"), RUNTIME_WORKS)
     assert "int8 models without XNNPACK" in alone[0].what
     assert levels(PI, LITERT_WORKS, RUNTIME_WORKS) == "note"
@@ -155,6 +160,7 @@ def test_a_pi_is_read_from_proc_and_sys(tmp_path: Path) -> None:
 def test_a_machine_that_tells_nothing_is_no_error(tmp_path: Path) -> None:
     board = read_board(tmp_path)
     assert (board.model, board.memory_bytes, board.throttled, board.sys_mounted) == ("", None, None, False)
+    assert not board.proc_mounted
     garbage = dict.fromkeys(
         ("proc/cpuinfo", "proc/meminfo", "proc/loadavg", "proc/self/cgroup", "etc/os-release"), "\xff: ?\n"
     )
@@ -220,6 +226,7 @@ def test_tuning_measures_a_model_and_prints_the_settings(
     assert (first["threads"], first["pool"]) == (1, 1)
     assert first["calls"] >= 3
     assert 0 < first["p50_us"] <= first["p99_us"]
+    assert (first["operators"] > 0, first["delegated"]) == (True, 1)
 
 
 @pytest.mark.parametrize(

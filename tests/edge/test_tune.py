@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge.checkup.tune import Measured, Tuning, as_table, settings_lines, time_text, tune
+from edge.checkup.tune import Measured, Tuning, as_table, kernels_line, settings_lines, time_text, tune
 
 
 class Machine:
@@ -62,6 +62,17 @@ def test_the_result_is_a_table_and_lines_for_the_settings_file() -> None:
     assert lines[2:4] == ["    [model]", "    threads = 2"]
     assert lines[-3:] == ["    [model]", "    threads = 1", "    pool = 2"]
     assert settings_lines(Tuning((), 1, 1))[-1] == "    threads = 1"
+
+
+def test_whether_the_fast_kernels_took_the_model_is_told() -> None:
+    def told(operators: int, delegated: int) -> str:
+        row = Measured(1, 1, 9, 1.0, 2.0, 3.0, operators, delegated)
+        return kernels_line(Tuning((row,), 1, 1))
+
+    assert told(12, 1) == "the model has 12 operators; XNNPACK runs them in 1 partition"
+    assert told(12, 2).endswith("in 2 partitions")
+    assert told(12, 0).endswith("XNNPACK runs none of them")
+    assert kernels_line(Tuning((), 1, 1)) == ""
 
 
 def test_times_are_written_as_people_read_them() -> None:
