@@ -33,6 +33,7 @@ from wire.errors import DataError, UnavailableError
 _TURN_S: Final = 0.2
 _BLOCK_S: Final = 0.05
 _RESTART_S: Final = 1.0
+_LONGEST_RESTART_S: Final = 30.0
 _END_S: Final = 2.0
 _FILE_BLOCK: Final = 65_536
 
@@ -128,32 +129,44 @@ class _Microphone:
 
     def _run(self) -> None:
         windower = Windower(self._how)
+        pause_s = _RESTART_S
         while not self._ended.is_set():
-            with subprocess.Popen(  # tied to this thread, which lives as long as the stream
-                tied(self._command), stdout=subprocess.PIPE, stderr=subprocess.PIPE
-            ) as child:
-                self._child = child
-                if self._ended.is_set():
-                    child.terminate()
-                assert child.stdout is not None
-                assert child.stderr is not None
-                errors = threading.Thread(target=self._read_errors, args=(child.stderr,), daemon=True)
-                errors.start()
-                self._read_sound(child.stdout, windower)
-                self._end(child)
-                errors.join(_END_S)
+            heard = self._record(windower)
             windower.forget()
-            if not self._ended.wait(_RESTART_S):
-                self._tally.tell("microphone", "the microphone gives no sound; starting arecord again")
+            if self._ended.is_set():
+                return
+            self._tally.tell("microphone", "the microphone gives no sound; starting arecord again")
+            pause_s = _RESTART_S if heard else min(_LONGEST_RESTART_S, 2 * pause_s)
+            self._ended.wait(pause_s)
 
-    def _read_sound(self, pipe: IO[bytes], windower: Windower) -> None:
+    def _record(self, windower: Windower) -> bool:
+        """Be with one child until its end; return whether anything was heard."""
+        with subprocess.Popen(  # tied to this thread, which lives as long as the stream
+            tied(self._command), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as child:
+            self._child = child
+            if self._ended.is_set():
+                child.terminate()
+            assert child.stdout is not None
+            assert child.stderr is not None
+            errors = threading.Thread(target=self._read_errors, args=(child.stderr,), daemon=True)
+            errors.start()
+            heard = self._read_sound(child.stdout, windower)
+            self._end(child)
+            errors.join(_END_S)
+        return heard
+
+    def _read_sound(self, pipe: IO[bytes], windower: Windower) -> bool:
         size_bytes = 2 * max(1, int(self._how.rate_hz * _BLOCK_S))
+        heard = False
         while not self._ended.is_set() and len(block := pipe.read(size_bytes)) == size_bytes:
+            heard = True
             if self._overrun.is_set():
                 self._overrun.clear()
                 windower.forget()
             for item in windower.feed(pcm_to_wave(block)):
                 self._waiting.put(item)
+        return heard
 
     def _read_errors(self, pipe: IO[bytes]) -> None:
         for raw in pipe:

@@ -26,6 +26,9 @@ class Sounds:
     def windowing(self, manifest: Manifest | None, shape: tuple[int, ...]) -> Windowing:
         """Return how to cut for a first input of `shape`; raise SettingsError when no window is known."""
         rate_hz = self.rate_hz(manifest)
+        for name, length_s in (("window", self.window_s), ("hop", self.hop_s)):
+            if length_s and not round(length_s * rate_hz):
+                raise SettingsError(f"a {name} of {length_s:g} s is less than one sample at {rate_hz} Hz")
         window = round(self.window_s * rate_hz) or _declared_window(manifest, shape)
         if window < 1:
             raise SettingsError("the model declares no length of sound: give the window in seconds")

@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import threading
+import time
 import wave
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -577,6 +578,27 @@ def test_a_microphone_that_is_unplugged_is_started_again(
     stream.close()
     assert any("no such device" in line for line in desk.said)
     assert "microphone: overrun" in desk.tally.summary()
+
+
+def test_a_microphone_that_never_gives_sound_is_said_once_and_tried_ever_later(
+    make_desk: Callable[..., Desk], recorder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge.adapters.source_audio._RESTART_S", 0.05)
+    notes, desk = recorder("echo 'arecord: no such device' >&2; exit 1"), make_desk(WAVE_OF_4)
+    stream = microphone_stream("default", lambda: Windowing(4, 4, 8), 8, desk.intake)
+    start_s = time.monotonic()
+
+    def starts() -> int:
+        next(stream)
+        return len((notes / "pids").read_text().split()) if (notes / "pids").exists() else 0
+
+    assert wait_until(lambda: starts() >= 4, Deadline.after(30))
+    assert time.monotonic() - start_s > 0.1 + 0.2 + 0.4
+    stream.close()
+    assert sorted(desk.said) == [
+        "arecord: no such device",
+        "the microphone gives no sound; starting arecord again",
+    ]
 
 
 def test_a_machine_without_arecord_says_what_to_install(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

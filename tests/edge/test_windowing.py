@@ -85,3 +85,11 @@ def test_the_window_is_the_models_unless_the_settings_say_otherwise(
 def test_a_model_that_takes_no_sound_needs_a_window_in_the_settings() -> None:
     with pytest.raises(SettingsError, match="give the window in seconds"):
         Sounds(0, 0, 16_000).windowing(None, (1, 224, 224, 3))
+
+
+@pytest.mark.parametrize(
+    ("sounds", "what"), [(Sounds(0, 1e-5, 16_000), "a hop of 1e-05 s"), (Sounds(1e-5, 0, 1), "a window of")]
+)
+def test_less_than_one_sample_is_refused(sounds: Sounds, what: str) -> None:
+    with pytest.raises(SettingsError, match=f"{what}.* is less than one sample at"):
+        sounds.windowing(None, (1, 15_600))
