@@ -16,13 +16,22 @@ _ERASE: Final = "\r\x1b[K"
 
 
 class ProgressLine:
-    """Shows progress on `stream`, unless it is closed. `text` is asked for only when it is shown."""
+    """Shows progress on `stream`, unless it is closed. `text` is asked for only when it is shown.
 
-    def __init__(self, stream: TextIO | None, clock: Clock = time.monotonic) -> None:
+    `every_s` is how often on a terminal.
+    """
+
+    def __init__(
+        self,
+        stream: TextIO | None,
+        clock: Clock = time.monotonic,
+        *,
+        every_s: float = _TERMINAL_EVERY_S,
+    ) -> None:
         self.on_terminal = stream is not None and stream.isatty()
         self._stream = stream
         self._clock = clock
-        self._every_s = _TERMINAL_EVERY_S if self.on_terminal else _LOG_EVERY_S
+        self._every_s = every_s if self.on_terminal else _LOG_EVERY_S
         self._shown_s = clock() - (_TERMINAL_EVERY_S if self.on_terminal else 0.0)
 
     def update(self, text: Callable[[], str]) -> None:

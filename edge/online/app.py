@@ -17,12 +17,13 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from edge import open_bundle
+from edge.adapters.progress_line import ProgressLine
 from edge.adapters.sources import IDLE
 from edge.backend import Tensor
 from edge.online.delivery import GIVE_UP_S, DeliveryRules
@@ -40,6 +41,7 @@ from wire.errors import InputError, ModelError
 _SWITCH_INTERVAL_S: Final = 0.0005
 
 _TURN_S: Final = 0.2
+_SHOWN_EVERY_S: Final = 1.0
 
 Predict = Callable[[Any], Prediction]
 
@@ -69,7 +71,8 @@ def run(settings: RunSettings) -> int:
     """
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     stop = threading.Event()
-    tally = Tally(_say)
+    progress = _Progress(settings.sinks)
+    tally = Tally(progress.say)
     with open_bundle(settings.model, backend=settings.backend, threads=settings.threads) as runtime:
         source = open_source(settings.source, settings.broker, runtime, tally, stop, settle_on_next=False)
         rules = DeliveryRules(wait=not source.live, give_up_s=settings.give_up_s)
@@ -79,12 +82,12 @@ def run(settings: RunSettings) -> int:
         stop_on_signals(stop)
         try:
             with _predictor(runtime) as predict:
-                loop = _Loop(source, sinks, tally, stop, _inputs(runtime))
+                loop = _Loop(source, sinks, tally, stop, _inputs(runtime), progress)
                 loop.run(predict, _pause_s(settings.source), settings.count)
         finally:
             source.close()  # first: while the sinks finish, nothing more is to come and to be dropped
             sinks.close()
-            _say(tally.summary())
+            progress.say(tally.summary())
     return _exit_code(tally, strict=settings.strict)
 
 
@@ -106,6 +109,7 @@ class _Loop:
     tally: Tally
     stop: threading.Event
     tensors: tuple[Tensor, ...]
+    progress: _Progress
 
     def run(self, predict: Predict, pause_s: float, count: int) -> None:
         """Answer until the source ends, a sink gives up, `count` answers are given, or it is told to stop."""
@@ -116,8 +120,9 @@ class _Loop:
                 due_s = max(due_s + pause_s, time.monotonic())
             if self.stop.is_set():
                 return
+            self.progress.show(self.tally)
             if self.sinks.broken is not None:
-                _say(f"{self.sinks.broken.name} cannot be written to; the run ends")
+                self.progress.say(f"{self.sinks.broken.name} cannot be written to; the run ends")
                 return
             if count and self.tally.answers >= count:
                 return
@@ -138,6 +143,35 @@ class _Loop:
         else:
             self.tally.answered(prediction.latency_s)
             self.sinks.write([Result(sample, prediction, time.time())])
+
+
+class _Progress:
+    """A line on a terminal that tells how it goes, and what is said in between. Any thread may say.
+
+    There is none where standard error is no terminal, or the answers go to the same one.
+    """
+
+    def __init__(self, sinks: Sequence[SinkSettings]) -> None:
+        self._line = ProgressLine(sys.stderr, every_s=_SHOWN_EVERY_S)
+        to_terminal = any(sink.kind == "ndjson" and sink.path == "-" for sink in sinks)
+        mixed = to_terminal and sys.stdout is not None and sys.stdout.isatty()
+        self._shown = self._line.on_terminal and not mixed
+        self._before = time.monotonic(), 0
+
+    def show(self, tally: Tally) -> None:
+        if self._shown:
+            self._line.update(lambda: tally.standing(self._rate(tally.answers)))
+
+    def say(self, text: str) -> None:
+        if self._shown:
+            self._line.clear()
+        _say(text)
+
+    def _rate(self, answers: int) -> float:
+        """Return answers a second since the line was last shown."""
+        (since_s, before), now_s = self._before, time.monotonic()
+        self._before = now_s, answers
+        return (answers - before) / max(now_s - since_s, 1e-9)
 
 
 @contextlib.contextmanager

@@ -115,6 +115,18 @@ class Tally:
             found = quantile(pack(self._latency_us), q)
         return None if found is None else found / 1000
 
+    def standing(self, rate: float) -> str:
+        """Return one short line for while it runs: answers, how many a second, and what went wrong."""
+        with self._lock:
+            counts = {
+                "refused": self._refused.total(),
+                "failed": self._failed,
+                "lost": self._lost.total(),
+            }
+            dropped = self._dropped.total() + self._dropped_rows.total()
+            parts = [f"answered {self._answered:,}", f"{rate:,.0f}/s", f"dropped {dropped:,}"]
+        return "  ".join(parts + [f"{name} {count:,}" for name, count in counts.items() if count])
+
     def summary(self) -> str:
         """Return one line: answered, refused, failed, dropped and lost with their reasons, p50 and p99."""
         with self._lock:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import re
 import signal
 import sqlite3
 import subprocess
@@ -11,6 +13,7 @@ import sys
 import threading
 import wave
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +121,30 @@ def test_lines_become_lines_and_a_bad_one_stops_nothing(bundle: Path) -> None:
         "edgeflock run: answered 2, refused 2 (input 1, line 1), failed 0, dropped 0; latency p50"
     )
     assert len(said) == 3
+
+
+@pytest.mark.parametrize(("sink", "shown"), [("file", True), ("stdout", False)])
+def test_a_terminal_shows_how_it_goes_unless_it_shows_the_answers(
+    bundle: Path, tmp_path: Path, sink: str, shown: bool
+) -> None:
+    np.savez(tmp_path / "x.npz", x=np.zeros((4, 4), np.float32))
+    to = "stdout" if sink == "stdout" else f"ndjson:{tmp_path}/out"
+    terminal, other = pty.openpty()
+    source = ("--source", f"npz:{tmp_path}/x.npz", "--repeat", "--rate", "50", "--count", "120")
+    with subprocess.Popen(
+        edgeflock("run", bundle, *source, "--sink", to), cwd=ROOT, stdin=subprocess.DEVNULL,
+        stdout=other, stderr=other,
+    ) as process:  # fmt: skip
+        os.close(other)
+        said = b""
+        with suppress(OSError):  # how the end of a terminal reads
+            while piece := os.read(terminal, 10_000):
+                said += piece
+        assert process.wait(30) == 0
+    os.close(terminal)
+    assert (re.search(rb"\x1b\[Kanswered \d+  \d+/s  dropped 0", said) is not None) is shown
+    assert (b"\x1b" in said) is shown
+    assert b"edgeflock run: answered 120" in said
 
 
 def test_strict_makes_a_refused_input_a_failure(bundle: Path) -> None:
