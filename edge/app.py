@@ -138,7 +138,7 @@ class _Agent:
     def work(self) -> int:
         """Infer until told to stop; return the exit code."""
         settings, runtime = self._settings, self._serving.runtime
-        sinks_settings = [] if settings.sink.kind == "none" else [settings.sink]
+        sinks_settings = [sink for sink in settings.sink if sink.kind != "none"]
         source = open_source(
             settings.source, settings.broker, runtime, self._tally, self._stop,
             settle_on_next=not sinks_settings,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from edge.backend import ISOLATIONS
 from edge.online.streams import SINKS, SOURCES
@@ -128,7 +129,8 @@ class AgentSettings:
     model: ModelSettings
     broker: BrokerSettings = field(default_factory=BrokerSettings)
     source: SourceSettings = field(default_factory=SourceSettings)
-    sink: SinkSettings = field(default_factory=SinkSettings)
+    #: One `[sink]`, or any number of `[[sink]]`.
+    sink: tuple[SinkSettings, ...] = ()
     http: HttpSettings = field(default_factory=HttpSettings)
     telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
 
@@ -174,6 +176,9 @@ def _build(kind: Any, raw: Any, origin: str, at: str) -> Any:
 def _value(kind: Any, value: Any, origin: str, at: str) -> Any:
     if is_dataclass(kind):
         return _build(kind, value, origin, f"{at}.")
+    if get_origin(kind) is tuple:  # of tables
+        several = value if isinstance(value, list) else [value]
+        return tuple(_build(get_args(kind)[0], one, origin, f"{at}.") for one in several)
     accepted = (int, float) if kind is float else (kind,)
     if isinstance(value, bool) != (kind is bool) or not isinstance(value, accepted):
         words = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
@@ -199,11 +204,12 @@ def _check(settings: AgentSettings, origin: str) -> None:
         "model.shadow_pairs must be 1 to 1000000": 1 <= settings.model.shadow_pairs <= 1_000_000,
         "http.port must be 0 to 65535": 0 <= settings.http.port < 65536,
         **source_rules(settings.source),
-        **sink_rules(settings.sink),
         "telemetry.interval_s must be at least 0.1": settings.telemetry.interval_s >= 0.1,
         "telemetry.sample_rate must be 0 to 1": 0 <= settings.telemetry.sample_rate <= 1,
     }
-    for rule, holds in rules.items():
+    several = [sink_rules(sink) for sink in settings.sink]
+    twice = "a sink is there twice", len(set(settings.sink)) == len(settings.sink)
+    for rule, holds in itertools.chain(rules.items(), *(one.items() for one in several), [twice]):
         if not holds:
             raise SettingsError(f"{origin}: {rule}")
 

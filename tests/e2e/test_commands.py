@@ -120,7 +120,8 @@ def test_an_agent_with_a_first_bundle_answers_standard_input_without_any_broker(
     settings = tmp_path / "device.toml"
     settings.write_text(
         DEVICE.format(state=tmp_path / "s", bundle=bundles.two)
-        + '[broker]\nport = 9\n[source]\nkind = "ndjson"\n[sink]\nkind = "ndjson"\n'
+        + '[broker]\nport = 9\n[source]\nkind = "ndjson"\n[[sink]]\nkind = "ndjson"\n'
+        + f'[[sink]]\nkind = "csv"\npath = "{tmp_path}/out.csv"\n'
     )
     lines = "".join(json.dumps({"id": f"n{i}", "input": image.tolist()}) + "\n" for i, image in enumerate(x))
     done = subprocess.run(
@@ -135,6 +136,7 @@ def test_an_agent_with_a_first_bundle_answers_standard_input_without_any_broker(
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 0, done.stderr
     assert [row["id"] for row in rows] == [f"n{i}" for i in range(20)]
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 21
     assert sum(row["best"] == truth for row, truth in zip(rows, y, strict=True)) >= 19
 
 

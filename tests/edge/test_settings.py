@@ -25,9 +25,27 @@ def test_two_names_are_enough(tmp_path: Path) -> None:
     assert (settings.device.name, settings.model.name, settings.broker.port) == ("pi-1", "digits", 1883)
 
 
+def test_one_sink_or_several(tmp_path: Path) -> None:
+    one = load(write(tmp_path, GOOD + '[sink]\nkind = "ndjson"\n')).sink
+    assert [sink.kind for sink in one] == ["ndjson"]
+    text = GOOD + '[[sink]]\nkind = "csv"\npath = "a.csv"\n[[sink]]\nkind = "mqtt"\ntopic = "out"\n'
+    assert [(sink.kind, sink.path, sink.topic) for sink in load(write(tmp_path, text)).sink] == [
+        ("csv", "a.csv", ""),
+        ("mqtt", "-", "out"),
+    ]
+    assert load(write(tmp_path, GOOD)).sink == ()
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
+        (
+            GOOD + '[[sink]]\nkind = "ndjson"\n[[sink]]\nkind = "csv"\n',
+            "sink.path is needed for a sink of kind csv",
+        ),
+        (GOOD + '[[sink]]\nkind = "ndjson"\n' * 2, "a sink is there twice"),
+        (GOOD + '[[sink]]\nkin = "ndjson"\n', "unknown key sink.kin; did you mean 'kind'?"),
+        ("sink = [3]\n" + GOOD, "sink must be a table"),
         ("", "device.name is missing"),
         (GOOD.replace('"pi-1"', '"a/b"'), "device.name 'a/b'"),
         (GOOD + '[broker]\nhots = "x"\n', "unknown key broker.hots; did you mean 'host'?"),
@@ -68,5 +86,5 @@ def test_every_setting_is_documented() -> None:
 def _class_of(name: str) -> type:
     import edge.settings
 
-    found: type = getattr(edge.settings, name)
+    found: type = getattr(edge.settings, name.removeprefix("tuple[").removesuffix(", ...]"))
     return found
