@@ -3,8 +3,10 @@
 Rules:
 - uvicorn queues as many pipelined requests as are sent, and takes the rest of a body after its answer
   without end: a client that does so is cut off;
-- uvicorn waits for ever for a first request and for the rest of its headers, takes headers of any
-  length and as many connections as come: what stalls or is too much is ended here;
+- uvicorn waits for ever for a first request and for the rest of its headers, and takes headers and
+  trailers of any length: what stalls or is too much is ended here. Counted are the bytes since the
+  parser last told of something that is no header, also while an earlier request is answered;
+- an upgrade is ignored, as RFC 9110 (7.8) lets a server do: httptools would lose the request's body;
 - a POST whose body came with its headers, for a model that answers at once, is answered from the
   parser's callback: no task, no events, one write. This takes a third of the time;
 - every other request goes uvicorn's way, through the ASGI application, which does the same things. So
@@ -14,17 +16,23 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
+import struct
+import sys
+import termios
 from http import HTTPStatus
 from typing import Any, Final, NoReturn
 
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
+from edge.adapters.farewell import LingeringTransport
 from edge.web.admission import Limits
 from edge.web.application import Application
 from edge.web.reply import Reply
 from edge.web.service import Visit
 
-#: Of a request's headers; h11's own limit is the same.
+#: Of a request's headers, and of its trailers; h11's own limit is the same.
 _HEADERS_BYTES: Final = 64 * 1024
 
 #: Requests of one connection that wait for the answer to an earlier one.
@@ -33,13 +41,22 @@ _PIPELINED: Final = 16
 #: What a short request may have in its body.
 _SHORT_BYTES: Final = 64 * 1024
 
+#: What a client must read of its answer within the time limit, if not all of it.
+_LEAST_READ_BYTES: Final = 64 * 1024
+
+#: h11 tells nothing of bodies and limits trailers itself.
+_H11: Final = AutoHTTPProtocol.__name__ == "H11Protocol"
+
 #: What the short way uses of uvicorn's protocol.
 _KNOWN: Final = (
     "on_message_begin",
+    "on_header",
     "on_headers_complete",
     "on_body",
     "on_message_complete",
+    "_start_asgi_task",
     "_unset_keepalive_if_required",
+    "_unsupported_upgrade_warning",
 )
 
 _STATUS_LINES: Final = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
@@ -55,14 +72,13 @@ class GuardedProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # ch
         self._answered = False
         self._in_head = False
         self._much = False
-        self._head_bytes = 0
+        self._loose_bytes = 0
         self._running: Any = None
         self._waits_since_s: float | None = self.loop.time()
         self._stuck_since_s: float | None = None
+        self._unread_bytes = 0
         self._rest_since_s: float | None = None
         super().connection_made(transport)
-        if len(self.connections) > self.limits.connections:
-            transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         pipeline = getattr(self, "pipeline", None) or ()
@@ -76,18 +92,30 @@ class GuardedProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # ch
 
     def data_received(self, data: bytes) -> None:
         cycle, self._answered = self.cycle, False
-        self._much = self._head_bytes + len(data) > _HEADERS_BYTES
+        begun = self._in_head or self._loose_bytes
+        self._loose_bytes += len(data)
+        self._much = self._loose_bytes > _HEADERS_BYTES
         super().data_received(data)
         if self.cycle is not cycle or self._answered:
             # The next request's head may have begun in the same packet.
-            self._head_bytes = int(self._in_head)
             self._waits_since_s = self.loop.time() if self._in_head or self._answered else None
-        elif cycle is None or (cycle.response_complete and not cycle.more_body):
-            self._count_head(len(data))
+            if _H11:
+                self._loose_bytes = 0
+        elif _is_idle(cycle):
+            if self._waits_since_s is None or not begun:
+                self._waits_since_s = self.loop.time()
+        elif _H11:
+            self._loose_bytes = 0
+        if self._loose_bytes > _HEADERS_BYTES:
+            self.transport.abort()
 
     def on_message_begin(self) -> None:
         self._in_head = True
         super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_head:  # trailers are dropped: nobody reads them
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._end_head()
@@ -95,7 +123,12 @@ class GuardedProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # ch
             self._cut_off("too many requests before an answer")
         super().on_headers_complete()
 
+    def on_body(self, body: bytes) -> None:
+        self._loose_bytes = 0
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
+        self._loose_bytes = 0
         if self.cycle is not None and self.cycle.response_complete:
             self.cycle.more_body = False  # uvicorn leaves it
         super().on_message_complete()
@@ -103,7 +136,8 @@ class GuardedProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # ch
     def end_if_stalled(self, now_s: float) -> None:
         """End the connection if headers, an unwanted body, or the client's reading take too long."""
         cycle = self.cycle
-        if self._head_bytes and cycle is not None and not cycle.response_complete:
+        in_head = self._in_head or self._loose_bytes
+        if in_head and (self._waits_since_s is None or not _is_idle(cycle)):
             self._waits_since_s = now_s  # we may not be reading
         if cycle is None or not (cycle.response_complete and cycle.more_body):
             self._rest_since_s = None
@@ -111,22 +145,30 @@ class GuardedProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # ch
             self._rest_since_s = now_s
         elif now_s - self._rest_since_s > self.limits.timeout_s:
             self.transport.abort()
-        patience_s = self.limits.headers_timeout_s if self._head_bytes else self.limits.keep_alive_s
+        patience_s = self.limits.headers_timeout_s if in_head else self.limits.keep_alive_s
         if self._waits_since_s is not None and now_s - self._waits_since_s > patience_s:
             self.transport.abort()
-        if not self.transport.get_write_buffer_size():
+        self._end_if_unread(now_s)
+
+    def _end_if_unread(self, now_s: float) -> None:
+        waiting = self.transport.get_write_buffer_size()
+        if not waiting:
             self._stuck_since_s = None
-        elif self._stuck_since_s is None:
-            self._stuck_since_s = now_s
+            return
+        waiting += _queued_bytes(self.transport)
+        if self._stuck_since_s is None or waiting <= self._unread_bytes - _LEAST_READ_BYTES:
+            self._stuck_since_s, self._unread_bytes = now_s, waiting
         elif now_s - self._stuck_since_s > self.limits.timeout_s:
             self.transport.abort()
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._running = cycle
+        cycle.transport = LingeringTransport(self, cycle)
         super()._start_asgi_task(cycle, app)
 
     def _end_head(self) -> None:
         self._in_head = False
+        self._loose_bytes = 0
         if self._much:
             size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
             if size > _HEADERS_BYTES:
@@ -137,13 +179,6 @@ class GuardedProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # ch
         self.transport.abort()
         raise ConnectionAbortedError(why)
 
-    def _count_head(self, size: int) -> None:
-        self._head_bytes += size
-        if self._waits_since_s is None or self._head_bytes == size:
-            self._waits_since_s = self.loop.time()
-        if self._head_bytes > _HEADERS_BYTES:
-            self.transport.abort()
-
 
 class ShortWayProtocol(GuardedProtocol):
     """httptools' protocol, which answers short requests in its callbacks."""
@@ -152,19 +187,40 @@ class ShortWayProtocol(GuardedProtocol):
         self._visit: Visit | None = None
         self._asked_before: tuple[bytes, list[tuple[bytes, bytes]], Visit] | None = None
         self._parts: list[bytes] = []
+        self._packet = b""
+        self._upgrades = False
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
+        self._packet = data
         super().data_received(data)
+        self._packet = b""
         if self._visit is not None:  # its body is not whole yet
             self._go_uvicorns_way()
 
     def on_headers_complete(self) -> None:
         self._end_head()
+        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+            self._upgrades = True  # the parser skips the body: it gets the request again
+            return
         if self._may_be_short():
             self._visit = self._open_short()
         if self._visit is None:
             super().on_headers_complete()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Begin the request anew without its Upgrade header, as uvicorn does for websockets."""
+        stopped = sys.exception()
+        if not self._upgrades or stopped is None:
+            return
+        self._upgrades = False
+        lines = [b"%b %b HTTP/1.1\r\n" % (self.parser.get_method(), self.url)]
+        lines += [b"%b: %b\r\n" % header for header in self.headers if header[0] != b"upgrade"]
+        rest = self._packet[stopped.args[0] :]
+        self.parser: Any = type(self.parser)(self)
+        with contextlib.suppress(AttributeError):  # httptools before 0.6.3; as uvicorn does
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.data_received(b"".join([*lines, b"\r\n", rest]))
 
     def _open_short(self) -> Visit | None:
         """Let a request in; a client that asks the same again, but for the body, is known."""
@@ -182,6 +238,7 @@ class ShortWayProtocol(GuardedProtocol):
 
     def on_body(self, body: bytes) -> None:
         if self._visit is not None:
+            self._loose_bytes = 0
             self._parts.append(body)
         else:
             super().on_body(body)
@@ -189,8 +246,10 @@ class ShortWayProtocol(GuardedProtocol):
     def on_message_complete(self) -> None:
         visit = self._visit
         if visit is None:
-            super().on_message_complete()
+            if not self._upgrades:
+                super().on_message_complete()
             return
+        self._loose_bytes = 0
         body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         reply = self.application.answer_short(visit, body)
         if reply is None:  # it takes a while after all
@@ -211,7 +270,6 @@ class ShortWayProtocol(GuardedProtocol):
             and not self.expect_100_continue
             and not self.transport.is_closing()
             and parser.should_keep_alive()
-            and not parser.should_upgrade()
             and parser.get_http_version() == "1.1"
         )
 
@@ -237,6 +295,18 @@ class ShortWayProtocol(GuardedProtocol):
         self.server_state.total_requests += 1
         if closes:
             self.transport.close()
+
+
+def _is_idle(cycle: Any) -> bool:
+    return cycle is None or (cycle.response_complete and not cycle.more_body)
+
+
+def _queued_bytes(transport: Any) -> int:
+    """Return what the system has not yet brought to the client: megabytes of an answer may lie there."""
+    count = bytearray(4)
+    with contextlib.suppress(OSError, ValueError):  # a system that does not tell
+        fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, count)
+    return int(struct.unpack("i", count)[0])
 
 
 def make_protocol(application: Application, limits: Limits) -> type[asyncio.Protocol]:

@@ -1,7 +1,8 @@
 """uvicorn as the server: sockets, TLS, connections that stall, and an orderly end.
 
 Rules:
-- sockets are opened here and not by uvicorn, which would let everybody use a Unix socket (0666);
+- sockets are opened here and not by uvicorn, which would let everybody use a Unix socket (0666), and
+  connections are accepted by accepting.py, which counts them;
 - connections that stall are looked for once a second (uvicorn_protocol.py);
 - httptools and uvloop are used where they are installed, h11 and asyncio elsewhere.
 """
@@ -25,6 +26,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from edge.adapters.accepting import Acceptor, Welcome
 from edge.web.admission import Limits
 from edge.web.application import Application
 from wire.deadline import Deadline
@@ -102,7 +104,7 @@ class UvicornServer:
         On the main thread SIGTERM and SIGINT end it too.
         """
         uvicorn, server_class = _import_uvicorn()
-        self._server = server_class(self._config(uvicorn))
+        self._server = server_class(self._config(uvicorn), self._limits)
         factory = self._server.config.get_loop_factory()
         with asyncio.Runner(loop_factory=factory) as runner:
             runner.run(self._serve(started))
@@ -208,17 +210,44 @@ def _import_uvicorn() -> tuple[Any, Any]:
         raise UnavailableError("serving over HTTP needs uvicorn: pip install 'edgeflock[serve]'") from error
 
     class Server(uvicorn.server.Server):
-        """uvicorn's, that leaves signals to us and says when it listens."""
+        """uvicorn's, that leaves signals and accepting to us and says when it listens."""
 
         when_started: Callable[[], None]
+
+        def __init__(self, config: Any, limits: Limits) -> None:
+            super().__init__(config)
+            self._limits = limits
 
         @contextlib.contextmanager
         def capture_signals(self) -> Iterator[None]:
             yield
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
+            await self.lifespan.startup()
+            self.servers = []
+            self._acceptor = Acceptor(
+                Welcome(
+                    make_protocol=self._make_protocol,
+                    tls=self.config.ssl,
+                    handshake_s=self._limits.headers_timeout_s,
+                    most=self._limits.connections,
+                    made=self.server_state.connections,
+                )
+            )
+            self._acceptor.start(sockets or [])
+            self.started = True
             self.when_started()
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            await self._acceptor.stop()
+            await super().shutdown(sockets)
+
+        def _make_protocol(self) -> asyncio.Protocol:
+            make: Any = self.config.http_protocol_class
+            protocol: asyncio.Protocol = make(
+                config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+            )
+            return protocol
 
     return uvicorn, Server
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
-import os
 import shutil
 import signal
 import socket
@@ -17,69 +15,26 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.support.local_fleet import ROOT
+from tests.support.served import (
+    ANSWER,
+    BODY,
+    PREDICT,
+    ROW,
+    Served,
+    is_closed,
+    read_response,
+    request,
+    resident_bytes,
+    serving,
+)
 from tests.support.tiny_bundle import write_tiny_bundle
 from wire.bundle import pack, unpack
 from wire.deadline import Deadline, wait_until
-
-ROW = [1.0, -1.0, 2.5, 0.0]
-ANSWER = [1.0, 0.0, 2.5, 0.0]
-PREDICT = "/v1/models/tiny:predict"
-BODY = json.dumps({"instances": [ROW]}).encode()
-
-
-class Served:
-    """A server process on a free port."""
-
-    def __init__(self, *arguments: object, start: str = "") -> None:
-        command = [sys.executable, *(["-c", start] if start else ["-m", "edgeflock"]), "serve"]
-        command += map(str, arguments)
-        if "--port" not in command:
-            command += ["--port", "0"]
-        self.process = subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        assert self.process.stdout is not None
-        self.line = self.process.stdout.readline()
-        self.port = int(self.line.rpartition("127.0.0.1:")[2].split()[0]) if "127.0.0.1" in self.line else 0
-
-    def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, Any]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
-        try:
-            connection.request(method, path, body, {k.replace("_", "-"): v for k, v in headers.items()})
-            response = connection.getresponse()
-            data = response.read()
-            return response.status, json.loads(data) if data[:1] == b"{" else data.decode()
-        finally:
-            connection.close()
-
-    def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
-
-    def end(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(20)
-
-    def close(self) -> str:
-        """End it in any case; return what it wrote to standard error."""
-        if self.process.poll() is None:
-            self.process.kill()
-        return self.process.communicate()[1]
-
-
-@contextlib.contextmanager
-def serving(*arguments: object, start: str = "") -> Iterator[Served]:
-    served = Served(*arguments, start=start)
-    try:
-        yield served
-    finally:
-        log = served.close()
-        assert "Traceback" not in log
 
 
 @pytest.fixture(scope="module")
@@ -170,24 +125,6 @@ def test_a_unix_socket_is_for_owner_and_group(served: Served) -> None:
         assert b'{"predictions"' in read_response(sock)
 
 
-def request(path: str, body: bytes, *headers: str) -> bytes:
-    lines = [f"POST {path} HTTP/1.1", "Host: x", f"Content-Length: {len(body)}", *headers, "", ""]
-    return "\r\n".join(lines).encode() + body
-
-
-def read_response(sock: socket.socket) -> bytes:
-    data = b""
-    while b"\r\n\r\n" not in data:
-        data += (part := sock.recv(65536))
-        if not part:
-            return data
-    head, _, body = data.partition(b"\r\n\r\n")
-    length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
-    while len(body) < length:
-        body += sock.recv(65536)
-    return head + body
-
-
 def test_500_idle_connections_do_not_disturb_a_working_one(served: Served) -> None:
     with contextlib.ExitStack() as stack:
         for _ in range(500):
@@ -268,13 +205,6 @@ def test_two_tokens_are_refused(served: Served) -> None:
         assert read_response(sock).startswith(b"HTTP/1.1 400")
 
 
-def is_closed(sock: socket.socket) -> bool:
-    try:
-        return sock.recv(1) == b""
-    except ConnectionResetError:
-        return True
-
-
 @pytest.mark.parametrize(
     "sent",
     [
@@ -303,11 +233,6 @@ def test_a_body_that_never_ends_is_refused_and_takes_no_memory(served: Served) -
             sock.sendall(b"4000\r\n" + b" " * 0x4000 + b"\r\n")
     assert served.ask("POST", PREDICT, BODY)[0] == 200
     assert resident_bytes(served.process.pid) - before < 8_000_000
-
-
-def resident_bytes(pid: int) -> int:
-    pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def test_after_sigterm_the_request_inside_is_answered_and_new_ones_are_refused(
