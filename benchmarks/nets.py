@@ -136,6 +136,7 @@ def convert(net: str, model: Any) -> bytes:
 def main(folder: Path) -> None:
     import keras
 
+    folder.mkdir(parents=True, exist_ok=True)
     for net, make in (("dense", dense), ("cnn", cnn), ("cnn_int8", cnn), ("mobilenet", mobilenet)):
         for version in (1, 2):
             keras.utils.set_random_seed(version)

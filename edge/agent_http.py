@@ -37,7 +37,7 @@ class AgentHttp:
             return
         # Only here: a device that serves nothing over HTTP has none of it in memory.
         from edge.adapters.uvicorn_server import Listen
-        from edge.serve_app import make_server
+        from edge.serve_app import batching_of, limits_of, make_server
         from edge.web.address import TOKEN_READ_BYTES, check_address, check_token
         from edge.web.service import Options
         from edge.web.shelf import LiveShelf
@@ -56,7 +56,9 @@ class AgentHttp:
             key=Path(http.key) if http.key else None,
         )
         shelf = LiveShelf(self._settings.model.name, self._serving.runtime)
-        options = Options(token=token, version=self._software)
+        options = Options(
+            limits=limits_of(http), token=token, batching=batching_of(http), version=self._software
+        )
         self._application, self._server = make_server(
             shelf, listen, options, self._judged, self._serving.observe
         )

@@ -4,12 +4,14 @@ Threads of the process, what each owns, and what may cross:
 
     main        the event loop: connections, requests, signals, and models that answer within two milliseconds
     inference-N as many as a slow model has interpreters, started by its first request
+    asyncio_N   unpacks and parses long bodies, one at a time, started by the first
 
 `make_server` is also how an agent serves the model it has.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import gc
 import os
@@ -25,12 +27,17 @@ from edge.adapters.inference_threads import InferenceThreads
 from edge.adapters.json_codec import make_json
 from edge.adapters.uvicorn_server import Listen, UvicornServer
 from edge.runtime import Runtime
+from edge.settings import HttpSettings
+from edge.web.admission import Limits
 from edge.web.application import Application
+from edge.web.batching import Batching
 from edge.web.feedback import OnJudgement
 from edge.web.lane import Observe
 from edge.web.service import Options, Ports
 from edge.web.shelf import ModelShelf, Shelf
 from wire.errors import SettingsError
+
+MB: Final = 1_000_000
 
 _SWITCH_INTERVAL_S: Final = 0.0005
 
@@ -109,6 +116,24 @@ def make_server(
     application = Application(shelf, ports, options, on_judgement)
     server = UvicornServer(application, listen, options.limits)
     return application, server
+
+
+def limits_of(given: HttpSettings | argparse.Namespace) -> Limits:
+    """Return the limits that a command line or a device's settings ask for."""
+    return Limits(
+        in_flight=given.max_in_flight,
+        body_bytes=int(given.max_body_mb * MB),
+        held_bytes=int(given.max_held_mb * MB),
+        rows=given.max_rows,
+        timeout_s=given.timeout_s,
+        headers_timeout_s=min(Limits.headers_timeout_s, given.timeout_s),
+        connections=given.max_connections,
+    )
+
+
+def batching_of(given: HttpSettings | argparse.Namespace) -> Batching | None:
+    """Return how requests are answered together, or None where each is answered by itself."""
+    return Batching(given.batch_rows, given.batch_wait_ms / 1000) if given.batch_rows > 1 else None
 
 
 def fill_shelf(settings: ServeSettings) -> ModelShelf:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edge.adapters.uvicorn_server import Listen
-from edge.serve_app import LabelSetting, ModelFile, ServeSettings, serve
+from edge.serve_app import MB, LabelSetting, ModelFile, ServeSettings, batching_of, limits_of, serve
 from edge.web.address import TOKEN_READ_BYTES, check_address, check_token
 from edge.web.admission import Limits
 from edge.web.batching import Batching
@@ -39,7 +39,6 @@ How-to: docs/how-to/serve-a-model.md. Every path and status: docs/reference/http
 """
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_MB: Final = 1_000_000
 #: More of anything is a slip of the pen, and longer than clocks and sockets can count.
 _MOST: Final = 1_000_000
 
@@ -111,10 +110,18 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--max-in-flight", type=int, default=limits.in_flight, metavar="N", help="then 429")
     group.add_argument("--max-rows", type=int, default=limits.rows, metavar="N", help="of one request")
     group.add_argument(
-        "--max-body-mb", type=float, default=16.0, metavar="MB", help="of one request; then 413"
+        "--max-body-mb",
+        type=float,
+        default=limits.body_bytes / MB,
+        metavar="MB",
+        help="of one request; then 413",
     )
     group.add_argument(
-        "--max-held-mb", type=float, default=64.0, metavar="MB", help="of all together; then 503"
+        "--max-held-mb",
+        type=float,
+        default=limits.held_bytes / MB,
+        metavar="MB",
+        help="of memory for all together; then 503",
     )
     group.add_argument("--max-connections", type=int, default=limits.connections, metavar="N")
     group.add_argument(
@@ -168,24 +175,14 @@ def _limits(arguments: argparse.Namespace) -> Limits:
     for option in ("max_in_flight", "max_rows", "max_body_mb", "max_held_mb", "max_connections", "timeout_s"):
         if not 0 < getattr(arguments, option) <= _MOST:  # neither is nan
             raise SettingsError(f"--{option.replace('_', '-')} must be more than 0 and at most {_MOST:,}")
-    return Limits(
-        in_flight=arguments.max_in_flight,
-        body_bytes=int(arguments.max_body_mb * _MB),
-        held_bytes=int(arguments.max_held_mb * _MB),
-        rows=arguments.max_rows,
-        timeout_s=arguments.timeout_s,
-        headers_timeout_s=min(Limits.headers_timeout_s, arguments.timeout_s),
-        connections=arguments.max_connections,
-    )
+    return limits_of(arguments)
 
 
 def _batching(arguments: argparse.Namespace) -> Batching | None:
     for option in ("batch_rows", "batch_wait_ms"):
         if not 0 <= getattr(arguments, option) <= _MOST:
             raise SettingsError(f"--{option.replace('_', '-')} must be 0 to {_MOST:,}")
-    if arguments.batch_rows < 2:
-        return None
-    return Batching(arguments.batch_rows, arguments.batch_wait_ms / 1000)
+    return batching_of(arguments)
 
 
 def _listen(arguments: argparse.Namespace) -> Listen:

@@ -111,6 +111,22 @@ class HttpSettings:
     key: str = ""
     #: Let others connect without TLS, token in the clear.
     plain_http: bool = False
+    #: Requests inside at a time; further ones are answered 429.
+    max_in_flight: int = 64
+    #: Rows of one request.
+    max_rows: int = 64
+    #: Megabytes of one body; longer ones are answered 413.
+    max_body_mb: float = 16.0
+    #: Megabytes of memory that all requests together may need; further ones are answered 503.
+    max_held_mb: float = 128.0
+    #: Open connections; further ones are closed at once.
+    max_connections: int = 900
+    #: Seconds from a request's headers to its answer, then 408 or 504.
+    timeout_s: float = 10.0
+    #: Answer up to so many requests as one batch; 0 and 1 do not.
+    batch_rows: int = 0
+    #: Milliseconds that the first one of a batch waits for others.
+    batch_wait_ms: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -202,7 +218,7 @@ def _check(settings: AgentSettings, origin: str) -> None:
         "model.shadow_share must be 0 to 1": 0 <= settings.model.shadow_share <= 1,
         "model.p99_limit_ms must be 0 or more": settings.model.p99_limit_ms >= 0,
         "model.shadow_pairs must be 1 to 1000000": 1 <= settings.model.shadow_pairs <= 1_000_000,
-        "http.port must be 0 to 65535": 0 <= settings.http.port < 65536,
+        **http_rules(settings.http),
         **source_rules(settings.source),
         "telemetry.interval_s must be at least 0.1": settings.telemetry.interval_s >= 0.1,
         "telemetry.sample_rate must be 0 to 1": 0 <= settings.telemetry.sample_rate <= 1,
@@ -212,6 +228,22 @@ def _check(settings: AgentSettings, origin: str) -> None:
     for rule, holds in itertools.chain(rules.items(), *(one.items() for one in several), [twice]):
         if not holds:
             raise SettingsError(f"{origin}: {rule}")
+
+
+def http_rules(http: HttpSettings) -> dict[str, bool]:
+    """Return what must hold of the HTTP side, each rule with whether it does."""
+    limits = (
+        http.max_in_flight, http.max_rows, http.max_body_mb, http.max_held_mb, http.max_connections,
+        http.timeout_s,
+    )  # fmt: skip
+    batching = (http.batch_rows, http.batch_wait_ms)
+    return {
+        "http.port must be 0 to 65535": 0 <= http.port < 65536,
+        "the limits of http must be more than 0 and at most 1000000": all(0 < n <= 1_000_000 for n in limits),
+        "http.batch_rows and http.batch_wait_ms must be 0 to 1000000": all(
+            0 <= n <= 1_000_000 for n in batching
+        ),
+    }
 
 
 def source_rules(source: SourceSettings) -> dict[str, bool]:

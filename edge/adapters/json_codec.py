@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from edge.web.service import Json
+from edge.web.decoding import Json
 
 try:
     import orjson

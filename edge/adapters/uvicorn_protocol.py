@@ -29,8 +29,8 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from edge.adapters.farewell import LingeringTransport
 from edge.web.admission import Limits
 from edge.web.application import Application
+from edge.web.decoding import Visit
 from edge.web.reply import Reply
-from edge.web.service import Visit
 
 #: Of a request's headers, and of its trailers; h11's own limit is the same.
 _HEADERS_BYTES: Final = 64 * 1024
@@ -50,7 +50,6 @@ _H11: Final = AutoHTTPProtocol.__name__ == "H11Protocol"
 #: What the short way uses of uvicorn's protocol.
 _KNOWN: Final = (
     "on_message_begin",
-    "on_header",
     "on_headers_complete",
     "on_body",
     "on_message_complete",
@@ -60,6 +59,13 @@ _KNOWN: Final = (
 )
 
 _STATUS_LINES: Final = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
+
+
+class _Trailers(list[tuple[bytes, bytes]]):
+    """Where the headers go that come after a body: nobody reads them."""
+
+    def append(self, _: tuple[bytes, bytes]) -> None:
+        """Forget a trailer."""
 
 
 class GuardedProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # chosen when uvicorn is imported
@@ -113,15 +119,12 @@ class GuardedProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # ch
         self._in_head = True
         super().on_message_begin()
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self._in_head:  # trailers are dropped: nobody reads them
-            super().on_header(name, value)
-
     def on_headers_complete(self) -> None:
         self._end_head()
         if len(self.pipeline) >= _PIPELINED:
             self._cut_off("too many requests before an answer")
         super().on_headers_complete()
+        self.headers: list[tuple[bytes, bytes]] = _Trailers()
 
     def on_body(self, body: bytes) -> None:
         self._loose_bytes = 0
@@ -187,14 +190,14 @@ class ShortWayProtocol(GuardedProtocol):
         self._visit: Visit | None = None
         self._asked_before: tuple[bytes, list[tuple[bytes, bytes]], Visit] | None = None
         self._parts: list[bytes] = []
-        self._packet = b""
         self._upgrades = False
+        self._upgrades_at: int | None = None
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
-        self._packet = data
         super().data_received(data)
-        self._packet = b""
+        if self._upgrades_at is not None:
+            self._begin_anew(data[self._upgrades_at :])
         if self._visit is not None:  # its body is not whole yet
             self._go_uvicorns_way()
 
@@ -209,14 +212,16 @@ class ShortWayProtocol(GuardedProtocol):
             super().on_headers_complete()
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Begin the request anew without its Upgrade header, as uvicorn does for websockets."""
+        """Note where the parser stopped, which uvicorn calls this for."""
         stopped = sys.exception()
-        if not self._upgrades or stopped is None:
-            return
-        self._upgrades = False
+        if self._upgrades and stopped is not None:
+            self._upgrades_at = stopped.args[0]
+
+    def _begin_anew(self, rest: bytes) -> None:
+        """Give a request to a new parser, without its Upgrade header: uvicorn does so for websockets."""
+        self._upgrades, self._upgrades_at = False, None
         lines = [b"%b %b HTTP/1.1\r\n" % (self.parser.get_method(), self.url)]
         lines += [b"%b: %b\r\n" % header for header in self.headers if header[0] != b"upgrade"]
-        rest = self._packet[stopped.args[0] :]
         self.parser: Any = type(self.parser)(self)
         with contextlib.suppress(AttributeError):  # httptools before 0.6.3; as uvicorn does
             self.parser.set_dangerous_leniencies(lenient_data_after_close=True)

@@ -3,8 +3,11 @@
 Rules:
 - a request is counted from the moment its body is whole until it is answered: a client that sends a
   byte a second takes no place from others, and what it has sent counts in bytes;
+- bytes are those of bodies, of what they become (inflated, parsed, as arrays) and of answers until
+  they are sent; each is counted before it is there, by what it can be at most;
 - more requests than `in_flight` are answered 429, more bytes than `held_bytes` 503, both with
-  Retry-After; a body longer than any input of the model could be is answered 413 before it is read;
+  Retry-After; a body longer than any input of the model could be is answered 413 before it is read,
+  and what alone needs more than `held_bytes` too;
 - once draining, what is inside is answered and what comes is refused with 503.
 """
 
@@ -22,9 +25,9 @@ class Limits:
     #: Requests that wait for an interpreter or are in one.
     in_flight: int = 64
     #: Bytes of one body, compressed or not.
-    body_bytes: int = 16 * 1024 * 1024
-    #: Bytes of all bodies together that are being read or answered.
-    held_bytes: int = 64 * 1024 * 1024
+    body_bytes: int = 16_000_000
+    #: Bytes that all requests together may need.
+    held_bytes: int = 128_000_000
     #: Rows of one request.
     rows: int = 64
     #: From the request's headers to its answer; a client may ask for less.
@@ -58,15 +61,25 @@ class Admission:
             text = f"a body of {length} bytes: at most {limit} are taken"
             raise HttpError(413, text, reason="too-large", hang_up=True)
 
-    def hold(self, count: int) -> None:
-        """Count bytes that were read; raise HttpError 503 when all together are too many."""
+    def hold(self, count: int, held_before: int = 0, *, hang_up: bool = False) -> None:
+        """Count bytes of a request that held some before.
+
+        Raises HttpError 503 when all requests together hold too many, 413 when this one alone does.
+        """
+        limit = self.limits.held_bytes
+        if held_before + count > limit:
+            text = (
+                f"the request may need {(held_before + count) / 1e6:.0f} MB of memory, the limit is "
+                f"{limit / 1e6:.0f}: send fewer rows at a time, or binary tensors"
+            )
+            raise HttpError(413, text, reason="too-large", hang_up=hang_up)
         if self.held_bytes + count > self.limits.held_bytes:
             raise HttpError(
                 503,
                 "too many bytes are waiting to be answered",
                 reason="memory",
                 retry_after_s=1,
-                hang_up=True,
+                hang_up=hang_up,
             )
         self.held_bytes += count
 
@@ -90,3 +103,26 @@ class Admission:
     def release(self, count: int) -> None:
         """Count out bytes that were held."""
         self.held_bytes -= count
+
+
+class Holding:
+    """The bytes that one request holds."""
+
+    __slots__ = ("_admission", "_bytes")
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+        self._bytes = 0
+
+    def grow(self, count: int, *, hang_up: bool = False) -> None:
+        """Hold more; raises as Admission.hold, and holds what it held."""
+        self._admission.hold(count, self._bytes, hang_up=hang_up)
+        self._bytes += count
+
+    def become(self, count: int) -> None:
+        """Hold `count` instead, which is there already if it is less; raises as Admission.hold."""
+        if count > self._bytes:
+            self.grow(count - self._bytes)
+        else:
+            self._admission.release(self._bytes - count)
+            self._bytes = count

@@ -2,6 +2,8 @@
 
 Rules:
 - what is too large, too much or too late is refused before memory is taken (admission.py);
+- a body that takes long to unpack or to parse is decoded on another thread, one at a time: a parsed
+  document is many times its text, and is gone when its arrays are there;
 - a request that is not answered in time is given up: 408 while its body is missing, 504 afterwards;
 - a fault of ours is one logged traceback, one counter and a 500.
 
@@ -11,14 +13,19 @@ It lives on one event loop; `make_workers` of its ports brings the threads for m
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from math import inf
 from typing import Any, Final
 
+from edge.web.admission import Holding
+from edge.web.decoding import Body, Visit, Waiting
 from edge.web.feedback import OnJudgement
+from edge.web.plan import LONG_BYTES, Plan
 from edge.web.reply import Headers, HttpError, Reply
-from edge.web.service import Body, Options, Ports, Service, Visit, Waiting
+from edge.web.service import Options, Ports, Service
 from edge.web.shelf import Shelf
 from wire.errors import BusyError, InputError, ModelError
 
@@ -52,12 +59,14 @@ class Application:
         options = options or Options()
         self._service = Service(shelf, ports, options, on_judgement)
         self._admission = self._service.admission
+        self._decoder = self._service.decoder
         self._counts = self._service.counts
         self._clock = ports.clock
         self._timeout_s = options.limits.timeout_s
         self._due_s: dict[asyncio.Task[Any], float] = {}
         self._overdue: set[asyncio.Task[Any]] = set()
         self._sweeping = False
+        self._decoding: asyncio.Lock | None = None
         self._short_paths: dict[bytes, str] = {}
 
     @property
@@ -82,23 +91,15 @@ class Application:
         self._due_s[task] = self._clock() + self._timeout_s
         if not self._sweeping:
             self._sweep_later()
+        holding = Holding(self._admission)
         try:
-            reply = await self._reply(task, scope, receive)
-            if reply is None:
-                return  # the client has gone
-            self._counts.responses[reply.status] += 1
-            length = (b"content-length", b"%d" % len(reply.body))
-            headers = [(b"content-type", reply.content_type), length, *reply.headers]
-            try:
-                await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-                await send({"type": "http.response.body", "body": reply.body})
-            except (OSError, RuntimeError) as error:
-                log.debug("the client has gone: %s", error)
-        except asyncio.CancelledError:
-            if task not in self._overdue:
-                raise
-            task.uncancel()  # it does not read its answer: the server hangs up
+            reply = await self._reply(task, scope, receive, holding)
+            if reply is not None:  # else the client has gone
+                self._counts.responses[reply.status] += 1
+                self._due_s[task] = inf  # the server ends a connection that does not read
+                await _send(reply, send)
         finally:
+            holding.become(0)
             del self._due_s[task]
             self._overdue.discard(task)
 
@@ -140,7 +141,7 @@ class Application:
         try:
             found = self._service.answer(visit, body)
         except Exception as error:
-            found = self._error_reply(error)
+            found = self._error_reply(error, visit.plan)
         if isinstance(found, Waiting):
             return None
         self._counts.responses[found.status] += 1
@@ -148,52 +149,50 @@ class Application:
 
     # --- through the application ----------------------------------------------------------------
 
-    async def _reply(self, task: asyncio.Task[Any], scope: Message, receive: Receive) -> Reply | None:
+    async def _reply(
+        self, task: asyncio.Task[Any], scope: Message, receive: Receive, holding: Holding
+    ) -> Reply | None:
         """Return the reply, whatever happens; None for a client that went away."""
-        held: list[int] = []
+        plan: Plan | None = None
         try:
             visit = self._service.open(scope["method"], scope["path"], _single(scope["headers"]))
             if isinstance(visit, Reply):
                 return visit
-            body = await self._read(task, receive, visit, held)
-            if body is None:
+            plan = visit.plan
+            body = await self._read(task, receive, visit, holding)
+            if not body:
                 return None
             self._admission.enter()
             try:
-                return await self._answer(task, visit, body, scope.get("raw_path", b""))
+                return await self._answer(task, visit, body, scope.get("raw_path", b""), holding)
             finally:
                 self._admission.leave()
         except Exception as error:
-            return self._error_reply(error)
-        finally:
-            if held:
-                self._admission.release(sum(held))
+            return self._error_reply(error, plan)
 
     async def _read(
-        self, task: asyncio.Task[Any], receive: Receive, visit: Visit, held: list[int]
-    ) -> Body | None:
-        """Return the body; None if the client went away. What it holds is noted in `held`."""
+        self, task: asyncio.Task[Any], receive: Receive, visit: Visit, holding: Holding
+    ) -> list[Body]:
+        """Return the one body, for its last user to take out; none if the client went away."""
         self._admission.reading += 1
         try:
             message = await _receive(receive)
             if message["type"] != "http.request":
-                return None
+                return []
             body: Body = message["body"]
-            self._admission.hold(len(body))
-            held.append(len(body))
+            holding.grow(len(body), hang_up=True)
             if not message["more_body"]:
-                return body
+                return [body]
             body = bytearray(body)
             while message["more_body"]:
                 message = await _receive(receive)
                 if message["type"] != "http.request":
-                    return None
+                    return []
                 part = message["body"]
                 self._admission.check_length(len(body) + len(part), visit.longest)
-                self._admission.hold(len(part))
-                held.append(len(part))
+                holding.grow(len(part), hang_up=True)
                 body += part
-            return body
+            return [body]
         except asyncio.CancelledError:
             if task not in self._overdue:
                 raise
@@ -202,15 +201,28 @@ class Application:
         finally:
             self._admission.reading -= 1
 
-    async def _answer(self, task: asyncio.Task[Any], visit: Visit, body: Body, raw_path: bytes) -> Reply:
-        found = self._service.answer(visit, body)
-        if isinstance(found, Reply):
-            self._remember_path(raw_path)
-            return found
-        question = found.question
-        if question.timeout_s is not None:
-            self._due_s[task] = min(self._due_s[task], self._clock() + question.timeout_s)
+    async def _answer(
+        self,
+        task: asyncio.Task[Any],
+        visit: Visit,
+        body: list[Body],
+        raw_path: bytes,
+        holding: Holding,
+    ) -> Reply:
+        """Answer the one `body`, which is let go of when it is decoded."""
         try:
+            if self._decoder.is_long(visit, body[0]):
+                found = await self._decode_apart(visit, body, holding)
+            else:
+                answered = self._service.answer(visit, body.pop())
+                if isinstance(answered, Reply):
+                    self._remember_path(raw_path)
+                    return answered
+                found = answered
+            holding.become(found.holds)
+            question = found.question
+            if question.timeout_s is not None:
+                self._due_s[task] = min(self._due_s[task], self._clock() + question.timeout_s)
             answer = await found.lane.ask(question, found.plan.model, self._due_s[task])
         except asyncio.CancelledError:
             if task not in self._overdue:
@@ -218,6 +230,18 @@ class Application:
             self._give_up(task)
             raise HttpError(504, "no answer in time", reason="late") from None
         return self._service.finish(found.plan, question, answer, v2=found.v2)
+
+    async def _decode_apart(self, visit: Visit, body: list[Body], holding: Holding) -> Waiting:
+        """Decode on another thread, when those that came before are done."""
+        if self._decoding is None:
+            self._decoding = asyncio.Lock()
+        async with self._decoding:
+            holding.become(len(body[0]) + self._decoder.longest_inflated(visit, body[0]))
+            run = asyncio.get_running_loop().run_in_executor
+            whole, parsed_bytes = await run(None, self._decoder.unpack, visit, body.pop())
+            holding.become(len(whole))
+            holding.grow(parsed_bytes)
+            return await run(None, self._decoder.decode, visit, whole)
 
     def _remember_path(self, raw_path: bytes) -> None:
         if len(self._short_paths) < _SHORT_PATHS and _PLAIN_PATH.fullmatch(raw_path):
@@ -247,7 +271,7 @@ class Application:
 
     # --- errors ---------------------------------------------------------------------------------
 
-    def _error_reply(self, error: Exception) -> Reply:
+    def _error_reply(self, error: Exception, plan: Plan | None) -> Reply:
         match error:
             case HttpError():
                 return self._error(error.status, str(error), error.reason, error.headers)
@@ -258,7 +282,8 @@ class Application:
             case ModelError(release=None):
                 return self._error(503, str(error), "not-ready", _RETRY)
             case ModelError():
-                self._counts.failed(error.release or "")
+                release = error.release or ""
+                self._counts.failed(plan.served_as(release) if plan else release)
                 return self._error(500, str(error), "failed")
         log.error("a request met a fault of the server", exc_info=error)
         self._counts.crashes += 1
@@ -270,15 +295,30 @@ class Application:
 
 
 def _single(pairs: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    """Return headers by name; raise HttpError 400 for two tokens.
+    """Return headers by name; raise HttpError 400 for two tokens, or two lengths.
 
-    A proxy in front may have checked the other one.
+    A proxy in front may have gone by the other one. h11 takes a length beside chunks, httptools does not.
     """
     pairs = list(pairs)
     headers = dict(pairs)
     if len(headers) != len(pairs) and sum(name == b"authorization" for name, _ in pairs) > 1:
         raise HttpError(400, "more than one Authorization header", reason="token", hang_up=True)
+    if b"transfer-encoding" in headers and b"content-length" in headers:
+        raise HttpError(400, "Content-Length beside Transfer-Encoding", reason="bad", hang_up=True)
     return headers
+
+
+async def _send(reply: Reply, send: Send) -> None:
+    """Send a reply; return when the client has read all but the last of a long one, or has gone."""
+    length = (b"content-length", b"%d" % len(reply.body))
+    headers = [(b"content-type", reply.content_type), length, *reply.headers]
+    with contextlib.suppress(OSError, RuntimeError):  # the client has gone
+        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        if len(reply.body) <= LONG_BYTES:
+            await send({"type": "http.response.body", "body": reply.body})
+            return
+        await send({"type": "http.response.body", "body": reply.body, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})  # the server lets it wait for the first
 
 
 async def _receive(receive: Receive) -> Message:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import zlib
+from typing import Final
 
 from edge.web.reply import HttpError, bad_request
 
 #: zlib's window bits: gzip has a header of its own, `deflate` is zlib's format.
 _WINDOWS = {b"gzip": 16 + zlib.MAX_WBITS, b"deflate": zlib.MAX_WBITS}
+
+#: How many bytes one byte may become (zlib.net/zlib_tech.html).
+MOST_INFLATED: Final = 1032
 
 
 def inflate(body: bytes | bytearray, encoding: bytes, limit: int) -> bytes:

@@ -1,14 +1,14 @@
 """What the HTTP side did since it started, and its page for Prometheus. Pure.
 
-Counters live on the event loop: nobody else touches them. Releases come and go for years, so only
-the newest `_RELEASES` are kept.
+Counters live on the event loop: nobody else touches them. Releases come and go for years, so of those
+that are no longer served only the newest are kept. A release is called by the name it is served under.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -54,7 +54,8 @@ class Level:
 class Counts:
     """Counters of the application."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_served: Callable[[str], bool] = lambda _: False) -> None:
+        self._is_served = is_served
         self.responses: Counter[int] = Counter()
         self.refused: Counter[str] = Counter()
         self.crashes = 0
@@ -65,9 +66,14 @@ class Counts:
         counts = self._releases.get(release)
         if counts is None:
             counts = self._releases[release] = ReleaseCounts()
-            while len(self._releases) > _RELEASES:
-                del self._releases[next(iter(self._releases))]
+            if len(self._releases) > _RELEASES:
+                self._forget(release)
         return counts
+
+    def _forget(self, newest: str) -> None:
+        gone = [name for name in self._releases if name != newest and not self._is_served(name)]
+        for name in gone[: len(self._releases) - _RELEASES]:
+            del self._releases[name]
 
     def answered(self, release: str, rows: int, latency_ns: int) -> None:
         """Count a call and what it took inside the model."""
@@ -125,7 +131,7 @@ def _of_now(level: Level) -> Iterable[Family]:
     for name, help_text, value in (
         ("edgeflock_http_in_flight", "Requests that wait for a model or are in one.", level.in_flight),
         ("edgeflock_http_reading", "Requests whose body is not whole yet.", level.reading),
-        ("edgeflock_http_held_bytes", "Bytes of bodies that are read or answered.", level.held_bytes),
+        ("edgeflock_http_held_bytes", "Bytes of bodies, arrays and answers.", level.held_bytes),
         ("edgeflock_http_connections", "Open connections.", level.connections),
         ("edgeflock_feedback_waiting", "Predictions whose truth may still be told.", level.remembered),
         ("edgeflock_draining", "1 while shutting down.", level.draining),

@@ -2,6 +2,7 @@
 
 Rules:
 - the newest `limit` rows are remembered; an older one is forgotten, and its truth refused;
+- an id that waits is not given to another prediction: a client could have it judged in its place;
 - a truth counts once: a second one for the same prediction finds nothing;
 - agreement is counted for the release that answered, also after another has taken its place.
 """
@@ -16,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 
 from edge.runtime import Prediction, Predictions
+from edge.web.question import shown
 from edge.web.reply import bad_request, not_found
 
 #: Tasks of which one can say whether an answer was right.
@@ -52,10 +54,9 @@ class Feedback:
         return len(self._waiting)
 
     def remember(self, identity: str, answered: Answered) -> None:
-        """Keep a prediction; the oldest ones are forgotten for it."""
-        old = self._waiting.pop(identity, None)
-        if old is not None:
-            self._rows -= len(old[1])
+        """Keep a prediction; the oldest ones are forgotten for it. One with the same id stays."""
+        if identity in self._waiting:
+            return
         self._waiting[identity] = answered
         self._rows += len(answered[1])
         while self._rows > self._limit and len(self._waiting) > 1:
@@ -88,17 +89,17 @@ class Feedback:
 
 
 def said(
-    answer: Prediction | Predictions, task: str, labels: tuple[str, ...], classes: int
+    release: str, answer: Prediction | Predictions, task: str, labels: tuple[str, ...], classes: int
 ) -> Answered | None:
-    """Return what to remember of an answer; None where no class can be right."""
+    """Return what to remember of an answer by `release`; None where no class can be right."""
     if task not in _JUDGED:
         return None
     if task != "binary" and answer.__class__ is Prediction:  # cheaper than asking whether it is a sequence
-        return (answer.release, (int(answer.best),), labels, classes)
+        return (release, (int(answer.best),), labels, classes)
     if task == "binary":
         first = next(iter(answer.outputs.values())).ravel()
-        return (answer.release, tuple((first >= _HALF).astype(int).tolist()), labels, classes)
-    return (answer.release, tuple(np.ravel(answer.best).tolist()), labels, classes)
+        return (release, tuple((first >= _HALF).astype(int).tolist()), labels, classes)
+    return (release, tuple(np.ravel(answer.best).tolist()), labels, classes)
 
 
 def _class(truth: Any, labels: tuple[str, ...], classes: int) -> int:
@@ -107,7 +108,7 @@ def _class(truth: Any, labels: tuple[str, ...], classes: int) -> int:
     if (truth.__class__ is bool or truth.__class__ is int) and 0 <= truth < classes:
         return int(truth)
     known = f"one of {', '.join(labels[:10])}" if labels else f"a class from 0 to {classes - 1}"
-    raise bad_request(f"truth {str(truth)[:50]!r} is not {known}")
+    raise bad_request(f"truth {shown(truth)} is not {known}")
 
 
 #: Told about each judgement: how an agent counts it in its own reports.

@@ -20,7 +20,7 @@ from edge.backend import Array, Tensor
 from edge.runtime import LoadedModel
 from edge.web.arrays import accepts_rows, from_bytes, from_json, narrowed
 from edge.web.plan import Plan
-from edge.web.question import Question, check_all_given, checked_id, checked_rows, find_input
+from edge.web.question import Question, check_all_given, checked_id, checked_rows, find_input, shown
 from edge.web.reply import bad_request
 
 EXTENSIONS: Final = ("binary_tensor_data",)
@@ -150,13 +150,13 @@ def _checked_dtype(name: Any, tensor: Tensor) -> np.dtype[Any]:
     if dtype is not None and (dtype == tensor.dtype or (real and dtype.kind == "f")):
         return dtype
     takes = _NAMES[tensor.dtype] + (" or FP32" if tensor.quantized else "")
-    raise bad_request(f"input {tensor.key!r} takes {takes}, got {str(name)[:20]!r}")
+    raise bad_request(f"input {tensor.key!r} takes {takes}, got {shown(name)}")
 
 
 def _checked_shape(given: Any, tensor: Tensor, *, batches: bool, rows_limit: int) -> tuple[int, ...]:
-    if given.__class__ is not list or len(given) > 8 or any(size.__class__ is not int for size in given):
+    if given.__class__ is not list or len(given) > 8 or not all(map(_is_size, given)):
         raise bad_request(f"input {tensor.key!r}: shape must be a list of integers")
-    shape = tuple(given)
+    shape = tuple(map(int, given))
     if shape == tensor.shape:
         return shape
     if shape[1:] != tensor.shape[1:] or len(shape) != len(tensor.shape):
@@ -164,6 +164,11 @@ def _checked_shape(given: Any, tensor: Tensor, *, batches: bool, rows_limit: int
         raise bad_request(f"input {tensor.key!r} has shape {expected}, got {given}"[:300])
     checked_rows(shape[0], rows_limit, batches=batches)
     return shape
+
+
+def _is_size(size: Any) -> bool:
+    """Tell whether a size is a whole number: JSON does not tell 4.0 from 4, nor does the quick path."""
+    return size.__class__ in (int, bool) or (size.__class__ is float and size.is_integer())
 
 
 def _parameter(given: dict[str, Any], name: str) -> Any:
@@ -186,6 +191,8 @@ def _read_parameters(document: dict[str, Any], question: Question) -> None:
     if "parameters" not in document:
         return
     question.binary_default = _flag(document, "binary_data_output") or False
+    if _parameter(document, "sequence_id"):
+        raise bad_request("sequences are not offered: each request is answered by itself")
     timeout_us = _parameter(document, "timeout")  # Triton's: microseconds
     if timeout_us:
         if timeout_us.__class__ is not int or timeout_us < 0:
@@ -204,9 +211,11 @@ def _read_outputs(given: Any, outputs: tuple[Tensor, ...], question: Question) -
         name = one.get("name")
         key = keys.get(name) if name.__class__ is str else None
         if key is None or key in wanted:
-            raise bad_request(f"no output {str(name)[:100]!r}, or twice: there are {', '.join(sorted(keys))}")
+            raise bad_request(f"no output {shown(name)}, or twice: there are {', '.join(sorted(keys))}")
         if _parameter(one, "classification"):
             raise bad_request("the classification extension is not offered: labels are in /v1 and by index")
+        if _parameter(one, "shared_memory_region"):
+            raise bad_request("shared memory is not offered")
         wanted.append(key)
         flag = _flag(one, "binary_data")
         if question.binary_default if flag is None else flag:

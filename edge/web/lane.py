@@ -4,6 +4,7 @@ Rules:
 - nothing of a model outlives a call: the runtime's model may be another one at the next;
 - a short call runs on the event loop and never waits there: if no interpreter is free, it goes the
   way of the long ones;
+- what fails in a batch is asked again row by row: one client's input fails no other's;
 - a call that is given up before its turn lets go of its arrays at once, and costs nothing later.
 """
 
@@ -25,7 +26,7 @@ from edge.web.question import Question
 from edge.web.reply import HttpError
 from edge.web.shelf import Place
 from wire.deadline import Clock
-from wire.errors import BusyError, InputError
+from wire.errors import BusyError, InputError, ModelError
 
 log = logging.getLogger(__name__)
 
@@ -214,6 +215,9 @@ class Lane:
     async def _answer_together(self, rows: list[_Row], model: LoadedModel, due_s: float) -> None:
         try:
             answers = await self._run_together([values for values, _ in rows], model, due_s)
+        except (InputError, ModelError):
+            await self._answer_singly(rows, model, due_s)
+            return
         except Exception as error:  # whoever asked raises it
             for _, future in rows:
                 if not future.done():
@@ -222,6 +226,20 @@ class Lane:
         for row, (_, future) in enumerate(rows):
             if not future.done():
                 future.set_result(answers[row])
+
+    async def _answer_singly(self, rows: list[_Row], model: LoadedModel, due_s: float) -> None:
+        for values, future in rows:
+            if future.done():
+                continue
+            try:
+                answer = await self._elsewhere(values, 1, None, model, due_s)
+            except Exception as error:  # whoever asked raises it
+                if not future.done():
+                    future.set_exception(error)
+                continue
+            assert isinstance(answer, Prediction)
+            if not future.done():
+                future.set_result(answer)
 
     async def _run_together(
         self, values: list[Mapping[str, Array]], model: LoadedModel, due_s: float

@@ -10,7 +10,7 @@ import json
 from array import array
 from collections.abc import Callable
 from itertools import chain
-from math import isfinite
+from math import isfinite, prod
 from typing import Any, Final
 
 import numpy as np
@@ -23,6 +23,13 @@ from edge.web.question import Question, longest_body
 from edge.web.shelf import version_of
 
 Answer = Prediction | Predictions
+
+#: A body or an answer up to here is nothing to the event loop, nor to memory.
+LONG_BYTES: Final = 64 * 1024
+
+#: What a number of an answer takes: as text of 12 bytes with its array, or as arrays and bytes.
+_JSON_NUMBER_BYTES: Final = 20
+_BINARY_COPIES: Final = 4
 
 #: Up to here one dot product tells whether all numbers are finite.
 _SMALL: Final = 4096
@@ -49,6 +56,8 @@ class Plan:
         self.labels = model.labels
         self.task = model.manifest.task if model.manifest else "classes"
         output = model.outputs[0]
+        #: How a release is called in counters: by the name it is served under.
+        self.counted = f"{name}/{self.version}"
         self.classes = 2 if self.task == "binary" else max(len(self.labels), *output.shape[-1:], 1)
         self._plain_reply = len(model.outputs) == 1
         self._read = OutputReader(output).read
@@ -59,11 +68,31 @@ class Plan:
         found_text = json.dumps(found, separators=(",", ":"))[: -len("null}")]
         self._reply_middle = f'","outputs":[{found_text}'.encode()
         first = model.inputs[0]
-        self._plain = len(model.inputs) == 1 and (first.quantized or first.dtype == np.float32)
+        numbers = sum(prod(tensor.shape) for tensor in model.outputs)
+        self._plain = (
+            numbers * _JSON_NUMBER_BYTES <= LONG_BYTES
+            and len(model.inputs) == 1
+            and (first.quantized or first.dtype == np.float32)
+        )
         self._key = first.key
         self._shape = first.shape
         self._shape_list = list(first.shape)
         self._size = int(np.prod(first.shape))
+
+    def served_as(self, release: str) -> str:
+        """Return the name and version under which a release is counted: its bundle may have another name."""
+        return self.counted if release == self.release else f"{self.name}/{version_of(release)}"
+
+    def reply_bytes(self, question: Question) -> int:
+        """Return what the answer to a question takes at most."""
+        total = 0
+        for tensor in self.outputs:
+            binary = question.binary_default and not question.outputs
+            each = _BINARY_COPIES * max(tensor.dtype.itemsize, 4)  # codes may leave as floats
+            if not binary and tensor.key not in question.binary:
+                each = max(each, _JSON_NUMBER_BYTES)
+            total += prod(tensor.shape) * each
+        return total * question.rows
 
     def plain_v2(self, document: Any) -> Array | None:
         """Return the input in a V2 request, if it is a plain one."""

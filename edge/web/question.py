@@ -58,7 +58,7 @@ def find_input(inputs: tuple[Tensor, ...], name: Any) -> Tensor:
         if name in (tensor.key, tensor.name):
             return tensor
     known = ", ".join(repr(tensor.key) for tensor in inputs)
-    raise bad_request(f"no input {str(name)[:100]!r}, the model takes {known}")
+    raise bad_request(f"no input {shown(name)}, the model takes {known}")
 
 
 def check_all_given(inputs: tuple[Tensor, ...], values: dict[str, Array]) -> None:
@@ -80,10 +80,28 @@ def checked_rows(rows: int, limit: int, *, batches: bool) -> int:
 
 
 def longest_body(inputs: tuple[Tensor, ...], rows: int) -> int:
-    """Return how many bytes a request with `rows` rows could need at most.
-
-    Parsed JSON takes up to 28 times its bytes (`[],` is an object of 56 bytes and a reference), so a
-    longer body is refused before it is read.
-    """
+    """Return how many bytes a request with `rows` rows could need at most."""
     numbers = sum(prod(tensor.shape) for tensor in inputs)
     return ENVELOPE_BYTES + numbers * rows * _NUMBER_BYTES
+
+
+def parsed_bytes(text: bytes | bytearray, length: int) -> int:
+    """Return how much memory the first `length` bytes of JSON take at most while they are parsed.
+
+    `[],` is three bytes, and becomes a list of 56, a reference of 8, and 16 to 24 of orjson's own. The
+    result is 1.1 (rows of three floats) to 2.5 times (small integers) what was measured, and 5 times for
+    empty strings.
+    """
+
+    def count(mark: bytes) -> int:
+        return text.count(mark, 0, length)
+
+    values = count(b",") + count(b":")
+    return 4 * length + 56 * values + 72 * (count(b"[") + count(b"{")) + 32 * count(b'"')
+
+
+def shown(value: Any) -> str:
+    """Return what an error may say of a value: a list may be nested deeper than can be written."""
+    if value.__class__ is str:
+        return repr(value[:100])
+    return str(value)[:100] if value.__class__ in (int, float, bool) else type(value).__name__

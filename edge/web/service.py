@@ -10,21 +10,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from hmac import compare_digest
 from itertools import count
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from edge.backend import Array
 from edge.runtime import Runtime
 from edge.web import inference_v2, tensorflow_rest
 from edge.web.admission import Admission, Limits
 from edge.web.batching import Batching
-from edge.web.compression import inflate
 from edge.web.counts import Counts, Level
+from edge.web.decoding import Body, Decoder, Json, RequestHeaders, Visit, Waiting, number, waiting
 from edge.web.feedback import Feedback, OnJudgement, said
 from edge.web.lane import Answer, Lane, MakeWorkers, Observe
-from edge.web.plan import Plan
+from edge.web.plan import LONG_BYTES, Plan
 from edge.web.prometheus import render
 from edge.web.question import ENVELOPE_BYTES, Question
-from edge.web.reply import BINARY, TEXT, HttpError, Reply, bad_request
+from edge.web.reply import BINARY, TEXT, HttpError, Reply
 from edge.web.routing import POSTED, Action, Route, route
 from edge.web.shelf import Shelf, version_of
 from wire.deadline import Clock
@@ -33,19 +33,6 @@ from wire.deadline import Clock
 _KNOWN_PATHS: Final = 256
 
 _OPEN: Final = frozenset({Action.LIVE, Action.READY})  # without a token: they tell nothing
-
-Body = bytes | bytearray
-RequestHeaders = dict[bytes, bytes]
-
-
-class Json(Protocol):
-    """Reads and writes JSON; arrays are written as nested lists, numbers that are not finite as null."""
-
-    def loads(self, data: bytes | bytearray | memoryview) -> Any:
-        """Return the document; raise ValueError."""
-
-    def dumps(self, document: Any) -> bytes:
-        """Return UTF-8."""
 
 
 @dataclass(frozen=True)
@@ -76,28 +63,6 @@ class Options:
     remembered: int = 4_000
 
 
-@dataclass(slots=True)
-class Visit:
-    """A request that was let in: where it goes, and how long its body may be."""
-
-    asked: Route
-    headers: RequestHeaders
-    longest: int
-    lane: Lane | None = None
-    plan: Plan | None = None
-    changes: int = 0
-
-
-@dataclass(slots=True)
-class Waiting:
-    """A question that takes a while: ask the lane, then finish."""
-
-    lane: Lane
-    plan: Plan
-    question: Question
-    v2: bool
-
-
 class Service:
     """Answers requests about the models on a shelf. Lives on one event loop."""
 
@@ -105,9 +70,9 @@ class Service:
         self, shelf: Shelf, ports: Ports, options: Options, on_judgement: OnJudgement | None = None
     ) -> None:
         self.admission = Admission(options.limits)
-        self.counts = Counts()
+        self.counts = Counts(self._is_served)
         self.dumps = ports.json.dumps
-        self._loads = ports.json.loads
+        self.decoder = Decoder(ports.json, self.admission, f"{ports.boot}-")
         self._shelf = shelf
         self._ports = ports
         self._options = options
@@ -141,30 +106,31 @@ class Service:
             visit = Visit(asked, headers, plan.longest_body, lane, plan, self._shelf.changes)
         length = headers.get(b"content-length")
         if length is not None:
-            self.admission.check_length(_number(length, "content-length"), visit.longest)
+            self.admission.check_length(number(length, b"content-length"), visit.longest)
         return visit
 
     def answer(self, visit: Visit, body: Body) -> Reply | Waiting:
         """Answer a request whose body is whole; raise HttpError, InputError or ModelError."""
-        encoding = visit.headers.get(b"content-encoding")
-        if encoding is not None and encoding != b"identity":
-            body = inflate(body, encoding, self.admission.longest(visit.longest))
+        decoder = self.decoder
+        if b"content-encoding" in visit.headers:
+            body = decoder.inflated(visit, body)
         lane, plan = visit.lane, visit.plan
         if plan is None or lane is None:
-            return self._judge(body)
+            return self._judge(decoder.parse(body))
         v2 = visit.asked.action is Action.INFER
-        if v2 and b"inference-header-content-length" in visit.headers:
-            question = self._decode_binary(visit, plan, body)
+        if b"inference-header-content-length" in visit.headers and v2:
+            question = decoder.binary(visit, plan, body)
         else:
-            document = self._parse(body)
+            document = decoder.parse(body)
             values = plan.plain_v2(document) if v2 else plan.plain_rows(document)
             if values is not None:
                 return self._answer_plain(lane, plan, values, v2=v2)
-            decode = inference_v2.decode_json if v2 else tensorflow_rest.decode
-            question = decode(document, plan)
+            question = decoder.document(visit, plan, document)
+        if plan.reply_bytes(question) > LONG_BYTES:  # whoever waits for it holds its bytes
+            return waiting(visit, question, body)
         answer = lane.ask_now(question, plan.model)
         if answer is None:
-            return Waiting(lane, plan, question, v2)
+            return waiting(visit, question, body)
         return self.finish(plan, question, answer, v2=v2)
 
     def still_open(self, visit: Visit) -> bool:
@@ -233,7 +199,7 @@ class Service:
         """Answer the commonest kind of request in the fewest steps; `finish` gives the same reply."""
         answer = lane.ask_plain(values, plan.model)
         if answer is None:
-            return Waiting(lane, plan, plan.question(values), v2)
+            return Waiting(lane, plan, plan.question(values), v2, values.nbytes)
         identity = self._next_id()
         body = plan.plain_reply(answer, identity, self.dumps) if v2 else None
         if body is None:
@@ -245,17 +211,11 @@ class Service:
         return f"{self._ports.boot}-{next(self._numbers)}"
 
     def _record(self, plan: Plan, answer: Answer, rows: int, identity: str) -> None:
-        self.counts.answered(answer.release, rows, answer.latency_ns)
-        answered = said(answer, plan.task, plan.labels, plan.classes)
+        name = plan.counted if answer.release == plan.release else plan.served_as(answer.release)
+        self.counts.answered(name, rows, answer.latency_ns)
+        answered = said(name, answer, plan.task, plan.labels, plan.classes)
         if answered is not None:
             self._feedback.remember(identity, answered)
-
-    def _decode_binary(self, visit: Visit, plan: Plan, body: Body) -> Question:
-        given = visit.headers[b"inference-header-content-length"]
-        length, whole = _number(given, "inference-header-content-length"), memoryview(body)
-        if length > len(whole):
-            raise bad_request(f"inference-header-content-length is {length}, the body has {len(whole)} bytes")
-        return inference_v2.decode(self._parse(whole[:length]), whole[length:], plan)
 
     def _reply_v2(self, plan: Plan, question: Question, answer: Answer, identity: str) -> Reply:
         if question.codes:
@@ -273,8 +233,8 @@ class Service:
 
     # --- feedback -------------------------------------------------------------------------------
 
-    def _judge(self, body: Body) -> Reply:
-        judgement = self._feedback.judge(self._parse(body))
+    def _judge(self, document: Any) -> Reply:
+        judgement = self._feedback.judge(document)
         self.counts.judged(judgement)
         if self._on_judgement:
             self._on_judgement(judgement)
@@ -289,6 +249,9 @@ class Service:
         if len(self._routes) < _KNOWN_PATHS:
             self._routes[method, path] = found
         return found
+
+    def _is_served(self, release: str) -> bool:
+        return any(release == f"{place.name}/{place.version}" for place in self._shelf)
 
     def _make_lane(self, runtime: Runtime) -> Lane:
         limits = self._options.limits
@@ -306,17 +269,5 @@ class Service:
             text = "a token is needed: Authorization: Bearer …"
             raise HttpError(401, text, reason="token", hang_up=True, headers=(challenge,))
 
-    def _parse(self, data: bytes | bytearray | memoryview) -> Any:
-        try:
-            return self._loads(data)
-        except ValueError as error:
-            raise bad_request(f"the body is no JSON: {' '.join(str(error).split())[:200]}") from error
-
     def _reply(self, document: Any, status: int = 200) -> Reply:
         return Reply(self.dumps(document), status)
-
-
-def _number(value: bytes, name: str) -> int:
-    if not value.isdigit() or len(value) > 18:
-        raise bad_request(f"{name} is no number")
-    return int(value)

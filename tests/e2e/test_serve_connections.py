@@ -169,3 +169,13 @@ def test_one_connection_more_than_the_limit_is_closed_and_the_others_work(tiny: 
         for sock in socks[:3]:
             sock.sendall(request(PREDICT, BODY))
             assert read_response(sock).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("start", ["", H11], ids=["httptools", "h11"])
+def test_a_length_beside_chunks_is_refused(tiny: Path, start: str) -> None:
+    both = request(PREDICT, b"", "Transfer-Encoding: chunked").replace(b"Length: 0", b"Length: 5")
+    with serving(tiny, start=start) as served, served.connect() as sock:
+        sock.sendall(both + b"0\r\n\r\n" + b"GET /v2 HTTP/1.1\r\nHost: x\r\n\r\n")
+        answers = b"".join(iter(lambda: sock.recv(65536), b""))
+    assert answers.startswith(b"HTTP/1.1 400")
+    assert answers.count(b"HTTP/1.1") == 1

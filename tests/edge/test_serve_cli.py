@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from edge.adapters.uvicorn_server import Listen
-from edge.serve_app import ServeSettings, announce
+from edge.serve_app import ServeSettings, announce, batching_of, limits_of
 from edge.serve_cli import add_parser, read_settings
+from edge.settings import HttpSettings
+from edge.web.admission import Limits
 from edge.web.shelf import ModelShelf
 from wire.errors import SettingsError
 
@@ -26,6 +28,13 @@ def read(*arguments: str | Path) -> ServeSettings:
 def test_without_options_it_listens_here_alone() -> None:
     settings = read()
     assert (settings.listen.host, settings.listen.port, settings.options.token) == ("127.0.0.1", 8000, b"")
+
+
+def test_the_command_line_and_a_device_begin_with_the_same_limits() -> None:
+    options = read().options
+    assert options.limits == limits_of(HttpSettings()) == Limits()
+    assert options.batching == batching_of(HttpSettings()) is None
+    assert read("--batch-rows", "8").options.batching == batching_of(HttpSettings(batch_rows=8))
 
 
 @pytest.mark.parametrize("value", ["inf", "nan", "0", "-1", "1e300"])

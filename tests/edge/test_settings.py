@@ -59,6 +59,9 @@ def test_one_sink_or_several(tmp_path: Path) -> None:
         (GOOD + '[source]\nkind = "webcam"\n', "source.kind must be none or one of"),
         (GOOD + '[source]\nkind = "npz"\n', "source.path is needed"),
         (GOOD + "[telemetry]\nsample_rate = 2\n", "telemetry.sample_rate must be 0 to 1"),
+        (GOOD + "[http]\nmax_body_mb = 0\n", "the limits of http must be more than 0"),
+        (GOOD + "[http]\ntimeout_s = nan\n", "the limits of http must be more than 0"),
+        (GOOD + "[http]\nbatch_rows = -1\n", "http.batch_rows and http.batch_wait_ms must be 0 to"),
         ("[device\n", "is not TOML"),
     ],
 )

@@ -20,7 +20,7 @@ from edge.runtime import Prediction, Runtime
 from edge.web.admission import Limits
 from edge.web.batching import Batching
 from edge.web.service import Options
-from edge.web.shelf import LiveShelf
+from edge.web.shelf import LiveShelf, ModelShelf
 from tests.support.asgi import Client, Response, client_of, shelf_of, tiny_runtime
 from wire.errors import InputError
 
@@ -114,6 +114,11 @@ def test_v2_metadata_says_what_the_model_takes(client: Client) -> None:
     assert tensor["parameters"] == {"scale": 0.5, "zero_point": -3}
 
 
+def test_v2_a_size_is_the_same_number_with_a_point_on_the_quick_and_on_the_long_path(client: Client) -> None:
+    for more in ({}, {"id": "long"}):
+        assert client.post(V2, {**v2_input(shape=[1.0, 4.0]), **more}).json["outputs"][0]["data"] == ANSWER
+
+
 def test_tensorflow_rows_and_columns_are_answered_in_their_own_form(client: Client) -> None:
     assert client.post(V1, {"instances": [ROW]}).json == {"predictions": [ANSWER]}
     assert client.post(V1, {"instances": [{"x": ROW}, {"x": ROW}]}).json == {"predictions": [ANSWER, ANSWER]}
@@ -159,6 +164,9 @@ def test_tensorflow_status_names_all_versions_the_newest_first(tmp_path: Path) -
         {**v2_input(), "outputs": [{"name": "y"}, {"name": "y"}]}, {**v2_input(), "outputs": 1},
         {**v2_input(), "parameters": {"timeout": -1}},
         {**v2_input(), "parameters": {"binary_data_output": 1}},
+        {**v2_input(), "parameters": {"sequence_id": 5, "sequence_start": True}},
+        {**v2_input(), "outputs": [{"name": "y", "parameters": {"shared_memory_region": "a"}}]},
+        v2_input(shape=[1.5, 4]), v2_input(shape=[1, "4"]),
     ],
 )  # fmt: skip
 def test_v2_what_does_not_fit_is_refused_with_a_reason(client: Client, document: Any) -> None:
@@ -213,6 +221,8 @@ def test_bytes_that_do_not_add_up_are_refused(client: Client) -> None:
         assert reply.status == 400
 
 
+WHOLE = '{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [0, 0, 0, 0]}'
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.sampled_from(
@@ -238,6 +248,33 @@ def test_no_document_makes_the_server_fail(fuzzed: Client, document: Any, where:
     if wrapped:
         document = {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": document}]}
     assert fuzzed.post(where, document).status < 500
+
+
+@given(depth=st.sampled_from([1, 8, 900, 950, 1000, 1020]), inside=st.sampled_from(["", "1", '"x"']))
+@pytest.mark.parametrize(
+    ("where", "text"),
+    [
+        (V2, '{"inputs": [{"name": %s, "shape": [1, 4], "datatype": "FP32", "data": [0, 0, 0, 0]}]}'),
+        (V2, '{"inputs": [{"name": "x", "shape": %s, "datatype": "FP32", "data": [0, 0, 0, 0]}]}'),
+        (V2, '{"inputs": [{"name": "x", "shape": [1, 4], "datatype": %s, "data": [0, 0, 0, 0]}]}'),
+        (V2, '{"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": %s}]}'),
+        (V2, '{"id": %s, "inputs": [' + WHOLE + "]}"),
+        (V2, '{"outputs": [{"name": %s}], "inputs": [' + WHOLE + "]}"),
+        (V2, '{"parameters": {"timeout": %s}, "inputs": [' + WHOLE + "]}"),
+        (V1, '{"instances": [{"x": %s}]}'),
+        (V1, '{"instances": [[0, 0, 0, 0]], "signature_name": %s}'),
+        ("/feedback", '{"id": %s, "truth": 1}'),
+        ("/feedback", '{"id": "waiting", "truth": [%s]}'),
+    ],
+)  # fmt: skip
+def test_no_depth_makes_the_server_fail(
+    fuzzed: Client, where: str, text: str, depth: int, inside: str
+) -> None:
+    fuzzed.post(V2, {**v2_input(), "id": "waiting"})
+    for opening, closing in ("[]", ('{"a":[', "]}")):
+        nested = opening * depth + inside + closing * depth
+        reply = fuzzed.post(where, (text % nested).encode())
+        assert 400 <= reply.status < 500 or depth == 1
 
 
 @given(
@@ -270,6 +307,31 @@ def test_a_body_without_a_length_is_cut_off_where_it_gets_too_long(client: Clien
     reply: Response = client.run(client.ask("POST", V2, [b" " * 10_000] * 50, {}))
     assert reply.status == 413
     assert b"edgeflock_http_held_bytes 0\n" in client.get("/metrics").body
+
+
+def test_what_long_json_takes_is_held_while_it_is_parsed_and_let_go(tmp_path: Path) -> None:
+    rows = [[0.123456789] * 4] * 64
+    for held_bytes, status in ((1_000_000, 200), (20_000, 413)):
+        limits = Limits(held_bytes=held_bytes)
+        client = client_of(shelf_of(tiny_runtime(tmp_path)), Options(limits=limits))
+        body = json.dumps({"instances": rows}).encode()
+        for packed, headers in (
+            (body + b" " * 66_000, {}),
+            (gzip.compress(body), {"content_encoding": "gzip"}),
+        ):
+            assert client.post(V1, packed, **headers).status == status
+        assert b"edgeflock_http_held_bytes 0\n" in client.get("/metrics").body
+        client.close()
+
+
+def test_a_header_for_another_protocol_does_not_hide_what_json_takes(tmp_path: Path) -> None:
+    client = client_of(shelf_of(tiny_runtime(tmp_path)), Options(limits=Limits(held_bytes=100_000)))
+    hostile = b'{"instances":[' + b",".join([b"[]"] * 22_500) + b"]}"
+    for path in (V1, V2):
+        for length in ("0", str(len(hostile))):
+            reply = client.post(path, hostile, inference_header_content_length=length)
+            assert reply.status == (400 if (path, length) == (V2, "0") else 413)
+    client.close()
 
 
 def test_requests_beyond_the_limit_are_shed_while_the_first_are_answered(tmp_path: Path) -> None:
@@ -420,6 +482,40 @@ def test_the_truth_of_a_prediction_is_counted_for_its_release(client: Client) ->
     assert told == {"release": "tiny/1", "correct": 1, "wrong": 1}
     page = client.get("/metrics").body.decode()
     assert 'edgeflock_feedback_total{model="tiny",version="1",correct="true"} 2\n' in page
+
+
+def test_an_id_that_waits_for_its_truth_is_not_given_to_another_prediction(client: Client) -> None:
+    for data in ([9.0, 0.0, 0.0, 0.0], ROW):
+        assert client.post(V2, {**v2_input(data=data), "id": "mine"}).status == 200
+    assert client.post("/feedback", {"id": "mine", "truth": "a"}).json["correct"] == 1
+    ours = client.post(V2, v2_input()).json["id"]
+    forged = client.post(V2, {**v2_input(data=[9.0, 0.0, 0.0, 0.0]), "id": ours})
+    assert (forged.status, "choose another" in forged.json["error"]) == (400, True)
+
+
+def test_a_model_under_another_name_is_counted_under_that_name(tmp_path: Path) -> None:
+    shelf = ModelShelf()
+    shelf.add("alias", "1", tiny_runtime(tmp_path))
+    client = client_of(shelf)
+    path = "/v2/models/alias/infer"
+    first = client.post(path, v2_input()).json["id"]
+    client.post(path, {**v2_input(), "id": "long"})
+    assert client.post("/feedback", {"id": first, "truth": "c"}).json["release"] == "alias/1"
+    page = client.get("/metrics").body.decode()
+    assert 'edgeflock_predictions_total{model="alias",version="1"} 2\n' in page
+    assert 'edgeflock_feedback_total{model="alias",version="1",correct="true"} 1\n' in page
+    assert 'model="tiny"' not in page
+    client.close()
+
+
+def test_counters_of_models_that_are_served_are_kept_however_many_they_are(tmp_path: Path) -> None:
+    client = client_of(shelf_of(*(tiny_runtime(tmp_path, f"tiny/{n}") for n in range(40))))
+    for _ in range(3):
+        for n in range(40):
+            client.post(f"/v2/models/tiny/versions/{n}/infer", v2_input())
+    page = client.get("/metrics").body.decode()
+    assert all(f'edgeflock_predictions_total{{model="tiny",version="{n}"}} 3\n' in page for n in range(40))
+    client.close()
 
 
 def test_with_a_token_only_health_is_open(tmp_path: Path) -> None:

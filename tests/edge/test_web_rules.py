@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 import pytest
 
-from edge.web.admission import Admission, Limits
+from edge.web.admission import Admission, Holding, Limits
 from edge.web.batching import Gathering, kind_of, stack
 from edge.web.compression import inflate
 from edge.web.counts import Counts, Level
@@ -39,6 +39,32 @@ def test_requests_and_bytes_beyond_the_limits_are_refused_and_leave_no_trace() -
         admission.check_length(61, 1000)
     assert status_of(refused) == 413
     assert (admission.in_flight, admission.held_bytes) == (1, 90)
+
+
+def test_a_request_holds_what_it_becomes_and_alone_it_can_hold_no_more_than_all() -> None:
+    admission = Admission(Limits(held_bytes=100))
+    other, holding = Holding(admission), Holding(admission)
+    other.grow(30)
+    holding.grow(40)
+    holding.become(70)
+    with pytest.raises(HttpError) as refused:
+        holding.grow(20)
+    assert status_of(refused) == 503
+    with pytest.raises(HttpError) as refused:
+        holding.become(101)
+    assert status_of(refused) == 413
+    holding.become(10)
+    assert admission.held_bytes == 40
+    holding.become(0)
+    other.become(0)
+    assert admission.held_bytes == 0
+
+
+def test_the_first_of_two_predictions_with_an_id_is_judged() -> None:
+    feedback = Feedback()
+    for said in (1, 2):
+        feedback.remember("p", ("m/1", (said,), (), 3))
+    assert feedback.judge({"id": "p", "truth": 1}).correct == 1
 
 
 def test_a_model_is_called_on_the_loop_once_it_was_measured_to_be_fast() -> None:

@@ -75,8 +75,8 @@ class Client:
 
         scope = {"type": "http", "method": method, "path": path, "headers": given}
         await self.application(scope, receive, send)
-        start, body = sent
-        return Response(start["status"], dict(start["headers"]), body["body"])
+        start, *bodies = sent
+        return Response(start["status"], dict(start["headers"]), b"".join(body["body"] for body in bodies))
 
     def close(self) -> None:
         self.application.close()
