@@ -53,7 +53,6 @@ _KNOWN: Final = (
     "on_headers_complete",
     "on_body",
     "on_message_complete",
-    "_start_asgi_task",
     "_unset_keepalive_if_required",
     "_unsupported_upgrade_warning",
 )

@@ -16,6 +16,9 @@ _ID: Final = re.compile(r"[\x20-\x7e]{1,128}")
 #: Longest number that `repr` gives for a float64, with a comma and a bracket.
 _NUMBER_BYTES: Final = 26
 
+#: What an error calls a value that it does not repeat.
+_NAMES: Final = {list: "a list", dict: "an object", type(None): "null"}
+
 #: Names, shapes, parameters: everything in a body but the numbers.
 ENVELOPE_BYTES: Final = 64 * 1024
 
@@ -104,4 +107,4 @@ def shown(value: Any) -> str:
     """Return what an error may say of a value: a list may be nested deeper than can be written."""
     if value.__class__ is str:
         return repr(value[:100])
-    return str(value)[:100] if value.__class__ in (int, float, bool) else type(value).__name__
+    return _NAMES.get(value.__class__) or str(value)[:100]
