@@ -5,7 +5,7 @@ Threads of the process, what each owns, and what may cross:
     main      the inference loop: source -> Serving.answer; owns the source and the watchdog's ping
     control   edge/control.py: updater, outbox, reports, shadow; owns the disk and the sinks' queues
     sink …    one for each sink: owns its file or connection
-    http      only with [http]: requests -> the same runtime; more of them for a slow model
+    http      only with [http]: requests -> the same runtime; more of them for a slow model or long bodies
     signals   turns SIGTERM and SIGINT into the stop event
     network   paho's; owns the socket, puts events into the link's queue
     source    only with lines, mqtt, a camera or a microphone: takes what comes into a queue
