@@ -1,4 +1,4 @@
-"""`edgeflock fleet serve | push | devices`: the server's side of the command line."""
+"""`edgeflock fleet serve | push | devices | …`: the server's side of the command line."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from fleet import rollout_cli
 from fleet.adapters.broker import start_broker
 from fleet.adapters.database import Database
 from fleet.adapters.fleet_reader import FleetReader
@@ -71,7 +73,7 @@ def add_parser(commands: _SubParsersAction[argparse.ArgumentParser], version: st
         help="serve, push to and watch a fleet",
         description="The server side of a fleet. Each subcommand's --help has an example.",
     )
-    parts = fleet.add_subparsers(dest="part", metavar="serve|push|devices", required=True)
+    parts = fleet.add_subparsers(dest="part", metavar="COMMAND", required=True)
     server = _part(parts, "serve", "take in reports, publish models", _SERVE_HELP, _run_serve)
     server.add_argument("--broker", metavar="HOST[:PORT]", help="use the broker there instead of an own one")
     server.add_argument(
@@ -85,6 +87,7 @@ def add_parser(commands: _SubParsersAction[argparse.ArgumentParser], version: st
     push.add_argument("--percent", type=float, help="share of the group that takes part (100)")
     push.add_argument("--devices", default="", metavar="A,B", help="only these, or besides --percent")
     push.add_argument("--rate-kb", type=int, metavar="KB/S", help="cap on the download of each device")
+    push.add_argument("--retry", action="store_true", help="try it again where it was blocked before")
     push.add_argument(
         "--wait", nargs="?", type=float, const=600.0, metavar="SECONDS", help="wait until they run it (600)"
     )
@@ -92,6 +95,7 @@ def add_parser(commands: _SubParsersAction[argparse.ArgumentParser], version: st
     look = devices.add_mutually_exclusive_group()
     look.add_argument("--watch", action="store_true", help="keep showing, until Ctrl-C")
     look.add_argument("--json", action="store_true", help="print JSON")
+    rollout_cli.add_parts(partial(_part, parts))
 
 
 def _part(
@@ -168,6 +172,7 @@ def _run_push(arguments: argparse.Namespace) -> int:
             percent=percent,
             canaries=canaries,
             rate_bytes_s=arguments.rate_kb and arguments.rate_kb * 1000,
+            retry=arguments.retry,
         )
         members = [device for device in registry.members(arguments.to) if takes_part(plan, device)]
         print(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fleet.health import presence
+from fleet.health import DEFAULT_INTERVAL_S, presence
 from fleet.ingest import ReleaseTotal
 from fleet.statistics import wilson
 from wire.histogram import quantile
@@ -57,7 +57,7 @@ def row(facts: DeviceFacts) -> DeviceRow:
     """Return the row of one device. Accuracy is of the release that serves now."""
     model = facts.reported.models[0] if facts.reported and facts.reported.models else None
     telemetry = facts.telemetry
-    interval_s = telemetry.interval_s if telemetry else 60.0
+    interval_s = telemetry.interval_s if telemetry else DEFAULT_INTERVAL_S
     current = model.current if model else None
     total = facts.totals.get(current or "", ReleaseTotal())
     interval = wilson(total.correct, total.labelled)

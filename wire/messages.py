@@ -286,7 +286,8 @@ class Plan:
     """A rollout of one release to one group.
 
     `state` is run, pause or abort. A device takes part when it is among `canaries` or its bucket
-    lies below `percent`. `rate_bytes_s` caps its download.
+    lies below `percent`. `rate_bytes_s` caps its download. `retry` is the sequence of the plan that last
+    asked for another try where the release was blocked; 0: none did.
     """
 
     sequence: int
@@ -298,6 +299,7 @@ class Plan:
     canaries: tuple[str, ...] = ()
     percent: float = 100.0
     rate_bytes_s: int | None = None
+    retry: int = 0
     v: int = 1
 
     def __post_init__(self) -> None:

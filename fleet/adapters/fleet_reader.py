@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 from fleet.accounting import Ledger, StreamFacts, balance
 from fleet.adapters.database import Database
 from fleet.adapters.msgspec_codec import decode
+from fleet.health import DEFAULT_INTERVAL_S, presence
 from fleet.ingest import ReleaseTotal
+from fleet.progress import Device
 from fleet.view import DeviceFacts, DeviceRow, row
-from wire.messages import Buckets, Event, Reported, Telemetry
+from wire.messages import Buckets, Desired, Event, Reported, Telemetry
 
 
 class FleetReader:
@@ -37,6 +40,28 @@ class FleetReader:
                 )
             )
             for name, online, last_seen_s, reported, telemetry in found
+        ]
+
+    def devices(self, desired: Mapping[str, Desired]) -> list[Device]:
+        """Return what each known device said of its models, by name; `desired` is by device."""
+        now_s = time.time()
+        found = self._database.sql.execute(
+            "select name, online, last_seen_s, reported, telemetry from device order by name"
+        )
+        return [
+            Device(
+                name=name,
+                present=presence(
+                    online=bool(online),
+                    silent_for_s=now_s - last_seen_s,
+                    interval_s=decode(Telemetry, telemetry).interval_s if telemetry else DEFAULT_INTERVAL_S,
+                )
+                == "online",
+                models=decode(Reported, reported).models if reported else (),
+                desired=desired[name],
+            )
+            for name, online, last_seen_s, reported, telemetry in found
+            if name in desired
         ]
 
     def ledger(self) -> Ledger:

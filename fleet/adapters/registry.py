@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from fleet.adapters.database import Database
+from fleet.adapters.plan_book import PlanBook
 from fleet.releasing import Built, seal
+from fleet.replanning import Entry
 from wire.adapters.files import sweep_temporaries, write_atomic
 from wire.blob import DIGEST_BYTES, chunk_count
 from wire.codec import decode, encode
@@ -28,8 +30,10 @@ class Registry:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._blobs = database.state / "blobs"
+        self.book = PlanBook(database)
 
     def open(self) -> Registry:
+        self.book.open()
         self._blobs.mkdir(parents=True, exist_ok=True)
         return self
 
@@ -121,12 +125,13 @@ class Registry:
         percent: float = 100.0,
         canaries: tuple[str, ...] = (),
         rate_bytes_s: int | None = None,
+        retry: bool = False,
     ) -> Plan:
-        """Make `release` the plan of `group`, from now on."""
-        with self._database.transaction() as sql:
-            (last,) = sql.execute("select coalesce(max(sequence), 0) from plan").fetchone()
+        """Make `release` the plan of `group`, from now on; with `retry` also where it was blocked."""
+        with self._database.transaction():
+            sequence = self.book.next_sequence
             plan = Plan(
-                sequence=last + 1,
+                sequence=sequence,
                 group=group,
                 model=release.manifest.model,
                 release=release.name,
@@ -134,15 +139,19 @@ class Registry:
                 percent=percent,
                 canaries=canaries,
                 rate_bytes_s=rate_bytes_s,
+                retry=sequence if retry else 0,
             )
-            sql.execute(
-                "insert or replace into plan values (?, ?, ?, ?)",
-                (group, plan.model, plan.sequence, encode(plan)),
-            )
-            sql.execute("update release set cleared = 0 where name = ?", (release.name,))
-            self._check_fits("the plan", seal(plan))
-            self._check_fits("the targets", encode(self.targets()))
+            before = [e.plan.sequence for e in self.book.standing(plan.model) if e.plan.group == group]
+            self.put_plan(Entry(plan, before[0] if before else None))
         return plan
+
+    def put_plan(self, entry: Entry) -> None:
+        """Let a plan stand, inside a transaction; raise SettingsError when it is too large to be sent."""
+        self.book.put(entry)
+        sql = self._database.sql
+        sql.execute("update release set cleared = 0 where name = ?", (entry.plan.release,))
+        self._check_fits("the plan", seal(entry.plan))
+        self._check_fits("the targets", encode(self.targets()))
 
     def plans(self) -> tuple[Plan, ...]:
         rows = self._database.sql.execute("select body from plan order by sequence")

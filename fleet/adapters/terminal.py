@@ -33,7 +33,7 @@ def device_table(rows: Iterable[DeviceRow], *, title: str | None = None) -> Tabl
         table.add_row(
             row.device,
             Text(row.presence, style=_STYLES[row.presence]),
-            Text(_printable(row.current or _UNKNOWN)),
+            Text(printable(row.current or _UNKNOWN)),
             _state(row),
             _number(row.rate_hz, "{:.0f}"),
             _micros(row.p50_us),
@@ -47,7 +47,7 @@ def device_table(rows: Iterable[DeviceRow], *, title: str | None = None) -> Tabl
     return table
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Return what a device said without what would steer a terminal."""
     return "".join(c if c.isprintable() else "?" for c in text)
 
@@ -61,8 +61,8 @@ def _state(row: DeviceRow) -> Text:
     elif row.state not in ("idle", "blocked") and row.target:
         text = f"{row.state} {row.target}"
     if row.error:
-        return Text(_printable(f"{text}: {row.error}")[:60], style="red")
-    return Text(_printable(text))
+        return Text(printable(f"{text}: {row.error}")[:60], style="red")
+    return Text(printable(text))
 
 
 def _accuracy(row: DeviceRow) -> str:

@@ -1,0 +1,90 @@
+"""Carries out what an operator wants of rollouts that stand: all groups in one transaction, or none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fleet.adapters.database import Database
+from fleet.adapters.registry import Registry
+from fleet.replanning import Entry, restate, undo
+from wire.errors import SettingsError, UnavailableError
+from wire.messages import Plan
+from wire.topics import check_name
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which rollouts are meant: of a model, where given of one release of it, and of one group."""
+
+    model: str
+    release: str | None = None
+    group: str | None = None
+
+    @classmethod
+    def parse(cls, name: str, group: str | None) -> Wanted:
+        """Read `MODEL` or `MODEL/VERSION`; raise SettingsError for a name that can be neither."""
+        model, slash, version = name.partition("/")
+        check_name("model", model)
+        if slash:
+            check_name("version", version)
+        if group is not None:
+            check_name("group", group)
+        return cls(model, name if slash else None, group)
+
+
+class Steering:
+    """Changes plans that stand."""
+
+    def __init__(self, database: Database, registry: Registry) -> None:
+        self._database = database
+        self._registry = registry
+
+    def set_state(self, wanted: Wanted, state: str) -> list[Plan]:
+        """Put rollouts into `state`; return the new plans, without those that were in it already.
+
+        Raises SettingsError when there is no such rollout, UnavailableError for one that was aborted.
+        """
+        return self._replan(wanted, lambda entry, sequence: restate(entry, state, sequence))
+
+    def undo(self, wanted: Wanted) -> list[Plan]:
+        """Plan the releases that were planned before; return the new plans. Raises as `set_state` does."""
+        book, registry = self._registry.book, self._registry
+
+        def back(entry: Entry, sequence: int) -> Entry:
+            return undo(entry, book.earlier, registry.members(entry.plan.group), sequence)
+
+        return self._replan(wanted, back)
+
+    def find(self, wanted: Wanted) -> list[Entry]:
+        """Return the rollouts that are meant; raise SettingsError, with what there is, when there is none."""
+        standing = self._registry.book.standing(wanted.model)
+        if not standing:
+            models = sorted({plan.model for plan in self._registry.plans()})
+            raise SettingsError(
+                f"no rollout of model {wanted.model!r}; there are: {', '.join(models) or 'none'}"
+            )
+        found = [
+            entry
+            for entry in standing
+            if wanted.group in (None, entry.plan.group) and wanted.release in (None, entry.plan.release)
+        ]
+        if not found:
+            there = ", ".join(f"{e.plan.release} in {e.plan.group}" for e in standing)
+            asked = wanted.release or wanted.model
+            where = f" in {wanted.group}" if wanted.group else ""
+            raise SettingsError(f"no rollout of {asked}{where}; there are: {there}")
+        return found
+
+    def _replan(self, wanted: Wanted, change: Callable[[Entry, int], Entry | None]) -> list[Plan]:
+        made: list[Plan] = []
+        with self._database.transaction():
+            for entry in self.find(wanted):
+                new = change(entry, self._registry.book.next_sequence)
+                if new is None:
+                    continue
+                if not any(r.name == new.plan.release for r in self._registry.releases()):
+                    raise UnavailableError(f"{new.plan.release} is no longer here: push it again")
+                self._registry.put_plan(new)
+                made.append(new.plan)
+        return made

@@ -1,0 +1,156 @@
+"""`edgeflock fleet pause | resume | abort | undo | status`: steers rollouts that stand, and shows them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from rich.live import Live
+
+from fleet.adapters.database import Database
+from fleet.adapters.fleet_reader import FleetReader
+from fleet.adapters.registry import Registry
+from fleet.adapters.rollout_table import rollout_view
+from fleet.adapters.steering import Steering, Wanted
+from fleet.adapters.terminal import make_console
+from fleet.progress import Rollout, as_json, rollout
+from wire.messages import Plan
+
+_REFRESH_S: Final = 0.5
+
+#: Adds a subcommand of `fleet` with its --state (fleet/cli.py).
+AddPart = Callable[..., argparse.ArgumentParser]
+
+_PAUSE_HELP = """\
+Holds a rollout where it is: downloads stop within a second and keep what they have, devices that wait
+go on waiting, those that have the release keep it. Goes on with `fleet resume`.
+
+example:
+    edgeflock fleet pause digits
+    edgeflock fleet pause digits/2 --from lab
+"""
+
+_RESUME_HELP = """\
+Lets a paused rollout go on; downloads fetch only what they lack.
+
+example:
+    edgeflock fleet resume digits
+"""
+
+_ABORT_HELP = """\
+Ends a rollout for good: downloads stop within a second, nobody begins any more. Devices that have the
+release keep it (`fleet undo` takes it back). What is to go on later is pushed again.
+
+example:
+    edgeflock fleet abort digits
+    edgeflock fleet abort digits/2 --from lab
+"""
+
+_UNDO_HELP = """\
+Plans the release that was planned before, for everybody who may have got this one. A device holds the
+release before on its disk: it downloads nothing, tries it anew, and swaps it in. Again: the one before
+that.
+
+example:
+    edgeflock fleet undo digits
+    edgeflock fleet undo digits/2 --to lab
+"""
+
+_STATUS_HELP = """\
+Shows each rollout and how far its devices are: done, on probation, in their trial, downloading,
+waiting, refused (and why), silent, outside the wave, or led elsewhere by a pin or another group's plan.
+
+example:
+    edgeflock fleet status --watch
+    edgeflock fleet status digits --json | jq '.[].counts'
+"""
+
+
+def add_parts(add: AddPart) -> None:
+    """Add the subcommands."""
+    for name, summary, text, state in (
+        ("pause", "hold a rollout", _PAUSE_HELP, "pause"),
+        ("resume", "let a paused rollout go on", _RESUME_HELP, "run"),
+        ("abort", "end a rollout for good", _ABORT_HELP, "abort"),
+    ):
+        part = add(name, summary, text, _run_state)
+        part.set_defaults(state_wanted=state)
+        _add_rollout(part, "--from")
+    _add_rollout(add("undo", "go back to the release before", _UNDO_HELP, _run_undo), "--to")
+    status = add("status", "show how far rollouts are", _STATUS_HELP, _run_status)
+    status.add_argument("model", nargs="?", metavar="MODEL", help="of this model, or release, only")
+    look = status.add_mutually_exclusive_group()
+    look.add_argument("--watch", action="store_true", help="keep showing, until Ctrl-C")
+    look.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_rollout(part: argparse.ArgumentParser, option: str) -> None:
+    part.add_argument("model", metavar="MODEL", help="a model (digits) or one release of it (digits/2)")
+    part.add_argument(
+        option, dest="group", metavar="GROUP", help="in this group only (each group that has a plan of it)"
+    )
+
+
+@contextmanager
+def _fleet(state: Path) -> Iterator[tuple[Registry, Steering, FleetReader]]:
+    database = Database(state).open(create=False)
+    try:
+        registry = Registry(database).open()
+        yield registry, Steering(database, registry), FleetReader(database)
+    finally:
+        database.close()
+
+
+def _run_state(arguments: argparse.Namespace) -> int:
+    wanted = Wanted.parse(arguments.model, arguments.group)
+    with _fleet(arguments.state) as (_, steering, _):
+        made = steering.set_state(wanted, arguments.state_wanted)
+    words = {"pause": "paused", "run": "goes on", "abort": "aborted"}
+    _say(made, words[arguments.state_wanted])
+    return 0
+
+
+def _run_undo(arguments: argparse.Namespace) -> int:
+    wanted = Wanted.parse(arguments.model, arguments.group)
+    with _fleet(arguments.state) as (_, steering, _):
+        made = steering.undo(wanted)
+    _say(made, "is the plan again")
+    return 0
+
+
+def _say(made: list[Plan], what: str) -> None:
+    for plan in made:
+        print(f"{plan.release} in {plan.group}: {what}")
+    if not made:
+        print("nothing to do: that is its state already")
+
+
+def _run_status(arguments: argparse.Namespace) -> int:
+    wanted = Wanted.parse(arguments.model, None) if arguments.model else None
+    with _fleet(arguments.state) as (registry, steering, reader):
+        if arguments.json:
+            print(json.dumps([as_json(r) for r in _rollouts(registry, steering, reader, wanted)], indent=2))
+            return 0
+        console = make_console()
+        if not arguments.watch:
+            found = _rollouts(registry, steering, reader, wanted)
+            console.print(rollout_view(found) if found else "no rollout yet: `edgeflock fleet push`")
+            return 0
+        with Live(console=console, auto_refresh=False) as live:
+            while True:
+                live.update(rollout_view(_rollouts(registry, steering, reader, wanted)), refresh=True)
+                time.sleep(_REFRESH_S)
+
+
+def _rollouts(
+    registry: Registry, steering: Steering, reader: FleetReader, wanted: Wanted | None
+) -> list[Rollout]:
+    plans = registry.plans()
+    shown = [entry.plan for entry in steering.find(wanted)] if wanted else plans
+    devices = reader.devices(registry.desired())
+    return [rollout(plan, devices, plans) for plan in shown]
