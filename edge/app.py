@@ -34,10 +34,11 @@ from edge.adapters.notify import notify
 from edge.adapters.outbox import Outbox
 from edge.adapters.sources import IDLE
 from edge.adapters.tflite import backend_version
-from edge.adapters.vitals import VitalsReader, available_bytes, total_bytes
+from edge.adapters.vitals import VitalsReader, available_bytes, total_bytes, userland
 from edge.agent_http import AgentHttp
 from edge.control import Control, Identity, Parts
 from edge.download import Download, Part
+from edge.fitness import Board
 from edge.golden import Verdict
 from edge.lifecycle import DEADLINE_S, State
 from edge.loading import read_bundle, release_name
@@ -202,6 +203,8 @@ class _Agent:
                 make_download=make_download,
                 journal=lambda event: outbox.add("event", event),
                 clock=time.monotonic,
+                board=Board(userland(), backend_version(settings.model.backend), _trial_memory_bytes()),
+                slower_limit=settings.model.slower_limit,
             ),
         )
         updater.recover()
@@ -278,10 +281,17 @@ class _Pinger:
 
 
 def _make_trial(settings: ModelSettings) -> ChildTrial:
+    return ChildTrial(
+        settings.backend,
+        settings.threads,
+        memory_bytes=_trial_memory_bytes(),
+        p99_us=settings.p99_limit_ms * 1e3 or None,
+    )
+
+
+def _trial_memory_bytes() -> int:
     """On a small board a model gets at most half of the memory; what is more it would not serve with."""
-    memory_bytes = min(MEMORY_BYTES, total_bytes() // 2)
-    p99_us = settings.p99_limit_ms * 1e3 or None
-    return ChildTrial(settings.backend, settings.threads, memory_bytes=memory_bytes, p99_us=p99_us)
+    return min(MEMORY_BYTES, total_bytes() // 2)
 
 
 def _try(settings: AgentSettings, bundle: Path) -> str:

@@ -2,7 +2,9 @@
 
 Rules:
 - a transition is a row of the table; an illegal event raises and changes nothing;
-- every state that waits for something outside has a deadline, so no device hangs for ever;
+- every state that waits for something outside has a deadline, so no device hangs for ever; idle, wait-wave
+  and blocked wait for the plan, by design; the rest end by themselves (commit and rollback once the disk
+  takes the pointer: what serves meanwhile is right already);
 - what a state needs after a power cut is recomputed from the disk, never from the state's name.
 
 docs/reference/lifecycle.md is generated from the table.
@@ -41,6 +43,7 @@ class Cause(StrEnum):
     UNKNOWN_RELEASE = "unknown-release"
     PAUSED = "paused"
     BLOCKED_BEFORE = "blocked-before"
+    UNFIT = "unfit"
     WANTED = "wanted"
     ON_DISK = "on-disk"
     NO_SPACE = "no-space"
@@ -76,6 +79,7 @@ TRANSITIONS: Final[dict[tuple[State, Cause], State]] = {
     (_S.CHECK, _C.UNKNOWN_RELEASE): _S.IDLE,
     (_S.CHECK, _C.PAUSED): _S.IDLE,
     (_S.CHECK, _C.BLOCKED_BEFORE): _S.BLOCKED,
+    (_S.CHECK, _C.UNFIT): _S.BLOCKED,
     (_S.CHECK, _C.NOT_OUR_WAVE): _S.WAIT_WAVE,
     (_S.CHECK, _C.WANTED): _S.SPACE,
     (_S.CHECK, _C.ON_DISK): _S.STAGE,
@@ -112,12 +116,13 @@ TRANSITIONS: Final[dict[tuple[State, Cause], State]] = {
     (_S.BLOCKED, _C.PLAN_CHANGED): _S.CHECK,
 }
 
-#: After so many seconds a state ends: by TIMED_OUT, a shadow with the pairs that it has. The other states
-#: end by themselves, or wait for the plan.
+#: After so many seconds a state ends: by TIMED_OUT, a shadow with the pairs that it has, a probation as
+#: edge/probation.py says. The other states end by themselves, or wait for the plan.
 DEADLINE_S: Final[dict[State, float]] = {
     State.DOWNLOAD: 6 * 3600.0,
     State.STAGE: 120.0,
     State.SHADOW: 600.0,
+    State.PROBATION: 60.0,
 }
 
 

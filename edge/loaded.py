@@ -123,20 +123,21 @@ class LoadedModel:
         finally:
             self._idle.put(worker)
 
-    def run_on_each(self, rows: Sequence[Any]) -> list[list[Prediction]]:
-        """Answer `rows` on each interpreter of the pool, or on those that could be had; raises as `run`.
+    def probe(self, rows: Sequence[Any], *, timeout_s: float) -> list[list[Prediction]]:
+        """Answer `rows` on each interpreter, or on those that could be had, and count nothing; raises as `run`.
 
-        For tests of the model by itself: nothing of it is counted.
+        Nobody called: it is the model that asks itself. `timeout_s` is how long to wait for an interpreter.
         """
         found: dict[int, list[Prediction]] = {}
         for _ in range(_TRIES_FOR_EACH * self.pool):  # they come in turn, unless callers mix them up
-            worker = self._take(None)
+            worker = self._take(timeout_s)
             try:
                 key = id(worker[_INTERPRETER])
                 if key not in found:
                     found[key] = [Prediction((self._reading, worker[_RUN](row), 0)) for row in rows]
             except INTERPRETER_ERRORS as error:
-                raise self._failure(error) from error
+                why = " ".join(str(error).split())[:300]
+                raise ModelError(f"the model failed while running: {why}") from error
             finally:
                 self._idle.put(worker)
             if len(found) == self.pool:

@@ -37,6 +37,7 @@ class Pointer:
     probation_starts: int = 0
     attempted: str | None = None
     attempts: int = 0
+    lifted: int = 0  # the sequence of the last plan that asked for another try of a blocked bundle
 
     @property
     def kept(self) -> frozenset[str]:
@@ -64,6 +65,12 @@ def blocked(pointer: Pointer, sha256: str) -> Pointer:
     """Never try `sha256` here again."""
     others = tuple(s for s in pointer.blocked if s != sha256)
     return replace(pointer, blocked=(*others, sha256)[-_REMEMBERED_BLOCKED:], attempted=None, attempts=0)
+
+
+def lifted(pointer: Pointer, sha256: str, sequence: int) -> Pointer:
+    """Let `sha256` be tried again, as the plan `sequence` asks: once."""
+    others = tuple(s for s in pointer.blocked if s != sha256)
+    return replace(pointer, blocked=others, attempted=None, attempts=0, lifted=sequence)
 
 
 def installed(pointer: Pointer, new: Slot) -> Pointer:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from edge.backend import Array
 from edge.download import Download, Part
+from edge.fitness import Board
 from edge.golden import Verdict
 from edge.pointer import Pointer
 from edge.shadow import Pairs
@@ -81,10 +83,20 @@ class Serving(Protocol):
     def health(self, release: str) -> tuple[int, int]:
         """Return (inferences, errors) of a release since boot."""
 
+    def latencies(self, release: str) -> Array:
+        """Return how many of its calls fell into each bucket of wire.histogram since boot."""
+
+    def self_test(self) -> Verdict:
+        """Run some of the golden set on what serves; counts as no answer."""
+
 
 @dataclass(frozen=True)
 class Ports:
-    """What the updater acts through. `journal` must have stored the event when it returns."""
+    """What the updater acts through. `journal` must have stored the event when it returns.
+
+    `board` is what a model would find here; a median latency of more than `slower_limit` times the usual
+    one sends a model on probation back (0: none does).
+    """
 
     store: Store
     trial: Trial
@@ -92,6 +104,8 @@ class Ports:
     make_download: Callable[[Blob, Part, int | None], Download]
     journal: Callable[[Event], None]
     clock: Clock
+    board: Board = field(default_factory=Board)
+    slower_limit: float = 0.0
 
 
 class Outbox(Protocol):

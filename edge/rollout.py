@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from edge.fitness import Board, unfit
 from edge.lifecycle import Cause
 from wire.messages import Desired, Plan, Release, Targets
 from wire.wave import takes_part
@@ -21,20 +22,30 @@ class Wishes:
 
 @dataclass(frozen=True)
 class Holdings:
-    """What the device has: digests of the current model, of those that failed here, and of those on disk."""
+    """What the device has: digests of the current model, of those that failed here, and of those on disk.
+
+    `lifted` is the sequence of the last plan that asked for another try of what failed.
+    """
 
     current: str | None = None
     blocked: frozenset[str] = frozenset()
     on_disk: frozenset[str] = frozenset()
+    board: Board = field(default_factory=Board)
+    lifted: int = 0
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What to do about the wishes: the event for the state machine, and the release it is about."""
+    """What to do about the wishes: the event for the state machine, and the release it is about.
+
+    `reason` is why it is unfit; `lifts` the sequence of the plan that asks for another try, 0 for none.
+    """
 
     cause: Cause
     release: Release | None = None
     rate_bytes_s: int | None = None
+    reason: str | None = None
+    lifts: int = 0
 
 
 def choose(device: str, model: str, wishes: Wishes, holdings: Holdings) -> Choice:
@@ -51,15 +62,21 @@ def choose(device: str, model: str, wishes: Wishes, holdings: Holdings) -> Choic
         return Choice(Cause.UNKNOWN_RELEASE)
     if release.bundle_sha256 == holdings.current:
         return Choice(Cause.UP_TO_DATE, release)
-    if release.bundle_sha256 in holdings.blocked:
+    blocked = release.bundle_sha256 in holdings.blocked
+    lifts = plan.retry if blocked and plan and not pin and plan.retry > holdings.lifted else 0
+    if blocked and not lifts:
         return Choice(Cause.BLOCKED_BEFORE, release)
     if plan and not pin:
         if plan.state != "run":
             return Choice(Cause.PAUSED, release)
         if not takes_part(plan, device):
             return Choice(Cause.NOT_OUR_WAVE, release)
-    cause = Cause.ON_DISK if release.bundle_sha256 in holdings.on_disk else Cause.WANTED
-    return Choice(cause, release, plan.rate_bytes_s if plan else None)
+    rate_bytes_s = plan.rate_bytes_s if plan else None
+    if release.bundle_sha256 in holdings.on_disk:
+        return Choice(Cause.ON_DISK, release, rate_bytes_s, lifts=lifts)
+    if reason := unfit(release.manifest, holdings.board):
+        return Choice(Cause.UNFIT, release, reason=reason)
+    return Choice(Cause.WANTED, release, rate_bytes_s, lifts=lifts)
 
 
 def _newest_plan(wishes: Wishes, model: str) -> Plan | None:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from edge.backend import Loader
+from edge.backend import Array, Loader
 from edge.golden import Verdict, judge_all, read_golden
 from edge.loaded import LoadedModel, ModelClosedError
 from edge.loading import load_bundle, read_bundle
@@ -31,7 +31,7 @@ from edge.runtime import Prediction, Runtime
 from edge.shadow import Pairs
 from edge.swapping import NoRoomError, SwapPolicy, keep_previous, lacks_room, unload_first
 from wire.deadline import Deadline
-from wire.errors import BundleError, EdgeflockError, InputError, ModelError, UnavailableError
+from wire.errors import BundleError, BusyError, EdgeflockError, InputError, ModelError, UnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +42,8 @@ _SHADOW_QUEUE: Final = 64
 _SHADOW_STEP: Final = 8
 _OBSERVED: Final = 256
 _SELF_TEST_ROWS: Final = 8
+#: A self-test waits so long for an interpreter, then counts as not made.
+_SELF_TEST_S: Final = 5.0
 
 
 @dataclass(frozen=True)
@@ -231,6 +233,10 @@ class Serving:
         """Return (inferences, errors) of `release` since boot."""
         return self._recorder.since_boot(release)
 
+    def latencies(self, release: str) -> Array:
+        """Return how many calls of `release` since boot fell into each bucket of wire.histogram."""
+        return self._recorder.meter(release).latency_counts()
+
     # --- the shadow ---------------------------------------------------------------------------
 
     def begin_shadow(self, bundle: Path, needs_bytes: int = 0) -> bool:
@@ -275,7 +281,7 @@ class Serving:
     # --- the self-test ------------------------------------------------------------------------
 
     def self_test(self) -> Verdict:
-        """Run some of the golden set on each interpreter that serves, between the calls of others.
+        """Run some of the golden set on each interpreter, between the calls of others; count nothing.
 
         A stateful model is left alone: its state is its callers'.
         """
@@ -291,11 +297,14 @@ class Serving:
         expected = tuple(values[:_SELF_TEST_ROWS] for values in golden.expected)
         verdict = Verdict(True, "nothing to test")
         try:
-            for runs in active.model.run_on_each([list(row) if len(row) > 1 else row[0] for row in rows]):
+            rows = [list(row) if len(row) > 1 else row[0] for row in rows]
+            for runs in active.model.probe(rows, timeout_s=_SELF_TEST_S):
                 outputs = join([tuple(run.outputs.values()) for run in runs], active.model.outputs)
                 verdict = judge_all(expected, outputs, bundle.manifest.golden)
                 if not verdict.passed:
                     break
+        except BusyError as error:  # or a call that never ends
+            return Verdict(False, str(error), conclusive=False)
         except (ModelError, InputError, ModelClosedError) as error:
             return Verdict(False, str(error))
         return verdict

@@ -57,6 +57,8 @@ class ModelSettings:
     shadow_pairs: int = 200
     #: A pushed model of which one call in a hundred takes longer in its trial is refused; 0: none is.
     p99_limit_ms: float = 0.0
+    #: A pushed model whose median answer takes so many times longer than that before it goes back; 0: none.
+    slower_limit: float = 5.0
 
 
 @dataclass(frozen=True)
@@ -219,6 +221,9 @@ def _check(settings: AgentSettings, origin: str) -> None:
         "model.p99_limit_ms must be 0 or more": settings.model.p99_limit_ms >= 0,
         "model.shadow_pairs must be 1 to 1000000": 1 <= settings.model.shadow_pairs <= 1_000_000,
         **http_rules(settings.http),
+        "model.slower_limit must be 0, or at least 1.5": (
+            settings.model.slower_limit == 0 or settings.model.slower_limit >= 1.5
+        ),
         **source_rules(settings.source),
         "telemetry.interval_s must be at least 0.1": settings.telemetry.interval_s >= 0.1,
         "telemetry.sample_rate must be 0 to 1": 0 <= settings.telemetry.sample_rate <= 1,

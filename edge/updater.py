@@ -24,6 +24,7 @@ from edge.download import Download, NoSpaceError, Part
 from edge.lifecycle import DEADLINE_S, Cause, State, advance
 from edge.pointer import Pointer, Slot
 from edge.ports import Ports
+from edge.probation import Probation, median
 from edge.rollout import Choice, Holdings, Wishes, choose
 from edge.swapping import NoRoomError
 from wire.deadline import Deadline
@@ -32,10 +33,6 @@ from wire.messages import Event, ModelState, Release
 from wire.topics import BlobTopic
 
 log = logging.getLogger(__name__)
-
-#: A model leaves probation after so many answers without an error, or so many seconds.
-PROBATION_INFERENCES: Final = 50
-PROBATION_S: Final = 60.0
 
 #: States in which a candidate is, or may be, loaded.
 _HOLDING: Final = (State.STAGE, State.SHADOW, State.SWAP)
@@ -63,8 +60,9 @@ class Updater:
         self._look_again = False
         self._error: str | None = None
         self._link_up = True
-        self._probation_from = (0, 0)
+        self._probation: Probation | None = None
         self._needs_bytes = 0  # of the candidate, as its trial measured
+        self._trial_us: float | None = None  # its median, from there too
         self.state = State.IDLE
 
     # --- what the agent calls -----------------------------------------------------------------
@@ -192,7 +190,7 @@ class Updater:
             self._end_download()
         self._choice = choice
         self._go(Cause.PLAN_CHANGED)
-        self._go(choice.cause)
+        self._go(choice.cause, choice.reason)
         self._act_on(choice)
 
     def _choose(self) -> Choice:
@@ -216,9 +214,13 @@ class Updater:
             current=current.sha256 if current else None,
             blocked=frozenset(self._pointer.blocked),
             on_disk=self._ports.store.on_disk(),
+            board=self._ports.board,
+            lifted=self._pointer.lifted,
         )
 
     def _act_on(self, choice: Choice) -> None:
+        if choice.lifts and choice.release:
+            self._save(pointers.lifted(self._pointer, choice.release.bundle_sha256, choice.lifts))
         match choice.cause:
             case Cause.WANTED:
                 self._error = None
@@ -228,6 +230,8 @@ class Updater:
                 self._begin_trial()
             case Cause.BLOCKED_BEFORE:
                 self._error = self._error or "failed here before"
+            case Cause.UNFIT:
+                self._error = choice.reason
             case Cause.UNKNOWN_RELEASE:
                 self._error = "the plan names a release that meta/targets.json does not have"
             case _:
@@ -326,6 +330,7 @@ class Updater:
             self._block(Cause.TRIAL_FAILED, verdict.reason)
         elif self._still_wanted():
             self._needs_bytes = verdict.measured.needs_bytes if verdict.measured else 0
+            self._trial_us = verdict.measured.p50_us if verdict.measured else None
             if not self._begin_shadow(verdict.reason):
                 self._go(Cause.TRIAL_PASSED, verdict.reason)
                 self._swap()
@@ -365,7 +370,7 @@ class Updater:
         self._save(pointers.not_attempted(self._pointer))
         self._choice = choice
         self._go(Cause.PLAN_CHANGED)
-        self._go(choice.cause)
+        self._go(choice.cause, choice.reason)
         self._act_on(choice)
         return False
 
@@ -422,17 +427,22 @@ class Updater:
     # --- probation ----------------------------------------------------------------------------
 
     def _watch(self, release: str) -> None:
-        self._probation_from = self._ports.serving.health(release)
-        self._deadline = Deadline.after(PROBATION_S, self._ports.clock)
+        """Begin the probation. How fast is usual counts only where there is a model to go back to."""
+        serving, previous = self._ports.serving, self._pointer.previous
+        usual_us = (median(serving.latencies(previous.release)) or self._trial_us) if previous else None
+        self._probation = Probation(
+            serving, release, self._ports.clock, usual_us=usual_us, limit=self._ports.slower_limit
+        )
 
     def _tick_probation(self) -> None:
-        assert self._pointer.current is not None
-        inferences, errors = self._ports.serving.health(self._pointer.current.release)
-        inferences, errors = inferences - self._probation_from[0], errors - self._probation_from[1]
-        if errors:
-            self._roll_back(f"{errors} of {inferences} inferences failed")
-        elif inferences >= PROBATION_INFERENCES or self._out_of_time():
-            self._go(Cause.HEALTHY, f"{inferences} inferences without an error")
+        assert self._probation is not None
+        outcome = self._probation.step()
+        if outcome is None:
+            return
+        if not outcome.healthy:
+            self._roll_back(outcome.detail)
+        else:
+            self._go(Cause.HEALTHY, outcome.detail)
             self._finish_commit()
 
     def _finish_commit(self) -> None:

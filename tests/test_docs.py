@@ -58,7 +58,9 @@ def test_the_readme_stays_short() -> None:
 @pytest.mark.parametrize(
     "command",
     [c for c in COMMANDS if c != "fleet"]
-    + [f"fleet {part}" for part in "serve push devices pause resume abort undo status".split()],
+    + [
+        f"fleet {part}" for part in ["serve", "push", "devices", "pause", "resume", "abort", "undo", "status"]
+    ],
 )
 def test_the_help_of_every_command_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:

@@ -118,7 +118,9 @@ class Manifest:
     each), `binary` (one share), `values` (numbers in the target's unit) or `unlabelled`.
     `runtimes` are the interpreters on which the golden outputs were reproduced; `operators` are what
     the model needs (`CONV_2D 3`: name and version) and `min_runtime` the first TensorFlow Lite
-    release that has them. `metrics` are measured on the held-out split, `float_accuracy` among them.
+    release that has them. `machines` are the userlands that it is for (`aarch64`, `armv7l`, `x86_64`;
+    none: all), `memory_bytes` what it needs beside an interpreter without a model (0: not known).
+    `metrics` are measured on the held-out split, `float_accuracy` among them.
     `source` is the SHA-256 of what was converted, `provenance` what else took part, by name:
     the data's digest and the versions of packages.
     """
@@ -141,4 +143,6 @@ class Manifest:
     operators: tuple[str, ...] = ()
     min_runtime: str = ""
     provenance: dict[str, str] = field(default_factory=dict)
+    machines: tuple[str, ...] = ()
+    memory_bytes: int = 0
     v: int = 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+import sys
 from pathlib import Path
 
 import psutil
@@ -46,6 +48,14 @@ def total_bytes() -> int:
     """Return how much memory there is at all: the board's, or the control group's limit."""
     total: int = psutil.virtual_memory().total
     return min(total, memory_limit_bytes() or total)
+
+
+def userland() -> str:
+    """Return the machine that programs see: a 32-bit system on a 64-bit kernel is a 32-bit one."""
+    machine = platform.machine()
+    if sys.maxsize > 2**32:
+        return machine
+    return {"aarch64": "armv7l", "armv8l": "armv7l", "x86_64": "i686"}.get(machine, machine)
 
 
 def read_temperature(path: Path = _THERMAL) -> float | None:

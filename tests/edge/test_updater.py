@@ -10,13 +10,15 @@ import pytest
 
 from edge.adapters.model_store import RESERVE_BYTES, ModelStore
 from edge.download import STALL_S, Download
-from edge.golden import Verdict
+from edge.fitness import Board
+from edge.golden import Measured, Verdict
 from edge.lifecycle import DEADLINE_S, State
 from edge.pointer import Pointer
 from edge.ports import Ports
+from edge.probation import PROBATION_INFERENCES
 from edge.rollout import Wishes
 from edge.shadow import Pairs
-from edge.updater import PROBATION_INFERENCES, Updater
+from edge.updater import Updater
 from tests.support.fakes import ScriptedServing, ScriptedTrial, TurnedClock
 from tests.support.shelf import TOPICS, Goods, make_goods, put_on_broker
 from wire.link import Incoming
@@ -35,6 +37,7 @@ class Device:
         self.store, self.broker, self.clock = ModelStore(state), broker, TurnedClock()
         self.trial, self.serving = ScriptedTrial(), ScriptedServing()
         self.journal: list[Event] = []
+        self.board, self.slower_limit = Board(), 0.0
         self.restart()
 
     def restart(self) -> None:
@@ -43,8 +46,9 @@ class Device:
         self.store.open()
         self.serving.serves = None
         ports = Ports(
-            self.store, self.trial, self.serving, self._make_download, self.journal.append, self.clock
-        )
+            self.store, self.trial, self.serving, self._make_download, self.journal.append, self.clock,
+            self.board, self.slower_limit,
+        )  # fmt: skip
         self.updater = Updater("pi-1", "digits", ports)
         self.updater.recover()
 
@@ -474,3 +478,107 @@ def test_the_model_before_is_let_go_only_when_the_new_one_is_trusted(device: Dev
     device.serving.inferences += PROBATION_INFERENCES
     device.turn_to(State.IDLE)
     assert device.serving.committed == device.store.path(TWO.release.bundle_sha256)
+
+
+# --- unfit, retried, slow -----------------------------------------------------------------------
+
+
+def test_a_release_that_cannot_run_here_is_refused_before_the_first_byte(device: Device) -> None:
+    device.commit(ONE)
+    greedy = replace(TWO.release, manifest=replace(TWO.release.manifest, memory_bytes=1 << 40))
+    device.board = Board("aarch64", "tflite-runtime 2.14.0", 1 << 28)
+    device.restart()
+    device.journal.clear()
+    device.wish(ONE, replace(TWO, release=greedy))
+    for _ in range(20):
+        device.updater.tick()
+        device.clock.turn(60.0)
+    assert [(e.after, e.cause) for e in device.journal] == [("check", "plan-changed"), ("blocked", "unfit")]
+    report = device.updater.report()
+    assert (report.current, report.attempt, report.fetched_chunks) == ("digits/1", 0, 0)
+    assert report.error == device.journal[-1].detail
+    assert "MiB of memory" in str(report.error)
+    assert device.store.read_pointer().blocked == ()
+    assert [t for t in device.link.filters if "blobs" in t] == []
+
+
+def test_what_was_unfit_is_taken_with_other_software(device: Device) -> None:
+    newer = replace(
+        ONE, release=replace(ONE.release, manifest=replace(ONE.release.manifest, min_runtime="2.17.0"))
+    )
+    device.board = Board(backend="tflite-runtime 2.14.0")
+    device.restart()
+    device.wish(newer)
+    assert device.updater.state is State.BLOCKED
+    device.board = Board(backend="ai-edge-litert 2.3.0")
+    device.restart()
+    device.wish(newer)
+    device.turn_to(State.PROBATION)
+
+
+def test_a_block_is_lifted_for_one_more_try_by_a_plan_that_asks_for_it(device: Device) -> None:
+    device.trial.verdict = Verdict(False, "golden outputs differ")
+    device.wish(ONE)
+    device.turn_to(State.BLOCKED)
+    again = replace(ONE.plan, sequence=2, retry=2)
+    device.wish(ONE, plan=again)
+    device.turn_to(State.STAGE)
+    device.turn_to(State.BLOCKED)
+    tried = len(device.trial.started)
+    device.restart()
+    for sequence in (2, 3):  # the same plan again, and its pause and resumption
+        device.wish(ONE, plan=replace(again, sequence=sequence))
+        assert device.updater.state is State.BLOCKED
+    assert len(device.trial.started) == tried
+    device.trial.verdict = Verdict(True, "fine")
+    device.wish(ONE, plan=replace(again, sequence=4, retry=4))
+    device.turn_to(State.PROBATION)
+
+
+def test_a_model_much_slower_than_the_one_before_goes_back_to_it(device: Device) -> None:
+    device.slower_limit = 3.0
+    device.restart()
+    device.commit(ONE)
+    device.serving.answer("digits/1", PROBATION_INFERENCES, 2000.0)
+    device.wish(ONE, TWO)
+    device.turn_to(State.PROBATION)
+    device.serving.answer("digits/2", PROBATION_INFERENCES, 9000.0)
+    device.turn_to(State.BLOCKED)
+    assert str(device.updater.report().error).startswith("slow: half of its answers take 9")
+    assert device.updater.report().current == "digits/1"
+
+
+def test_without_answers_of_the_one_before_its_own_trial_is_what_is_usual(device: Device) -> None:
+    device.slower_limit = 3.0
+    device.restart()
+    measured = Measured(2000.0, 2500.0, 300, 1.0, 0, 0, 1)
+    device.trial.verdict = Verdict(True, "fine", measured=measured)
+    device.commit(ONE)
+    device.wish(ONE, TWO)
+    device.turn_to(State.PROBATION)
+    device.serving.answer("digits/2", PROBATION_INFERENCES, 9000.0)
+    device.turn_to(State.BLOCKED)
+    assert device.updater.report().current == "digits/1"
+
+
+def test_a_first_model_is_not_given_up_for_being_slow(device: Device) -> None:
+    device.slower_limit = 3.0
+    device.restart()
+    device.trial.verdict = Verdict(True, "fine", measured=Measured(10.0, 20.0, 300, 1.0, 0, 0, 1))
+    device.wish(ONE)
+    device.turn_to(State.PROBATION)
+    device.serving.answer("digits/1", PROBATION_INFERENCES, 90_000.0)
+    device.turn_to(State.IDLE)
+    assert device.updater.report().current == "digits/1"
+
+
+def test_a_golden_set_lost_while_serving_sends_it_back(device: Device) -> None:
+    device.commit(ONE)
+    device.wish(ONE, TWO)
+    device.turn_to(State.PROBATION)
+    device.serving.tested = Verdict(False, "golden outputs differ")
+    device.turn_to(State.BLOCKED)
+    assert (device.updater.report().current, device.updater.report().error) == (
+        "digits/1",
+        "self-test: golden outputs differ",
+    )

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.backend import Tensor
+from edge.backend import Array, Tensor
 from edge.golden import Verdict
 from edge.prediction import Prediction, Reading
 from edge.shadow import Pairs
 from wire.errors import ModelError
+from wire.histogram import BUCKETS, bucket_of
 
 
 @dataclass
@@ -69,6 +70,7 @@ class ScriptedServing:
     tested: Verdict = field(default_factory=lambda: Verdict(True, "fine"))
     reloads: int = 0
     candidate: Path | None = None
+    latency_counts: dict[str, Array] = field(default_factory=dict)
 
     @property
     def release(self) -> str | None:
@@ -114,3 +116,11 @@ class ScriptedServing:
 
     def health(self, release: str) -> tuple[int, int]:
         return self.inferences, self.errors
+
+    def latencies(self, release: str) -> Array:
+        return self.latency_counts.setdefault(release, np.zeros(BUCKETS, np.int64)).copy()
+
+    def answer(self, release: str, count: int, took_us: float) -> None:
+        """Let `release` have answered `count` calls that took `took_us` each."""
+        self.inferences += count
+        self.latency_counts.setdefault(release, np.zeros(BUCKETS, np.int64))[bucket_of(took_us)] += count
