@@ -293,11 +293,11 @@ class Serving:
             golden = read_golden(bundle.golden, bundle.manifest.golden)
         except BundleError as error:  # the disk's fault, and no word about the model
             return Verdict(False, str(error), conclusive=False)
-        rows = list(zip(*(values[:_SELF_TEST_ROWS] for values in golden.inputs), strict=True))
+        columns = (values[:_SELF_TEST_ROWS] for values in golden.inputs)
+        rows = [list(row) if len(row) > 1 else row[0] for row in zip(*columns, strict=True)]
         expected = tuple(values[:_SELF_TEST_ROWS] for values in golden.expected)
         verdict = Verdict(True, "nothing to test")
         try:
-            rows = [list(row) if len(row) > 1 else row[0] for row in rows]
             for runs in active.model.probe(rows, timeout_s=_SELF_TEST_S):
                 outputs = join([tuple(run.outputs.values()) for run in runs], active.model.outputs)
                 verdict = judge_all(expected, outputs, bundle.manifest.golden)

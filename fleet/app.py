@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -18,6 +19,7 @@ from fleet.adapters.database import Database
 from fleet.adapters.msgspec_codec import decode
 from fleet.adapters.registry import Registry
 from fleet.adapters.report_store import ReportStore
+from fleet.auditing import Auditor
 from fleet.ingest import Word, understand
 from fleet.publishing import (
     Publication,
@@ -82,6 +84,9 @@ class Server:
         self._store = ReportStore(database).open()
         self._registry = Registry(database).open()
         self._publisher = Publisher(link)
+        echo = topics.device(CLIENT_ID, "echo")
+        self._auditor = Auditor(link, self._publisher, echo, time.monotonic)
+        self._looked = False
         self._wanted: list[Publication] = []
         self._retired: list[Release] = []
         self._acks: dict[str, Ack] = {}
@@ -118,6 +123,7 @@ class Server:
                 self._quiet = Deadline.after(_LOG_EVERY_S)
 
     def _turn(self) -> None:
+        auditing = not self._auditor.idle
         words = self._receive()
         if words:
             self._commit(words)
@@ -125,7 +131,9 @@ class Server:
         if self._look.passed:
             self._look = Deadline.after(_LOOK_EVERY_S)
             self._look_at_registry()
-        if not self._settled:
+        self._auditor.begin(self._wanted)
+        self._auditor.step()
+        if auditing or not self._settled:
             self._settled = self._publisher.pump(self._wanted)
             if self._settled and self._retired:
                 self._registry.cleared(release.name for release in self._retired)
@@ -139,12 +147,14 @@ class Server:
                 case None:
                     break
                 case Incoming():
-                    self._understand(event, words)
+                    if not self._auditor.takes(event):
+                        self._understand(event, words)
                 case LinkUp():
                     log.info("connected")
                     self._connected()
                 case LinkDown(reason):
                     log.warning("%s; trying again", reason)
+                    self._auditor.link_lost()
                 case PublishRefused(_, reason):
                     log.warning("the broker refuses a message: %s", reason)
                 case SubscribeRefused(topic, reason):
@@ -181,6 +191,7 @@ class Server:
 
     def _connected(self) -> None:
         self._publisher.reconnected()
+        self._auditor.reconnected()
         self._settled = False
         self._acks = self._store.acks()
         self._look_now()
@@ -200,6 +211,9 @@ class Server:
             *publications(standing, self._topics, self._registry.read_blob),
             *withdrawals(self._retired, self._topics),
         ]
+        if not self._looked:  # an earlier server may have published them: that is cheaper to ask than to do
+            self._publisher.doubt(self._wanted)
+            self._looked = True
         self._settled = False
 
     def _whole(self, standing: Standing) -> Standing:

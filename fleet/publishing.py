@@ -5,8 +5,8 @@ Rules:
   this connection and sends the difference;
 - chunks first, then the targets that name them, then the plans that name the targets: whoever sees
   a plan can fetch all of it;
-- a broker may come back without what it had not saved, so a new connection begins with nothing
-  taken for granted.
+- a broker may come back without what it had not saved, so over a new connection what is small is
+  published again, and chunks are in doubt until an audit (fleet/auditing.py) has seen them.
 """
 
 from __future__ import annotations
@@ -38,11 +38,15 @@ class Standing:
 
 @dataclass(frozen=True)
 class Publication:
-    """One retained message; `mark` changes when its content does, `load` reads it when it is due."""
+    """One retained message; `mark` changes when its content does, `load` reads it when it is due.
+
+    A `chunk` is worth asking for before it is sent again.
+    """
 
     topic: str
     mark: str
     load: Callable[[], bytes]
+    chunk: bool = False
 
 
 #: Reads bytes `start` to `stop` of a blob of the registry.
@@ -64,7 +68,7 @@ def withdrawals(releases: Iterable[Release], topics: Topics) -> Iterator[Publica
     """Yield the empty messages that take the chunks of old releases off the broker."""
     for release in releases:
         for publication in _chunks(release, topics, lambda *_: b""):
-            yield replace(publication, mark="withdrawn", load=lambda: b"")
+            yield replace(publication, mark="withdrawn", load=lambda: b"", chunk=False)
 
 
 def acknowledgements(acks: dict[str, Ack], topics: Topics) -> Iterator[Publication]:
@@ -75,11 +79,13 @@ def acknowledgements(acks: dict[str, Ack], topics: Topics) -> Iterator[Publicati
 
 def _chunks(release: Release, topics: Topics, read_blob: ReadBlob) -> Iterator[Publication]:
     for blob in release.blobs:
-        yield Publication(
-            topics.blob(blob.chunks_sha256, 0), blob.chunks_sha256, _reader(read_blob, blob.chunks_sha256, 0)
-        )
+        yield _chunk(topics, read_blob, blob.chunks_sha256, 0)
         for i in range(chunk_count(blob.size_bytes)):
-            yield Publication(topics.blob(blob.sha256, i), blob.sha256, _reader(read_blob, blob.sha256, i))
+            yield _chunk(topics, read_blob, blob.sha256, i)
+
+
+def _chunk(topics: Topics, read_blob: ReadBlob, sha256: str, index: int) -> Publication:
+    return Publication(topics.blob(sha256, index), sha256, _reader(read_blob, sha256, index), chunk=True)
 
 
 def _reader(read_blob: ReadBlob, sha256: str, index: int) -> Callable[[], bytes]:
@@ -95,21 +101,50 @@ class Publisher:
 
     def __init__(self, link: Link) -> None:
         self._link = link
-        self._standing: dict[str, str] = {}
+        self._standing: dict[str, Publication] = {}
+        self._doubted: dict[str, Publication] = {}
 
     def reconnected(self) -> None:
-        """Take nothing for granted that an earlier connection published."""
+        """Take nothing of an earlier connection for granted: chunks are in doubt, the rest is due."""
+        self.doubt_all()
         self._standing.clear()
 
+    def doubt_all(self) -> None:
+        """Have all chunks that stand looked at again."""
+        self.doubt(self._standing.values())
+
+    def doubt(self, publications: Iterable[Publication]) -> None:
+        """Do not send these chunks before it is known that the broker lacks them."""
+        for publication in [p for p in publications if p.chunk]:
+            self._standing.pop(publication.topic, None)
+            self._doubted[publication.topic] = publication
+
+    def doubts(self, publication: Publication) -> bool:
+        """Return whether it is not known if this stands on the broker."""
+        doubted = self._doubted.get(publication.topic)
+        return doubted is not None and doubted.mark == publication.mark
+
+    def stands(self, publication: Publication) -> None:
+        """Take note that the broker holds this."""
+        if self.doubts(publication):
+            self._standing[publication.topic] = self._doubted.pop(publication.topic)
+
+    def lacks(self, publication: Publication) -> None:
+        """Take note that the broker does not hold this, or not as it should be."""
+        if self.doubts(publication):
+            del self._doubted[publication.topic]
+
     def pump(self, wanted: Iterable[Publication]) -> bool:
-        """Publish what differs; return whether all of `wanted` is handed over now."""
+        """Publish what differs; return whether all of `wanted` is handed over now, or in doubt."""
         for publication in wanted:
-            if self._standing.get(publication.topic) == publication.mark:
+            standing = self._standing.get(publication.topic)
+            if (standing is not None and standing.mark == publication.mark) or self.doubts(publication):
                 continue
             try:
                 if not self._link.publish(publication.topic, publication.load(), retain=True):
                     return False
             except MessageError as error:  # no broker takes it, now or later
                 log.error("not published: %s", error)
-            self._standing[publication.topic] = publication.mark
+            self._doubted.pop(publication.topic, None)
+            self._standing[publication.topic] = publication
         return True

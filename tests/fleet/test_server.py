@@ -61,6 +61,8 @@ class Fleet:
     def turn(self) -> None:
         for _ in range(3):
             self.server.turn()
+        while not self.server._auditor.idle:
+            self.server.turn()
 
     def kill_server(self) -> None:
         self.link.drop("killed", send_will=False)
