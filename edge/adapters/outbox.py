@@ -1,8 +1,16 @@
 """The durable outbox: what a device has to say, on disk until the server has it in its store.
 
-SQLite in WAL mode with full synchronisation: a row is on the disk before `add` returns. Bounded: at
-`max_rows` or `max_bytes` the oldest rows of the longest stream go, are counted, and the next
-message says so in its head (`first`).
+SQLite in WAL mode with full synchronisation: a row is on the disk before `add` returns.
+
+Rules:
+- bounded: past `max_rows` or `max_bytes` the oldest rows of the largest stream go, are counted, and the
+  next message says so in its head (`first`);
+- events are the audit log and never go for telemetry or samples. Only when nothing else is left to go,
+  the oldest events do, since a bound without an end would fill the disk that models need: 64 MiB of
+  events are some 200,000, months of the busiest device;
+- an event that the disk does not take waits in memory, in its order, until the disk does; telemetry of
+  that time is lost, and counted;
+- at most MAX_OUTSTANDING messages are sent and not acknowledged by the server.
 """
 
 from __future__ import annotations
@@ -10,6 +18,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from json import dumps
@@ -27,6 +36,12 @@ from wire.topics import Leaf, Topics
 log = logging.getLogger(__name__)
 
 _CORRUPT: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+#: Sent and not acknowledged, over all streams and boots.
+MAX_OUTSTANDING: Final = 200
+
+#: Events that wait for a disk to take them; past it the newest are lost, and counted.
+_MOST_WAITING: Final = 1000
 
 #: Room for the head and the braces around a body.
 _HEAD_BYTES: Final = 256
@@ -78,6 +93,7 @@ class Outbox:
         self._rows = 0
         self._bytes = 0
         self._db: sqlite3.Connection | None = None
+        self._waiting: deque[tuple[float, bytes]] = deque()  # events without a place on the disk yet
         self.dropped = 0
 
     def open(self) -> None:
@@ -136,25 +152,43 @@ class Outbox:
         if len(encoded) > MAX_PAYLOAD_BYTES - _HEAD_BYTES:
             self.dropped += 1
             raise MessageError(stream, f"{len(encoded)} bytes, at most {MAX_PAYLOAD_BYTES - _HEAD_BYTES} fit")
-        sequence = self._sequence.get(stream, 0) + 1
+        if stream == "event":
+            self._waiting.append((self._wall_clock(), encoded))
+            self._store_waiting()
+            return
         try:
-            self._require().execute(
-                "insert into message values (?, ?, ?, ?, ?)",
-                (stream, self._boot, sequence, self._wall_clock(), encoded),
-            )
+            self._insert(stream, self._wall_clock(), encoded)
         except sqlite3.Error as error:
             self._lost(error)
-            return
+
+    def _store_waiting(self) -> None:
+        """Give events their place, in their order; those that a full disk does not take go on waiting."""
+        try:
+            while self._waiting:
+                self._insert("event", *self._waiting[0])
+                self._waiting.popleft()
+        except sqlite3.Error as error:
+            if len(self._waiting) == 1:
+                log.error("an event could not be stored, it waits in memory: %s", error)
+            while len(self._waiting) > _MOST_WAITING:
+                self._waiting.pop()
+                self._lost(error)
+
+    def _insert(self, stream: Leaf, time_s: float, encoded: bytes) -> None:
+        sequence = self._sequence.get(stream, 0) + 1
+        self._require().execute(
+            "insert into message values (?, ?, ?, ?, ?)", (stream, self._boot, sequence, time_s, encoded)
+        )
         self._sequence[stream] = sequence
         self._rows += 1
         self._bytes += len(encoded)
         window = self._windows.setdefault((stream, self._boot), SendWindow(0, 0))
         window.added(sequence)
-        if self._rows > self._max_rows or self._bytes > self._max_bytes:
-            try:
+        try:
+            while self._rows > self._max_rows or self._bytes > self._max_bytes:
                 self._drop_oldest()
-            except sqlite3.Error as error:
-                log.warning("old messages could not be dropped: %s", error)
+        except sqlite3.Error as error:
+            log.warning("old messages could not be dropped: %s", error)
 
     def _lost(self, error: sqlite3.Error) -> None:
         if not self.dropped:
@@ -194,9 +228,16 @@ class Outbox:
             log.warning("the outbox cannot be read: %s", error)
 
     def _pump(self, link: Link, topics: Topics, device: str) -> None:
+        self._store_waiting()
+        for window in self._windows.values():
+            window.next(
+                self._clock()
+            )  # after a silence nothing of it is open any more: room for what is live
         for key in sorted(self._windows, key=lambda k: (k[1] != self._boot, STREAMS.index(k[0]))):
             window = self._windows[key]
             while (sequence := window.next(self._clock())) is not None:
+                if sum(w.open for w in self._windows.values()) >= MAX_OUTSTANDING:
+                    break
                 stored = self._read(*key, sequence)
                 if stored is not None and not self._send(stored, link, topics, device):
                     return
@@ -205,7 +246,7 @@ class Outbox:
     @property
     def settled(self) -> bool:
         """Whether the server has everything."""
-        return all(window.settled for window in self._windows.values())
+        return not self._waiting and all(window.settled for window in self._windows.values())
 
     def close(self) -> None:
         if self._db is not None:
@@ -236,15 +277,18 @@ class Outbox:
         return Stored(stream, boot, sequence, found[0], found[1]) if found else None
 
     def _drop_oldest(self) -> None:
-        """Make room: a tenth of the messages, from the stream and boot that have most."""
+        """Make room: a tenth of the messages, from the stream and boot with most bytes; events come last."""
         db = self._require()
-        stream, boot = db.execute(
-            "select stream, boot from message group by stream, boot order by count(*) desc limit 1"
+        stream, boot, count = db.execute(
+            "select stream, boot, count(*) from message group by stream, boot "
+            "order by stream = 'event', sum(length(body)) desc limit 1"
         ).fetchone()
+        if stream == "event":
+            log.error("only events are left in the outbox, and it is full: the oldest go")
         (last,) = db.execute(
             "select max(sequence) from (select sequence from message where stream = ? and boot = ? "
             "order by sequence limit ?)",
-            (stream, boot, max(1, self._rows // 10)),
+            (stream, boot, max(1, count // 10)),
         ).fetchone()
         gone = self._delete(stream, boot, last)
         self._windows[stream, boot].acknowledged(last, self._clock())  # as good as: they will never be sent

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
+from random import Random
 
 import pytest
 
-from edge.adapters.outbox import Outbox
+from edge.adapters.outbox import MAX_OUTSTANDING, Outbox
+from tests.conftest import Counts
 from tests.support.examples import counters, telemetry
 from tests.support.fakes import TurnedClock
 from wire.codec import decode
 from wire.errors import MessageError
 from wire.memory_link import MemoryBroker, MemoryLink
-from wire.messages import Ack, Mark, Samples, TelemetryReport
+from wire.messages import Ack, Event, EventReport, Mark, Samples, TelemetryReport
 from wire.topics import Topics
 
 TOPICS = Topics()
+ROOT = Path(__file__).parents[2]
 
 
 def open_outbox(folder: Path, boot: str = "b1", **options: int) -> Outbox:
@@ -177,3 +182,149 @@ def test_what_the_server_would_refuse_is_not_stored(tmp_path: Path) -> None:
     with pytest.raises(MessageError):
         outbox.add("samples", Samples("r", 1.0, ("a",), (1,), (0.5,), (10**30,)))
     assert outbox.settled
+
+
+# --- events come last, and never for telemetry ---------------------------------------------------
+
+
+def event(n: int = 0) -> Event:
+    return Event("digits", "idle", "check", "plan-changed", f"digits/{n}")
+
+
+def sequences(outbox: Outbox, stream: str) -> list[int]:
+    assert outbox._db is not None
+    rows = outbox._db.execute("select sequence from message where stream = ? order by sequence", (stream,))
+    return [sequence for (sequence,) in rows]
+
+
+@pytest.mark.parametrize("bound", [{"max_rows": 60}, {"max_bytes": 12_000}])
+def test_telemetry_never_costs_an_event(tmp_path: Path, bound: dict[str, int]) -> None:
+    outbox = open_outbox(tmp_path, **bound)
+    for n in range(50):
+        outbox.add("event", event(n))
+        for _ in range(10):
+            outbox.add("telemetry", telemetry())
+    assert sequences(outbox, "event") == list(range(1, 51))
+    assert outbox.dropped == 500 - len(sequences(outbox, "telemetry"))
+    assert sequences(outbox, "telemetry")[-1:] in ([500], [])
+
+
+def test_events_of_earlier_boots_are_kept_too(tmp_path: Path) -> None:
+    for boot in ("b1", "b2"):
+        outbox = open_outbox(tmp_path, boot, max_rows=20)
+        for n in range(9):
+            outbox.add("event", event(n))
+        for _ in range(50):
+            outbox.add("telemetry", telemetry())
+        outbox.close()
+    assert len(sequences(open_outbox(tmp_path, "b3"), "event")) == 18
+
+
+def test_when_events_alone_fill_it_the_oldest_of_them_go_and_are_counted(
+    tmp_path: Path, link: MemoryLink
+) -> None:
+    outbox = open_outbox(tmp_path, max_rows=20)
+    for n in range(50):
+        outbox.add("event", event(n))
+    outbox.add("telemetry", telemetry())
+    kept = sequences(outbox, "event")
+    assert kept == list(range(kept[0], 51))
+    assert 18 <= len(kept) <= 20
+    assert outbox.dropped == 50 - len(kept) + 1 - len(sequences(outbox, "telemetry"))
+    outbox.pump(link, TOPICS, "pi-1")
+    heads = [decode(EventReport, p).head for t, p in link.broker.published if t.endswith("/event")]
+    assert {head.first for head in heads} == {kept[0]}
+
+
+def test_an_event_that_a_full_disk_does_not_take_waits_and_keeps_its_place(
+    tmp_path: Path, link: MemoryLink
+) -> None:
+    outbox = open_outbox(tmp_path)
+    outbox.add("event", event(0))
+    assert outbox._db is not None
+    (pages,) = outbox._db.execute("pragma page_count").fetchone()
+    outbox._db.execute(f"pragma max_page_count = {pages}")
+    for n in range(1, 200):
+        outbox.add("event", event(n))
+    assert len(sequences(outbox, "event")) < 200
+    assert (outbox.dropped, outbox.settled) == (0, False)
+    outbox._db.execute("pragma max_page_count = 1000000")
+    outbox.pump(link, TOPICS, "pi-1")
+    assert sequences(outbox, "event") == list(range(1, 201))
+    bodies = [decode(EventReport, p).body for _, p in link.broker.published]
+    assert [b.release for b in bodies] == [f"digits/{n}" for n in range(200)]
+
+
+def test_at_most_two_hundred_are_outstanding_and_the_rest_follows(tmp_path: Path, link: MemoryLink) -> None:
+    for n in range(5):
+        old = open_outbox(tmp_path, f"old{n}")
+        for _ in range(120):
+            old.add("telemetry", telemetry())
+        old.close()
+    outbox = open_outbox(tmp_path, "new")
+    outbox.add("event", event())
+    outstanding: dict[str, int] = {}
+    arrived = 0
+    for _ in range(60):
+        before = len(link.broker.published)
+        outbox.pump(link, TOPICS, "pi-1")
+        for topic, payload in link.broker.published[before:]:
+            head = decode(EventReport if topic.endswith("/event") else TelemetryReport, payload).head
+            arrived += 1
+            outstanding[head.boot] = head.sequence
+        assert sum(w.open for w in outbox._windows.values()) <= MAX_OUTSTANDING
+        marks = tuple(Mark(boot, sequence) for boot, sequence in outstanding.items())
+        outbox.acknowledge(Ack({"telemetry": marks, "event": marks}))
+    assert (arrived, outbox.settled) == (601, True)
+
+
+def test_a_lost_acknowledgement_does_not_hold_the_others_for_ever(tmp_path: Path, link: MemoryLink) -> None:
+    for n in range(3):
+        old = open_outbox(tmp_path, f"old{n}")
+        for _ in range(100):
+            old.add("telemetry", telemetry())
+        old.close()
+    clock = TurnedClock()
+    outbox = Outbox(tmp_path / "outbox.db", "new", clock=clock)
+    outbox.open()
+    outbox.pump(link, TOPICS, "pi-1")
+    outbox.add("event", event())
+    outbox.pump(link, TOPICS, "pi-1")
+    assert not any(t.endswith("/event") for t, _ in link.broker.published)
+    clock.turn(11.0)
+    for _ in range(2):
+        outbox.pump(link, TOPICS, "pi-1")
+    assert any(t.endswith("/event") for t, _ in link.broker.published)
+
+
+_WRITER = """\
+import sys
+from pathlib import Path
+from edge.adapters.outbox import Outbox
+from wire.messages import Event
+outbox = Outbox(Path(sys.argv[1]), "b1")
+outbox.open()
+for n in range(100_000):
+    outbox.add("event", Event("digits", "idle", "check", "plan-changed", f"digits/{n}"))
+    print(n + 1, flush=True)
+"""
+
+
+def test_what_was_added_survives_a_sigkill_at_any_moment(tmp_path: Path, counts: Counts) -> None:
+    random = Random(5)
+    for n in range(counts.kills):
+        path = tmp_path / f"outbox{n}.db"
+        with subprocess.Popen(
+            [sys.executable, "-c", _WRITER, str(path)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        ) as writer:
+            assert writer.stdout is not None
+            for _ in range(random.randrange(1, 100)):
+                told = int(writer.stdout.readline())
+            writer.kill()
+            told = max([told, *map(int, writer.stdout.read().split("\n")[:-1])])
+        outbox = Outbox(path, "b2")
+        outbox.open()
+        found = sequences(outbox, "event")
+        assert found == list(range(1, len(found) + 1))
+        assert told <= len(found) <= told + 1
+        outbox.close()
