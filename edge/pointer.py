@@ -68,7 +68,7 @@ def blocked(pointer: Pointer, sha256: str) -> Pointer:
 
 
 def lifted(pointer: Pointer, sha256: str, sequence: int) -> Pointer:
-    """Let `sha256` be tried again, as the plan `sequence` asks: once."""
+    """Hold nothing against `sha256` any more, as the plan `sequence` asks: once."""
     others = tuple(s for s in pointer.blocked if s != sha256)
     return replace(pointer, blocked=others, attempted=None, attempts=0, lifted=sequence)
 

@@ -62,9 +62,8 @@ def choose(device: str, model: str, wishes: Wishes, holdings: Holdings) -> Choic
         return Choice(Cause.UNKNOWN_RELEASE)
     if release.bundle_sha256 == holdings.current:
         return Choice(Cause.UP_TO_DATE, release)
-    blocked = release.bundle_sha256 in holdings.blocked
-    lifts = plan.retry if blocked and plan and not pin and plan.retry > holdings.lifted else 0
-    if blocked and not lifts:
+    lifts = plan.retry if plan and not pin and plan.retry > holdings.lifted else 0
+    if release.bundle_sha256 in holdings.blocked and not lifts:
         return Choice(Cause.BLOCKED_BEFORE, release)
     if plan and not pin:
         if plan.state != "run":

@@ -70,11 +70,12 @@ class Updater:
     def recover(self) -> None:
         """Serve what the disk says should serve, or the one before it. Call once, at start."""
         try:
-            self._save(pointers.started(self._ports.store.read_pointer()))
-            self._serve_what_stands()
             store = self._ports.store
+            self._pointer = store.read_pointer()
+            self._keep(pointers.started(self._pointer))
+            self._serve_what_stands()
             store.collect(self._pointer.kept | (store.on_disk() - set(self._pointer.blocked)))
-        except OSError as error:  # a full disk: what was changed is changed in memory, and serves
+        except OSError as error:
             log.error("the disk failed: %s", error)
             self._error = str(error)
         if self._pointer.on_probation and self._pointer.current:
@@ -416,7 +417,7 @@ class Updater:
     def _give_up(self, slot: Slot, error: Exception, pointer: Pointer) -> None:
         log.error("%s cannot serve: %s", slot.release, error)
         self._error = _short(str(error))
-        self._save(pointer)
+        self._keep(pointer)
 
     def _block(self, cause: Cause, reason: str) -> None:
         self._error = _short(reason)
@@ -478,6 +479,15 @@ class Updater:
         if pointer != self._pointer:
             self._ports.store.write_pointer(pointer)
         self._pointer = pointer
+
+    def _keep(self, pointer: Pointer) -> None:
+        """Save, and on a full disk go on with it in memory: a start finds the same again, and serves."""
+        try:
+            self._save(pointer)
+        except OSError as error:
+            log.error("the disk failed: %s", error)
+            self._error = _short(str(error))
+            self._pointer = pointer
 
     def _collect(self) -> None:
         self._ports.store.collect(self._pointer.kept)

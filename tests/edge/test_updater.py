@@ -582,3 +582,17 @@ def test_a_golden_set_lost_while_serving_sends_it_back(device: Device) -> None:
         "digits/1",
         "self-test: golden outputs differ",
     )
+
+
+def test_a_start_on_a_full_disk_serves_what_stands(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    device.commit(ONE)
+    device.wish(ONE, TWO)
+    device.turn_to(State.PROBATION)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(device.store, "write_pointer", full)
+    for _ in range(2):  # on probation, where a start is to be counted, and again
+        device.restart()
+        assert device.serving.serves == device.store.path(TWO.release.bundle_sha256)
