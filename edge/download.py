@@ -63,6 +63,12 @@ class Download:
         self.total = 0
         self.done = 0
         self.fetched = 0
+        self._list_repeats = 0
+
+    @property
+    def repeats(self) -> int:
+        """How many requests were made again, for silence or a wrong digest."""
+        return self._list_repeats + self._window.repeats
 
     @property
     def finished(self) -> bool:
@@ -96,7 +102,7 @@ class Download:
                 raise TransferError(f"chunk {topic.index} keeps arriving damaged")
             return
         self._part.write(topic.index, payload)
-        self._window.arrived(topic.index, len(payload), now_s)
+        self._window.arrived(topic.index, now_s)
         self._link.unsubscribe(self._names([topic.index]))
         self.done += 1
         self.fetched += 1
@@ -128,6 +134,7 @@ class Download:
 
     def _have_list(self, digests: tuple[bytes, ...]) -> None:
         self._digests = digests
+        self._list_repeats = self._window.repeats
         missing = self._part.missing(digests)
         self._window = Window(missing, rate_bytes_s=self._rate_bytes_s)
         self.total = len(digests)

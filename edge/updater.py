@@ -137,6 +137,7 @@ class Updater:
             fetched_chunks=download.fetched if download else 0,
             error=self._error,
             attempt=self._pointer.attempts,
+            repeated_chunks=download.repeats if download else 0,
         )
 
     def close(self) -> None:

@@ -84,7 +84,7 @@ class Audit:
         return [self._take(i, now_s) for i in absent]
 
     def _take(self, index: int, now_s: float) -> Publication:
-        self._window.arrived(index, 0, now_s)
+        self._window.arrived(index, now_s)
         return self._chunks[index]
 
 

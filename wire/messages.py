@@ -72,7 +72,11 @@ class Online:
 
 @dataclass(frozen=True)
 class ModelState:
-    """What one model on a device is doing; versions are release names such as `digits/2`."""
+    """What one model on a device is doing; versions are release names such as `digits/2`.
+
+    Chunks are those of the download that runs; `repeated_chunks` had to be asked for again, because they
+    did not come or came damaged.
+    """
 
     model: str
     state: str
@@ -84,6 +88,7 @@ class ModelState:
     fetched_chunks: int = 0
     error: str | None = None
     attempt: int = 0
+    repeated_chunks: int = 0
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from wire.blob import CHUNK_BYTES
+
 MIN_OUTSTANDING: Final = 2
 MAX_OUTSTANDING: Final = 8
 
@@ -23,6 +25,7 @@ _TARGET_DELAY_S: Final = 0.3
 _RETRY_AFTER_S: Final = 5.0
 _LONGEST_RETRY_S: Final = 45.0
 _MAX_REFUSALS: Final = 5
+_CATCH_UP_S: Final = 0.5
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class Window:
         self._size = MIN_OUTSTANDING
         self._retry_after_s = _RETRY_AFTER_S
         self._progress_s = 0.0
+        self.repeats = 0  # requests made again, for silence or a wrong digest
         self._not_before_s = 0.0
         self._rate_bytes_s = rate_bytes_s
 
@@ -67,11 +71,17 @@ class Window:
             fresh.append(i)
             self._first_asked.setdefault(i, now_s)
             self._asked[i] = now_s
+            if self._rate_bytes_s:
+                # By the clock and not by what came: requests are spread evenly. Who comes late catches up
+                # a little, so that a slow loop does not make the cap a lower one.
+                behind_s = max(self._not_before_s, now_s - _CATCH_UP_S)
+                self._not_before_s = behind_s + CHUNK_BYTES / self._rate_bytes_s
         for i in again:
             self._asked[i] = now_s
+        self.repeats += len(again)
         return Ask(tuple(fresh), again)
 
-    def arrived(self, index: int, size_bytes: int, now_s: float) -> bool:
+    def arrived(self, index: int, now_s: float) -> bool:
         """Take note of a good chunk; return False when nobody asked for it (a late double)."""
         asked_s = self._asked.pop(index, None)
         if asked_s is None:
@@ -81,8 +91,6 @@ class Window:
         self._retry_after_s = min(_LONGEST_RETRY_S, max(_RETRY_AFTER_S, 3 * waited_s))
         soon = waited_s <= _TARGET_DELAY_S
         self._size = min(MAX_OUTSTANDING, self._size + 1) if soon else max(MIN_OUTSTANDING, self._size - 1)
-        if self._rate_bytes_s:
-            self._not_before_s = max(now_s, self._not_before_s) + size_bytes / self._rate_bytes_s
         return True
 
     def refuse(self, index: int, now_s: float) -> bool:
@@ -90,6 +98,7 @@ class Window:
         if index not in self._asked:
             return True
         self._refused[index] = self._refused.get(index, 0) + 1
+        self.repeats += 1
         # Not at once: the publisher needs a moment to repair it. The timer asks again.
         self._asked[index] = self._progress_s = now_s
         self._retry_after_s = _RETRY_AFTER_S

@@ -124,6 +124,19 @@ class Life(RuleBasedStateMachine):
         )  # fmt: skip
         self.live(self.wish)
 
+    @rule(n=st.sampled_from(range(3)), turns=st.integers(5, 40), crash_in=st.none() | st.integers(1, 150))
+    def a_rollout_begins_well(self, n: int, turns: int, crash_in: int | None) -> None:
+        """Without this, blind chance seldom comes as far as a second commit."""
+        self.the_trial_says(PASS)
+        self.the_self_test_says(PASS)
+        self.the_publisher_repairs()
+        self.make_plan(n, "run", retry=True)
+        self.faults.crash_in = crash_in
+        for _ in range(turns):
+            if self.updater.state is State.PROBATION:
+                self.answers_are_given(1000.0)
+            self.live(self.turn)
+
     @rule(count=st.integers(1, 30))
     def turns(self, count: int) -> None:
         for _ in range(count):
@@ -236,4 +249,4 @@ class Life(RuleBasedStateMachine):
 
 
 TestLife = Life.TestCase
-TestLife.settings = settings(stateful_step_count=40)
+TestLife.settings = settings(stateful_step_count=40, max_examples=2 * settings().max_examples)
