@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -248,5 +249,5 @@ class Life(RuleBasedStateMachine):
         raise AssertionError(f"{self.plan.release} is not reached from {self.updater.report()}")
 
 
-TestLife = Life.TestCase
+TestLife = pytest.mark.timeout(3000)(Life.TestCase)
 TestLife.settings = settings(stateful_step_count=40, max_examples=2 * settings().max_examples)
