@@ -124,7 +124,7 @@ class LoadedModel:
             self._idle.put(worker)
 
     def probe(self, rows: Sequence[Any], *, timeout_s: float) -> list[list[Prediction]]:
-        """Answer `rows` on each interpreter, or on those that could be had, and count nothing; raises as `run`.
+        """Answer `rows` on each interpreter that can be had, and count nothing; raises as `run`.
 
         Nobody called: it is the model that asks itself. `timeout_s` is how long to wait for an interpreter.
         """

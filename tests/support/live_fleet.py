@@ -55,7 +55,7 @@ class LiveDevice:
         parts = Parts(
             self.link, TOPICS, Unsigned(), self.updater, self.outbox, Recorder(), ResultQueue(10),
             Sampler(0.0, lambda: 1.0), lambda: VITALS, (), lambda: 0, lambda: 0, SelfCheck(self.serving),
-            store.free_bytes, time.monotonic, time.time,
+            list, store.free_bytes, time.monotonic, time.time,
         )  # fmt: skip
         self._stop = threading.Event()
         control = Control(Identity(name, "digits", "b1", "test"), parts, interval_s=5.0)
