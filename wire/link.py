@@ -33,9 +33,13 @@ class LinkUp:
 
 @dataclass(frozen=True)
 class LinkDown:
-    """The connection is lost, or could not be made; it is tried again by itself."""
+    """The connection is lost, or could not be made; it is tried again by itself.
+
+    `refused`: the broker was there and seems not to want us.
+    """
 
     reason: str
+    refused: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,9 @@ class Link(Protocol):
 
     def close(self) -> None:
         """Disconnect in an orderly way (the will is not sent)."""
+
+    def reconnect(self) -> None:
+        """Drop the connection and make it anew, with the certificate that lies on the disk now."""
 
     def publish(
         self, topic: str, payload: bytes, *, retain: bool = False, expiry_s: int | None = None

@@ -76,6 +76,10 @@ class MemoryLink:
             self._up = False
             self.broker.links.remove(self)
 
+    def reconnect(self) -> None:
+        self.drop("reconnecting", send_will=False)
+        self.start()
+
     def drop(self, reason: str, *, send_will: bool = True) -> None:
         """Lose the connection."""
         self.close()

@@ -59,7 +59,18 @@ class MetaTopic:
     file: str
 
 
-Address = DeviceTopic | PlanTopic | BlobTopic | MetaTopic
+ClaimLeaf = Literal["csr", "crt"]
+
+
+@dataclass(frozen=True)
+class ClaimTopic:
+    """`claim/<token-hash>/<leaf>`: the enrolment of a device that has no certificate yet."""
+
+    address: str
+    leaf: ClaimLeaf
+
+
+Address = DeviceTopic | PlanTopic | BlobTopic | MetaTopic | ClaimTopic
 
 
 def check_name(kind: str, name: str) -> str:
@@ -97,6 +108,10 @@ class Topics:
     def meta(self, file: str) -> str:
         return f"{self.prefix}/meta/{file}"
 
+    def claim(self, address: str, leaf: ClaimLeaf) -> str:
+        """`address` is `wire.enrolment.Claim.address`, or `+` in the server's filter."""
+        return f"{self.prefix}/claim/{address}/{leaf}"
+
     def parse(self, topic: str) -> Address | None:
         """Return what `topic` addresses, or None when it is not one of ours."""
         head = self.prefix + "/"
@@ -111,6 +126,8 @@ class Topics:
                 return BlobTopic(sha256, int(index))
             case ["meta", file] if NAME.fullmatch(file):
                 return MetaTopic(file)
+            case ["claim", address, "csr" | "crt" as leaf] if SHA256.fullmatch(address):
+                return ClaimTopic(address, leaf)
         return None
 
 

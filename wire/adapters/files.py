@@ -16,15 +16,17 @@ from pathlib import Path
 from wire.errors import SettingsError, UnavailableError
 
 
-def write_atomic(path: Path, data: bytes | Iterable[bytes]) -> None:
+def write_atomic(path: Path, data: bytes | Iterable[bytes], *, mode: int = 0o644) -> None:
     """Write `data` to `path` so that at any moment the old file or the new one is there.
 
     Raises OSError (a full disk, say) with nothing left behind.
     """
-    write_checked(path, data, lambda _: None)
+    write_checked(path, data, lambda _: None, mode=mode)
 
 
-def write_checked(path: Path, data: bytes | Iterable[bytes], check: Callable[[Path], None]) -> None:
+def write_checked(
+    path: Path, data: bytes | Iterable[bytes], check: Callable[[Path], None], *, mode: int = 0o644
+) -> None:
     """Like write_atomic, but call `check` with the finished temp file first; its error refuses the file."""
     pieces = (data,) if isinstance(data, bytes) else data
     handle, temp_name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
@@ -36,7 +38,7 @@ def write_checked(path: Path, data: bytes | Iterable[bytes], check: Callable[[Pa
             file.flush()
             os.fsync(file.fileno())
         check(temp)
-        temp.chmod(0o644)
+        temp.chmod(mode)
         temp.replace(path)
     except BaseException:
         temp.unlink(missing_ok=True)

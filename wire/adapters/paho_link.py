@@ -7,6 +7,9 @@
 - Reconnects wait with full jitter; paho's own doubling brings a whole fleet back at once.
 - The offline queue of paho is in RAM and unbounded: `publish` takes nothing while offline.
 - To paho a refused publish is a published one, and a refused subscription a subscription: both are events.
+- With TLS the files are read before each connection: one that was replaced counts from the next on, and
+  one that is missing is a reason to try again, not to end. A broker that refuses a certificate often
+  closes before its reason is read, so a close before any answer counts as a refusal.
 
 Threads: paho's network thread runs the callbacks; everything else belongs to the caller's thread.
 """
@@ -20,7 +23,7 @@ import random
 import socket
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import paho.mqtt.client as mqtt
@@ -28,6 +31,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from wire.adapters.tls import NotingContext, TlsFiles, explain, is_refusal, load, make_context
+from wire.errors import SettingsError
 from wire.link import (
     MAX_UNACKNOWLEDGED,
     Incoming,
@@ -46,25 +51,44 @@ _KEEPALIVE_S: Final = 10  # a half-open link shows after two of these
 _WILL_DELAY_S: Final = 5
 _FIRST_RETRY_S: Final = 0.5
 _LONGEST_RETRY_S: Final = 30.0
+_CLOSED_AT_ONCE: Final = (
+    "closed the connection before it answered: does the broker refuse this device's certificate "
+    "(revoked, expired, of another CA)?"
+)
 _MAX_EVENTS: Final = 20_000  # past it the network thread waits, and the broker holds the rest back
 
 
 @dataclass(frozen=True)
 class BrokerAddress:
-    """Where the broker listens."""
+    """Where the broker listens, and the files for TLS with it; without them the connection is plain."""
 
     host: str
     port: int
+    tls: TlsFiles | None = None
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
 
 
+@dataclass(frozen=True)
+class Login:
+    """User name and password, for a listener that asks for no certificate."""
+
+    user: str
+    password: str = field(repr=False)
+
+
 class PahoLink:
     """A `wire.link.Link` to a real broker, MQTT 5."""
 
-    def __init__(self, address: BrokerAddress, client_id: str, will: Will | None = None) -> None:
+    def __init__(
+        self, address: BrokerAddress, client_id: str, will: Will | None = None, login: Login | None = None
+    ) -> None:
         self._address = address
+        self._tls: NotingContext | None = None
+        self._trouble: LinkDown | None = None
+        self._answered = False
+        self._turned_away = False
         self._events: queue.Queue[LinkEvent] = queue.Queue(_MAX_EVENTS)
         self._lock = threading.Lock()
         self._subscribed: dict[str, None] = {}
@@ -75,6 +99,12 @@ class PahoLink:
         self._failures = 0
         self._closed = False
         self._client = self._make_client(client_id, will)
+        if login:
+            self._client.username_pw_set(login.user, login.password)
+        if address.tls:
+            self._tls = make_context()
+            self._client.tls_set_context(self._tls)
+            self._client.on_pre_connect = self._on_pre_connect  # unguarded: it may forbid the attempt
 
     @property
     def unacknowledged(self) -> int:
@@ -97,6 +127,15 @@ class PahoLink:
         self._closed = True
         self._client.disconnect()
         self._client.loop_stop()
+
+    def reconnect(self) -> None:
+        self._closed = True  # else the network thread might wait for room among the events, and we for it
+        self._client.disconnect()
+        self._client.loop_stop()
+        self._closed = False
+        self._failures = 0
+        self._put(LinkDown("reconnecting"))
+        self.start()
 
     def publish(
         self, topic: str, payload: bytes, *, retain: bool = False, expiry_s: int | None = None
@@ -160,13 +199,26 @@ class PahoLink:
         client.on_subscribe = _guarded(self._on_subscribe)
         return client
 
+    def _on_pre_connect(self, *_: Any) -> None:
+        self._trouble, self._answered = None, False
+        if self._tls is None or self._address.tls is None:
+            return
+        self._tls.problem = None
+        try:
+            load(self._tls, self._address.tls)
+        except SettingsError as error:
+            self._trouble = LinkDown(str(error))
+            raise ConnectionAbortedError(str(error)) from error  # paho takes it for a broker that is away
+
     def _on_socket_open(self, _client: Any, _userdata: Any, sock: Any) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def _on_connect(self, client: mqtt.Client, _userdata: Any, _flags: Any, reason: Any, _props: Any) -> None:
+        self._answered = True
+        self._turned_away = reason.is_failure
         if reason.is_failure:
             self._wait_longer()
-            self._put(LinkDown(f"refused by the broker: {reason}"))
+            self._put(LinkDown(f"refused by the broker: {reason}", refused=True))
             return
         self._failures = 0
         with self._lock:
@@ -178,11 +230,28 @@ class PahoLink:
 
     def _on_connect_fail(self, *_: Any) -> None:
         self._wait_longer()
-        self._put(LinkDown(f"no broker at {self._address}"))
+        self._put(self._tls_trouble() or LinkDown(f"no broker at {self._address}"))
 
     def _on_disconnect(self, _client: Any, _userdata: Any, _flags: Any, reason: Any, _props: Any) -> None:
+        if self._turned_away:  # told already, with a better reason
+            self._turned_away = False
+            return
         self._wait_longer()
-        self._put(LinkDown(f"connection lost: {reason}"))
+        lost = LinkDown(f"connection lost: {reason}")
+        if self._tls is not None and not self._answered:
+            lost = LinkDown(f"{self._address} {_CLOSED_AT_ONCE}", refused=True)
+        self._put(self._tls_trouble() or lost)
+
+    def _tls_trouble(self) -> LinkDown | None:
+        """Return what TLS has to do with the attempt that just failed, if anything."""
+        if self._tls is None or self._answered:
+            return None
+        if self._trouble is not None:
+            return self._trouble
+        if self._tls.problem is not None:
+            why = f"{self._address}: {explain(self._tls.problem)}"
+            return LinkDown(why, refused=is_refusal(self._tls.problem))
+        return None
 
     def _on_message(self, _client: Any, _userdata: Any, message: mqtt.MQTTMessage) -> None:
         self._put(Incoming(message.topic, bytes(message.payload), message.retain))
