@@ -7,6 +7,7 @@ Threads of the process, what each owns, and what may cross:
     sink …    one for each sink: owns its file or connection
     http      only with [http]: requests -> the same runtime; more of them for a slow model or long bodies
     signals   turns SIGTERM and SIGINT into the stop event
+    enrol     only until a claim token has become a certificate: owns its own link
     network   paho's; owns the socket, puts events into the link's queue
     source    only with lines, mqtt, a camera or a microphone: takes what comes into a queue
 
@@ -36,6 +37,7 @@ from edge.adapters.sources import IDLE
 from edge.adapters.tflite import backend_version
 from edge.adapters.vitals import VitalsReader, available_bytes, total_bytes, userland
 from edge.agent_http import AgentHttp
+from edge.broker_access import Enrolment, broker_address, check_tls, make_renewal
 from edge.control import Control, Identity, Parts
 from edge.download import Download, Part
 from edge.fitness import Board
@@ -58,7 +60,7 @@ from edge.swapping import PROCESS_BYTES, SwapPolicy
 from edge.trust import Unsigned
 from edge.updater import Updater
 from wire.adapters.files import only_owner
-from wire.adapters.paho_link import BrokerAddress, PahoLink
+from wire.adapters.paho_link import PahoLink
 from wire.adapters.signals import stop_on_signals
 from wire.codec import encode
 from wire.deadline import Deadline
@@ -97,7 +99,7 @@ def check(settings: AgentSettings) -> str:
 
     Raises UnavailableError when the broker does not answer, besides what `run` raises.
     """
-    address = BrokerAddress(settings.broker.host, settings.broker.port)
+    address = broker_address(settings)
     backend = backend_version(settings.model.backend)
     with only_owner(Path(settings.device.state) / "lock", "agent"):
         ModelStore(Path(settings.device.state)).open()
@@ -109,6 +111,7 @@ def check(settings: AgentSettings) -> str:
         socket.create_connection((address.host, address.port), timeout=_CONNECT_S).close()
     except OSError as error:
         raise UnavailableError(f"no broker at {address}: {error.strerror or error}") from error
+    check_tls(settings, _CONNECT_S)
     return f"settings are good; {backend}; broker {address} answers"
 
 
@@ -158,6 +161,8 @@ class _Agent:
         thread = threading.Thread(target=self._run_control, args=(control, answered), name="control")
         log.info("agent %s starts with %s", self._identity.device, backend_version(settings.model.backend))
         thread.start()
+        enrol = Enrolment(settings)
+        enrol.start()
         http.start()
         notify("READY=1")
         try:
@@ -165,6 +170,7 @@ class _Agent:
         finally:
             notify("STOPPING=1")
             http.stop()
+            enrol.close()
             source.close()
             answered.set()
             thread.join()
@@ -184,7 +190,7 @@ class _Agent:
         settings, topics = self._settings, Topics(self._settings.broker.prefix)
         goodbye = encode(Online(self._identity.boot, False, self._identity.software))
         link = PahoLink(
-            BrokerAddress(settings.broker.host, settings.broker.port),
+            broker_address(settings),
             self._identity.device,
             Will(topics.device(self._identity.device, "online"), goodbye),
         )
@@ -226,6 +232,7 @@ class _Agent:
             free_bytes=self._store.free_bytes,
             clock=time.monotonic,
             wall_clock=time.time,
+            renewal=make_renewal(settings),
         )
         return Control(self._identity, parts, settings.telemetry.interval_s)
 

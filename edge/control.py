@@ -15,6 +15,7 @@ from typing import Final
 
 from edge.ports import Outbox
 from edge.recorder import Recorder
+from edge.renewal import Renewal
 from edge.reporting import Sampler
 from edge.results import Result, ResultQueue, Sink
 from edge.rollout import Wishes
@@ -67,6 +68,7 @@ class Parts:
     free_bytes: Callable[[], int]
     clock: Clock
     wall_clock: Callable[[], float]
+    renewal: Renewal | None = None
 
 
 class Control:
@@ -108,6 +110,8 @@ class Control:
             self._handle(event)
             event = self._parts.link.receive(0)
         self._parts.updater.tick()
+        if self._parts.renewal:
+            self._parts.renewal.tick(self._parts.link)
         self._drain_results()
         if self._parts.clock() - self._last_report_s >= self._interval_s:
             self._report()
@@ -118,6 +122,8 @@ class Control:
     def _subscribe(self) -> None:
         topics, device = self._parts.topics, self._identity.device
         own = [topics.device(device, leaf) for leaf in ("desired", "ack", "cmd")]
+        if self._parts.renewal:
+            own.append(topics.device(device, "crt"))
         self._parts.link.subscribe([*own, topics.meta("targets.json")])
 
     def _handle(self, event: LinkEvent) -> None:
@@ -132,7 +138,11 @@ class Control:
                 self._told = None
                 self._parts.outbox.reconnected()
                 self._parts.updater.link_restored()
-            case LinkDown(reason):
+                if self._parts.renewal:
+                    self._parts.renewal.link_up()
+            case LinkDown(reason, refused):
+                if self._parts.renewal:
+                    self._parts.renewal.link_down(refused=refused)
                 if reason != self._last_down:
                     log.warning("%s; inference goes on, trying again", reason)
                 self._up = False
@@ -175,6 +185,8 @@ class Control:
                 self._wish(replace(self._wishes, desired=desired))
             case "ack":
                 self._parts.outbox.acknowledge(decode(Ack, payload))
+            case "crt" if self._parts.renewal:
+                self._parts.renewal.receive(payload, self._parts.link)
             case "cmd" if decode(Command, payload).name == "check-now":
                 self._parts.updater.check_now()
             case _:

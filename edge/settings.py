@@ -6,7 +6,7 @@ import difflib
 import itertools
 import tomllib
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -33,6 +33,17 @@ class BrokerSettings:
     port: int = 1883
     #: First level (or levels) of every topic; must be the server's.
     prefix: str = "edgeflock"
+    #: TLS: the CA of the broker (PEM). Empty: no TLS. Relative paths here are beside the settings file.
+    ca: str = ""
+    #: The device's certificate (PEM), with its key in the same file or in `key`. Empty: `identity.pem` in
+    #: the state folder, if it is there. What the agent renews, it writes here, key and certificate together.
+    certificate: str = ""
+    #: The key of a certificate that was made by hand (PEM).
+    key: str = ""
+    #: The file with a claim token: without a certificate yet, the agent has one made at its start.
+    claim: str = ""
+    #: The broker's port for claims.
+    claim_port: int = 8884
 
 
 @dataclass(frozen=True)
@@ -161,7 +172,23 @@ def load(path: Path) -> AgentSettings:
         raise SettingsError(f"{path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is not TOML: {error}") from error
-    return parse(raw, str(path))
+    settings = parse(raw, str(path))
+    return replace(settings, broker=_beside(settings.broker, path.parent))
+
+
+def _beside(broker: BrokerSettings, folder: Path) -> BrokerSettings:
+    """Return `broker` with its relative paths below `folder`: systemd hands files on in one of its own."""
+
+    def place(path: str) -> str:
+        return str(folder / path) if path else ""
+
+    return replace(
+        broker,
+        ca=place(broker.ca),
+        certificate=place(broker.certificate),
+        key=place(broker.key),
+        claim=place(broker.claim),
+    )
 
 
 def parse(raw: Mapping[str, Any], origin: str) -> AgentSettings:
@@ -213,6 +240,7 @@ def _check(settings: AgentSettings, origin: str) -> None:
         raise SettingsError(f"{origin}: {error}") from error
     rules = {
         "broker.port must be 1 to 65535": 0 < settings.broker.port < 65536,
+        **_tls_rules(settings),
         "model.threads must be 1 to 64": 0 < settings.model.threads <= 64,
         "model.pool must be 0 to 64": 0 <= settings.model.pool <= 64,
         f"model.isolation must be {' or '.join(ISOLATIONS)}": settings.model.isolation in ISOLATIONS,
@@ -247,6 +275,21 @@ def http_rules(http: HttpSettings) -> dict[str, bool]:
         "the limits of http must be more than 0 and at most 1000000": all(0 < n <= 1_000_000 for n in limits),
         "http.batch_rows and http.batch_wait_ms must be 0 to 1000000": all(
             0 <= n <= 1_000_000 for n in batching
+        ),
+    }
+
+
+def _tls_rules(settings: AgentSettings) -> dict[str, bool]:
+    broker = settings.broker
+    mqtt = "mqtt" in (settings.source.kind, *(sink.kind for sink in settings.sink))
+    return {
+        "broker.claim_port must be 1 to 65535": 0 < broker.claim_port < 65536,
+        "broker.certificate and broker.claim need broker.ca": bool(broker.ca)
+        or not (broker.certificate or broker.claim),
+        "broker.key needs broker.certificate": bool(broker.certificate) or not broker.key,
+        # One certificate is one client id: a second connection would end the first, for ever in turn.
+        "an mqtt source or sink cannot share a broker that knows devices by certificates (broker.ca)": (
+            not broker.ca or not mqtt
         ),
     }
 

@@ -42,4 +42,6 @@ def test_a_device_installs_no_workstation_or_server_library(wheel: zipfile.ZipFi
     of_device = {
         need.split(">")[0].split("=")[0].split("<")[0] for need in needs if 'extra == "edge"' in need
     }
-    assert of_device == {"numpy", "paho-mqtt", "psutil", "ai-edge-litert", "tflite-runtime"}
+    assert of_device == {
+        "cryptography", "numpy", "paho-mqtt", "psutil", "ai-edge-litert", "tflite-runtime",
+    }  # fmt: skip
