@@ -7,6 +7,7 @@ holds the database for reports; commands write their wishes beside it, and SQLit
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 import sqlite3
 import threading
@@ -15,11 +16,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from fleet.adapters.broker_files import BrokerFiles
 from fleet.adapters.database import Database
 from fleet.adapters.msgspec_codec import decode
 from fleet.adapters.registry import Registry
 from fleet.adapters.report_store import ReportStore
+from fleet.adapters.signing_desk import now, open_store
 from fleet.auditing import Auditor
+from fleet.gate import Gate, GateParts, Lists
 from fleet.ingest import Word, understand
 from fleet.publishing import (
     Publication,
@@ -29,8 +33,9 @@ from fleet.publishing import (
     publications,
     withdrawals,
 )
-from wire.adapters.paho_link import BrokerAddress, PahoLink
+from wire.adapters.paho_link import BrokerAddress, Login, PahoLink
 from wire.deadline import Deadline
+from wire.enrolment import SERVER_NAME
 from wire.errors import MessageError, UnavailableError
 from wire.link import Incoming, Link, LinkDown, LinkUp, PublishRefused, SubscribeRefused
 from wire.messages import Ack, Release
@@ -38,7 +43,7 @@ from wire.topics import UPWARD, Topics
 
 log = logging.getLogger(__name__)
 
-CLIENT_ID: Final = "fleet-server"
+CLIENT_ID: Final = SERVER_NAME
 
 _BATCH: Final = 500
 _WAIT_S: Final = 0.05
@@ -49,12 +54,25 @@ _STOP_CHECK_S: Final = 0.2
 
 
 @dataclass(frozen=True)
+class GateSettings:
+    """What the server needs to let devices in: its CA, the life of a certificate, and the brokers' lists."""
+
+    files: BrokerFiles
+    life: dt.timedelta
+    lists: Lists
+    #: The broker for enrolment and our login there; None where there is none.
+    claims: tuple[BrokerAddress, Login] | None
+
+
+@dataclass(frozen=True)
 class ServerSettings:
     """Where the server's files and its broker are."""
 
     state: Path
     broker: BrokerAddress
     prefix: str = "edgeflock"
+    #: Where `fleet init` has made certificates.
+    gate: GateSettings | None = None
 
 
 def serve(settings: ServerSettings, stop: threading.Event) -> None:
@@ -62,8 +80,9 @@ def serve(settings: ServerSettings, stop: threading.Event) -> None:
     database = Database(settings.state).open()
     Registry(database).open().sweep()
     link = PahoLink(settings.broker, CLIENT_ID)
+    gate = _open_gate(settings, settings.gate, database) if settings.gate else None
     try:
-        server = Server(database, link, Topics(settings.prefix))
+        server = Server(database, link, Topics(settings.prefix), gate)
         link.start()
         server.wait_for_broker(Deadline.after(_CONNECT_S), stop)
         log.info("serving the fleet in %s through %s", settings.state, settings.broker)
@@ -71,14 +90,23 @@ def serve(settings: ServerSettings, stop: threading.Event) -> None:
             server.turn()
     finally:
         link.close()
+        if gate:
+            gate.close()
         database.close()
+
+
+def _open_gate(settings: ServerSettings, gate: GateSettings, database: Database) -> Gate:
+    store = open_store(database, gate.files.authority(), gate.life)
+    claims = PahoLink(gate.claims[0], SERVER_NAME, login=gate.claims[1]) if gate.claims else None
+    return Gate(GateParts(store, gate.lists, claims, Topics(settings.prefix), decode, now)).open()
 
 
 class Server:
     """One turn after the other; each commits before it acknowledges."""
 
-    def __init__(self, database: Database, link: Link, topics: Topics) -> None:
+    def __init__(self, database: Database, link: Link, topics: Topics, gate: Gate | None = None) -> None:
         self._database = database
+        self._gate = gate
         self._link = link
         self._topics = topics
         self._store = ReportStore(database).open()
@@ -98,6 +126,8 @@ class Server:
     def wait_for_broker(self, deadline: Deadline, stop: threading.Event) -> None:
         """Subscribe, and wait for the first connection, or until `stop`."""
         self._link.subscribe([self._topics.every_device(leaf) for leaf in UPWARD])
+        if self._gate:
+            self._link.subscribe(self._gate.filters)
         reason = "no answer"
         while not deadline.passed:
             if stop.is_set():
@@ -128,6 +158,8 @@ class Server:
         if words:
             self._commit(words)
         self._send_acks()
+        if self._gate:
+            self._gate.turn(self._link, self._refuse)
         if self._look.passed:
             self._look = Deadline.after(_LOOK_EVERY_S)
             self._look_at_registry()
@@ -164,6 +196,8 @@ class Server:
 
     def _understand(self, message: Incoming, words: list[Word]) -> None:
         try:
+            if self._gate and self._gate.takes(message):
+                return
             word = understand(message, self._topics, decode)
         except MessageError as error:
             self._refuse(error)

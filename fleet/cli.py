@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import logging
 import threading
@@ -17,16 +18,17 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from fleet import rollout_cli
-from fleet.adapters.broker import start_broker
 from fleet.adapters.database import Database
 from fleet.adapters.fleet_reader import FleetReader
 from fleet.adapters.registry import EVERYONE, Registry
 from fleet.adapters.terminal import device_table, make_console
-from fleet.app import ServerSettings, serve
+from fleet.app import serve
+from fleet.broker_start import add_certificate_options, server_settings
+from fleet.enrol_cli import add_enrolment
+from fleet.init_cli import add_init
 from fleet.releasing import build
 from fleet.view import DeviceRow
 from wire.adapters.files import only_owner
-from wire.adapters.paho_link import BrokerAddress
 from wire.adapters.signals import stop_on_signals
 from wire.deadline import Deadline
 from wire.errors import BundleError, SettingsError, UnavailableError
@@ -36,12 +38,12 @@ from wire.wave import takes_part
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-_DEFAULT_PORT: Final = 1883
 _REFRESH_S: Final = 0.5
 
 _SERVE_HELP = """\
 Takes in what devices report and publishes what they should run. Without --broker it starts a broker
-of its own (mosquitto if installed, otherwise an embedded one) on 127.0.0.1.
+of its own: with TLS as `fleet init` has configured it, or without (mosquitto if installed, otherwise an
+embedded one) on 127.0.0.1 only.
 
 example:
     edgeflock fleet serve --state /srv/fleet --broker hub.local:1883
@@ -74,12 +76,13 @@ def add_parser(commands: _SubParsersAction[argparse.ArgumentParser], version: st
         description="The server side of a fleet. Each subcommand's --help has an example.",
     )
     parts = fleet.add_subparsers(dest="part", metavar="COMMAND", required=True)
+    add_init(functools.partial(_part, parts))
+    add_enrolment(functools.partial(_part, parts))
     server = _part(parts, "serve", "take in reports, publish models", _SERVE_HELP, _run_serve)
     server.add_argument("--broker", metavar="HOST[:PORT]", help="use the broker there instead of an own one")
-    server.add_argument(
-        "--port", type=int, default=_DEFAULT_PORT, help="port of the own broker (%(default)s)"
-    )
-    server.add_argument("--prefix", default="edgeflock", help="first level of every topic (%(default)s)")
+    server.add_argument("--port", type=int, help="port of the own broker (with TLS 8883, else 1883)")
+    server.add_argument("--prefix", help="first level of every topic (that of `init`, else edgeflock)")
+    add_certificate_options(server)
     server.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     push = _part(parts, "push", "release a bundle to a group", _PUSH_HELP, _run_push)
     push.add_argument("bundle", type=Path, help="a bundle made by `edgeflock convert`")
@@ -115,36 +118,14 @@ def _part(
     return parser
 
 
-def parse_address(text: str) -> BrokerAddress:
-    """Return the address in `HOST` or `HOST:PORT`; raise SettingsError for anything else."""
-    host, _, port = text.partition(":")
-    if not host or (port and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536)):
-        raise SettingsError(f"--broker {text!r}: write HOST or HOST:PORT")
-    return BrokerAddress(host, int(port) if port else _DEFAULT_PORT)
-
-
 def _run_serve(arguments: argparse.Namespace) -> int:
     logging.basicConfig(level=arguments.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    if not 0 < arguments.port < 65536:
-        raise SettingsError("--port must be 1 to 65535")
-    given = parse_address(arguments.broker) if arguments.broker else None
     stop = threading.Event()
     with only_owner(arguments.state / "lock", "server"):
         stop_on_signals(stop)
-        if given:
-            serve(ServerSettings(arguments.state, given, arguments.prefix), stop)
-        else:
-            _serve_with_own_broker(arguments, stop)
+        with server_settings(arguments) as settings:
+            serve(settings, stop)
     return 0
-
-
-def _serve_with_own_broker(arguments: argparse.Namespace, stop: threading.Event) -> None:
-    broker = start_broker(arguments.state / "broker", BrokerAddress("127.0.0.1", arguments.port))
-    try:
-        logging.getLogger(__name__).info("started %s on %s", broker.kind, broker.address)
-        serve(ServerSettings(arguments.state, broker.address, arguments.prefix), stop)
-    finally:
-        broker.stop()
 
 
 def _run_push(arguments: argparse.Namespace) -> int:

@@ -59,7 +59,20 @@ def test_the_readme_stays_short() -> None:
     "command",
     [c for c in COMMANDS if c != "fleet"]
     + [
-        f"fleet {part}" for part in ["serve", "push", "devices", "pause", "resume", "abort", "undo", "status"]
+        f"fleet {part}"
+        for part in (
+            "init",
+            "serve",
+            "push",
+            "devices",
+            "enroll",
+            "revoke",
+            "pause",
+            "resume",
+            "abort",
+            "undo",
+            "status",
+        )
     ],
 )
 def test_the_help_of_every_command_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -67,6 +67,22 @@ class RunningBroker:
     address: BrokerAddress
     process: subprocess.Popen[bytes]
 
+    command: tuple[str, ...]
+    log_path: Path
+
+    @property
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    def restart(self) -> None:
+        """End it and start it anew with the files as they are now; raise UnavailableError if it does not.
+
+        Not SIGHUP: mosquitto 2.0.11 then frees the sessions of clients that went away seconds ago, and
+        uses them again.
+        """
+        self.stop()
+        self.process = _launch(self.kind, list(self.command), self.address, self.log_path).process
+
     def stop(self) -> None:
         """End it in an orderly way: mosquitto saves what it retains."""
         if self.process.poll() is None:
@@ -102,13 +118,35 @@ def start_broker(folder: Path, address: BrokerAddress, *, kind: str = "auto") ->
     if kind == "auto":
         kind = "mosquitto" if mosquitto else "embedded"
     if kind == "mosquitto":
-        if mosquitto is None:
-            raise UnavailableError("mosquitto is not installed: sudo apt-get install mosquitto")
-        command = [mosquitto, "-c", str(_write_config(folder / "mosquitto.conf", _MOSQUITTO, address))]
+        config = _write_config(folder / "plain.conf", user_line() + _MOSQUITTO, address)
+        command = [_need(mosquitto), "-c", str(config)]
     else:
         config = _write_config(folder / "rumqttd.toml", _RUMQTTD, address)
         command = python_module("fleet.adapters.embedded_broker", str(config))
-    log_path = folder / "broker.log"
+    return _launch(kind, command, address, folder / "broker.log")
+
+
+def start_configured(config: Path, address: BrokerAddress) -> RunningBroker:
+    """Start mosquitto with the file `config`, which listens on `address`; otherwise like start_broker."""
+    _refuse_taken(address)
+    return _launch(
+        "mosquitto", [_need(find_mosquitto()), "-c", str(config)], address, config.parent / "broker.log"
+    )
+
+
+def user_line() -> str:
+    """Return what mosquitto's configuration needs when we are root: it would drop to a user who may not
+    read or write our files."""
+    return "user root\n" if os.geteuid() == 0 else ""
+
+
+def _need(mosquitto: str | None) -> str:
+    if mosquitto is None:
+        raise UnavailableError("mosquitto is not installed: sudo apt-get install mosquitto")
+    return mosquitto
+
+
+def _launch(kind: str, command: list[str], address: BrokerAddress, log_path: Path) -> RunningBroker:
     with log_path.open("wb") as log:
         process = subprocess.Popen(
             tied(command),
@@ -118,7 +156,7 @@ def start_broker(folder: Path, address: BrokerAddress, *, kind: str = "auto") ->
             stderr=log,
             start_new_session=True,
         )
-    broker = RunningBroker(kind, address, process)
+    broker = RunningBroker(kind, address, process, tuple(command), log_path)
     try:
         _wait_until_listening(broker, log_path)
     except BaseException:
@@ -129,8 +167,6 @@ def start_broker(folder: Path, address: BrokerAddress, *, kind: str = "auto") ->
 
 def _write_config(path: Path, template: str, address: BrokerAddress) -> Path:
     text = template.format(host=address.host, port=address.port, folder=path.parent.resolve())
-    if os.geteuid() == 0 and path.suffix == ".conf":
-        text += "user root\n"  # started as root, mosquitto would drop to a user who may not write here
     path.write_text(text, encoding="utf-8")
     return path
 

@@ -1,0 +1,72 @@
+"""`edgeflock fleet init`: makes what a fleet needs before its first device. A function for each part."""
+
+from __future__ import annotations
+
+import argparse
+import socket
+from collections.abc import Callable
+from typing import Final
+
+from fleet.adapters.broker_files import BrokerFiles
+from fleet.adapters.signing_desk import now
+from fleet.broker_setup import BrokerPlan
+
+_HELP: Final = """\
+Makes what locks the fleet in, in its state folder: the broker's configuration with one access list for
+each listener, two CAs, and the certificates of the broker and the server. Once: it overwrites nothing.
+
+example:
+    edgeflock fleet init --state /srv/fleet --host hub.local --host 192.168.1.10
+"""
+
+_MADE: Final = """\
+{folder} is ready. The broker answers to: {hosts}
+
+  keep secret     device-ca.key: who has it can make devices; `fleet serve` and `fleet enroll` need it
+  take offline    broker-ca.key: needed only for another broker certificate
+  give devices    broker-ca.pem: how a device knows this broker
+  mosquitto's     mosquitto.conf with acl.conf and crl.pem, claims.conf: `fleet serve` starts both
+
+next: edgeflock fleet serve --state {state}
+      edgeflock fleet enroll DEVICE --state {state}
+"""
+
+
+def add_init(part: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add `init`; `part` makes a subcommand of `fleet` with its --state."""
+    parser = part("init", "make certificates and configuration for a locked broker", _HELP, _run)
+    add_broker_options(parser)
+
+
+def add_broker_options(parser: argparse.ArgumentParser) -> None:
+    plan = BrokerPlan(())
+    parser.add_argument(
+        "--host", action="append", metavar="NAME",
+        help="name or address under which devices reach the broker; may be repeated (this computer's names)",
+    )  # fmt: skip
+    parser.add_argument("--port", type=int, default=plan.port, help="for devices (%(default)s)")
+    parser.add_argument(
+        "--claim-port", type=int, default=plan.claim_port, help="for their enrolment (%(default)s)"
+    )
+    parser.add_argument("--bind", default="", metavar="ADDRESS", help="listen on this address only (all)")
+    parser.add_argument("--prefix", default=plan.prefix, help="first level of every topic (%(default)s)")
+
+
+def set_up_broker(arguments: argparse.Namespace) -> str:
+    """Make the broker's part; return what to tell. Raises SettingsError where there is one."""
+    hosts = [*(arguments.host or _own_names()), arguments.bind, "localhost", "127.0.0.1", "::1"]
+    hosts = [host for host in dict.fromkeys(hosts) if host]
+    plan = BrokerPlan(tuple(hosts), arguments.prefix, arguments.port, arguments.claim_port, arguments.bind)
+    files = BrokerFiles(arguments.state)
+    files.make(plan, now())
+    return _MADE.format(folder=files.folder, hosts=", ".join(hosts), state=arguments.state)
+
+
+def _own_names() -> list[str]:
+    name = socket.gethostname()
+    return [name] if "." in name else [name, f"{name}.local"]
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    print(set_up_broker(arguments), end="")
+    return 0

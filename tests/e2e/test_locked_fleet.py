@@ -1,0 +1,226 @@
+"""The commands as an operator types them: init, serve, enroll, agent, renewal, revoke. Real processes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import pytest
+from cryptography import x509
+
+from fleet.adapters.broker import free_port
+from fleet.adapters.broker_files import BrokerFiles
+from tests.support.local_fleet import ROOT, edgeflock, run
+from tests.support.locked_broker import needs_mosquitto
+from wire.deadline import Deadline, wait_until
+
+pytestmark = needs_mosquitto
+
+_DEVICE = """\
+[device]
+name = "{name}"
+state = "{state}"
+[broker]
+host = "127.0.0.1"
+port = {port}
+claim_port = {claim_port}
+ca = "{ca}"
+claim = "claim-token"
+[model]
+name = "digits"
+[telemetry]
+interval_s = 1
+"""
+
+
+class Locked:
+    """A fleet with certificates; `stop` ends whatever still runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.state = folder, folder / "fleet"
+        self.port, self.claim_port = free_port(), free_port()
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._logs: list[IO[bytes]] = []
+        self.command(
+            "fleet", "init", "--state", self.state, "--bind", "127.0.0.1",
+            "--port", str(self.port), "--claim-port", str(self.claim_port),
+        )  # fmt: skip
+        self.files = BrokerFiles(self.state)
+
+    def command(self, *arguments: str | Path, code: int = 0) -> str:
+        done = run(*arguments)
+        assert done.returncode == code, done.stderr
+        return done.stdout if code == 0 else done.stderr
+
+    def serve(self, *options: str) -> None:
+        self.start("server", "fleet", "serve", "--state", self.state, *options)
+        self.wait("the server", lambda: "serving the fleet" in self.log("server"))
+
+    def prepare(self, name: str, device: str = "") -> None:
+        """Do what `flash` does: settings and a claim token, by default the device's own."""
+        folder = self.folder / name
+        folder.mkdir()
+        token = folder / "claim-token"
+        self.command("fleet", "enroll", device or name, "--state", self.state, "--out", token)
+        settings = _DEVICE.format(
+            name=name,
+            state=folder / "state",
+            port=self.port,
+            claim_port=self.claim_port,
+            ca=self.files.broker_ca,
+        )
+        (folder / "device.toml").write_text(settings)
+
+    def start_device(self, name: str) -> None:
+        self.start(name, "agent", self.folder / name / "device.toml")
+
+    def identity(self, name: str) -> Path:
+        return self.folder / name / "state" / "identity.pem"
+
+    def certificate(self, name: str) -> x509.Certificate:
+        return x509.load_pem_x509_certificate(self.identity(name).read_bytes())
+
+    def presence(self, name: str) -> str:
+        rows = json.loads(self.command("fleet", "devices", "--json", "--state", self.state))
+        return next((row["presence"] for row in rows if row["device"] == name), "unknown")
+
+    def start(self, name: str, *arguments: str | Path) -> None:
+        log = (self.folder / f"{name}.log").open("ab")
+        self._logs.append(log)
+        self.processes[name] = subprocess.Popen(edgeflock(*arguments), cwd=ROOT, stdout=log, stderr=log)
+
+    def end(self, name: str) -> int:
+        process = self.processes.pop(name)
+        process.send_signal(signal.SIGTERM)
+        return process.wait(30)
+
+    def log(self, name: str) -> str:
+        path = self.folder / f"{name}.log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def wait(self, what: str, condition: object, seconds: float = 60) -> None:
+        assert callable(condition)
+        if not wait_until(condition, Deadline.after(seconds), every_s=0.1):
+            logs = "\n".join(f"--- {name}\n{self.log(name)[-3000:]}" for name in (*self.processes, "server"))
+            raise AssertionError(f"{what}: not within {seconds} s\n{logs}")
+
+    def stop(self) -> None:
+        for process in self.processes.values():
+            process.terminate()
+        for process in self.processes.values():
+            process.wait(30)
+        for log in self._logs:
+            log.close()
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[Locked]:
+    fleet = Locked(tmp_path)
+    yield fleet
+    fleet.stop()
+
+
+def test_a_device_enrolls_itself_and_a_revoked_one_is_shut_out(fleet: Locked) -> None:
+    fleet.serve()
+    for name in ("pi-1", "pi-2"):
+        fleet.prepare(name)
+        fleet.start_device(name)
+    for name in ("pi-1", "pi-2"):
+        fleet.wait(f"{name} online", lambda name=name: fleet.presence(name) == "online")
+    identity = fleet.identity("pi-1")
+    assert stat.S_IMODE(identity.stat().st_mode) == 0o600
+    assert sorted(p.name for p in identity.parent.glob("identity*")) == ["identity.pem"]
+
+    fleet.command("fleet", "revoke", "pi-1", "--state", fleet.state)
+    fleet.wait(
+        "pi-1 refused", lambda: "refuses this device's certificate: it is revoked" in fleet.log("pi-1")
+    )
+    fleet.wait("pi-2 back", lambda: fleet.log("pi-2").count("control: connected") >= 2)
+    assert fleet.processes["pi-1"].poll() is None, "no network is a normal state"
+    assert fleet.end("pi-1") == 0
+
+    # A restarted server and broker still refuse it; a new claim by the operator lets it in again.
+    fleet.end("server")
+    fleet.serve()
+    identity.unlink()
+    (fleet.folder / "pi-1" / "claim-token").unlink()
+    token = fleet.folder / "pi-1" / "claim-token"
+    fleet.command("fleet", "enroll", "pi-1", "--state", fleet.state, "--out", token)
+    fleet.start_device("pi-1")
+    fleet.wait("pi-1 back", lambda: identity.exists() and fleet.log("pi-1").count("control: connected") >= 2)
+
+
+def test_a_certificate_is_renewed_before_it_ends(fleet: Locked) -> None:
+    fleet.serve("--certificate-days", str(30 / 86_400))
+    fleet.prepare("pi-1")
+    fleet.start_device("pi-1")
+    fleet.wait("enrolled", fleet.identity("pi-1").exists)
+    first = fleet.certificate("pi-1")
+    fleet.wait("renewed", lambda: fleet.certificate("pi-1").serial_number != first.serial_number)
+    second = fleet.certificate("pi-1")
+    assert second.public_key() != first.public_key()
+    assert second.not_valid_before_utc < first.not_valid_after_utc
+    fleet.wait("proved", lambda: "the broker has taken the new certificate" in fleet.log("pi-1"))
+    assert not fleet.identity("pi-1").with_name("identity.pem.previous").exists()
+    fleet.wait("online with it", lambda: fleet.presence("pi-1") == "online")
+
+
+def test_a_device_that_starts_before_its_server_waits(fleet: Locked) -> None:
+    fleet.prepare("pi-1")
+    fleet.start_device("pi-1")
+    fleet.wait("pi-1 tries", lambda: "no enrolment yet" in fleet.log("pi-1"))
+    fleet.serve()
+    fleet.wait("pi-1 online", lambda: fleet.presence("pi-1") == "online", 90)
+
+
+def test_a_token_of_another_device_makes_no_certificate(fleet: Locked) -> None:
+    fleet.serve()
+    fleet.prepare("pi-1", device="pi-2")
+    fleet.start_device("pi-1")
+    fleet.wait("refused", lambda: "it is for 'pi-1', not for pi-2" in fleet.log("pi-1"))
+    assert not fleet.identity("pi-1").exists()
+    assert "bad certificate request" in fleet.log("server")
+
+
+def test_a_fleet_is_made_once(fleet: Locked) -> None:
+    before = {p: p.read_bytes() for p in fleet.files.folder.iterdir()}
+    assert "nothing was written" in fleet.command("fleet", "init", "--state", fleet.state, code=2)
+    assert {p: p.read_bytes() for p in fleet.files.folder.iterdir()} == before
+    secret = {"device-ca.key", "broker-ca.key", "broker.key", "fleet-server.pem", "claims.passwd"}
+    assert {p.name for p in before if stat.S_IMODE(p.stat().st_mode) == 0o600} == secret
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [(["enroll", "fleet-server"], "the server's own"), (["enroll", "a/b"], "letters"),
+     (["enroll", "pi-1", "--days", "0"], "--days"), (["serve", "--prefix", "other"], "access lists"),
+     (["serve", "--certificate-days", "-1"], "--certificate-days")],
+)  # fmt: skip
+def test_what_cannot_be_is_one_line(fleet: Locked, arguments: list[str], problem: str) -> None:
+    said = fleet.command("fleet", *arguments, "--state", fleet.state, code=2)
+    assert problem in said
+    assert len(said.splitlines()) == 1
+
+
+def test_without_init_there_is_nothing_to_enroll_in(tmp_path: Path) -> None:
+    done = run("fleet", "enroll", "pi-1", "--state", tmp_path)
+    assert (done.returncode, "fleet init" in done.stderr) == (2, True)
+
+
+def test_a_check_proves_that_the_broker_takes_the_certificate(fleet: Locked) -> None:
+    fleet.serve()
+    fleet.prepare("pi-1")
+    settings = fleet.folder / "pi-1" / "device.toml"
+    fleet.command("agent", "--check", settings)  # a claim that can be made is good enough
+    fleet.start_device("pi-1")
+    fleet.wait("pi-1 online", lambda: fleet.presence("pi-1") == "online")
+    fleet.end("pi-1")
+    assert "answers" in fleet.command("agent", "--check", settings)
+    fleet.command("fleet", "revoke", "pi-1", "--state", fleet.state)
+    fleet.wait("the restart", lambda: "restarted to refuse 1" in fleet.log("server"))
+    assert "revoked" in fleet.command("agent", "--check", settings, code=1)
