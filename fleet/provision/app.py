@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import Final
 
 from fleet.provision import templates
-from fleet.provision.render import DeviceCard, append_cmdline, append_config, render, render_additions
+from fleet.provision.render import (
+    DeviceCard,
+    append_cmdline,
+    append_config,
+    render,
+    render_additions,
+    secrets_of,
+)
 from wire.adapters.files import write_atomic
 from wire.errors import SettingsError, UnavailableError
 
@@ -68,7 +75,8 @@ def _check_boot(boot: Path, *, force: bool) -> None:
 
 def _plan(boot: Path, card: DeviceCard, sources: Mapping[str, str]) -> dict[Path, bytes]:
     """Return every file to be written with its whole new content."""
-    plan = {boot / name: text.encode() for name, text in render(sources, card).items()}
+    own = render(sources, card) | secrets_of(card)
+    plan = {boot / name: text.encode() for name, text in own.items()}
     for name, additions in render_additions(sources, card).items():
         for path in places(boot, name):
             # A person's comment may be in any encoding; its bytes come back as they were.

@@ -57,7 +57,14 @@ def add_parser(commands: _SubParsersAction[argparse.ArgumentParser], _version: s
         metavar="HOST",
         help=f"as the device sees it (default: this computer, {here})",
     )
-    parser.add_argument("--port", type=int, default=1883, metavar="N", help="of the broker (default: 1883)")
+    parser.add_argument("--port", type=int, metavar="N", help="of the broker (with --ca 8883, else 1883)")
+    parser.add_argument("--ca", type=Path, metavar="FILE", help="the broker's CA: speak TLS with it")
+    parser.add_argument(
+        "--claim", type=Path, metavar="FILE", help="a token of `fleet enroll` for this device; needs --ca"
+    )
+    parser.add_argument(
+        "--claim-port", type=int, default=8884, metavar="N", help="of the broker (default: 8884)"
+    )
     parser.add_argument("--model", default="digits", metavar="NAME", help="what it runs (default: digits)")
     parser.add_argument(
         "--ssh-key", type=Path, metavar="FILE", help="public key of who may log in, as `fleet`"
@@ -89,12 +96,15 @@ def _card(args: argparse.Namespace) -> DeviceCard:
     return DeviceCard(
         name=args.device,
         broker_host=args.broker,
-        broker_port=args.port,
+        broker_port=args.port or (8883 if args.ca else 1883),
         model=args.model,
         ssh_key=_first_line("--ssh-key", args.ssh_key) if args.ssh_key else None,
         wifi_ssid=args.wifi_ssid,
         wifi_password=_password(args),
         wifi_country=args.wifi_country,
+        broker_ca=_read("--ca", args.ca) if args.ca else None,
+        claim_token=_first_line("--claim", args.claim) if args.claim else None,
+        claim_port=args.claim_port,
     )
 
 
@@ -111,11 +121,15 @@ def _password(args: argparse.Namespace) -> str | None:
 
 
 def _first_line(option: str, path: Path) -> str:
+    lines = _read(option, path).splitlines()
+    return lines[0] if lines else ""
+
+
+def _read(option: str, path: Path) -> str:
     try:
-        lines = path.expanduser().read_text(encoding="utf-8").splitlines()
+        return path.expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{option} {path}: {error}") from error
-    return lines[0] if lines else ""
 
 
 def _print_gaps(boot: Path) -> None:

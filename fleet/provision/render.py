@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Final
 
+from wire.enrolment import Claim
 from wire.errors import SettingsError
 from wire.topics import Topics, check_name
 
@@ -70,6 +71,12 @@ class DeviceCard:
     wifi_password: str | None = field(default=None, repr=False)
     #: Whose radio rules apply: ISO 3166-1 alpha-2, such as DE.
     wifi_country: str | None = None
+    #: The broker's CA (PEM); with it the device speaks TLS.
+    broker_ca: str | None = field(default=None, repr=False)
+    #: The token with which the device has its certificate made, once. Needs the CA.
+    claim_token: str | None = field(default=None, repr=False)
+    #: The broker's port for that.
+    claim_port: int = 8884
 
     def __post_init__(self) -> None:
         check_name("device", self.name)
@@ -82,6 +89,19 @@ class DeviceCard:
         if self.ssh_key is not None and not _SSH_KEY.fullmatch(self.ssh_key):
             raise SettingsError("SSH key: needs the one line of a public key file, such as id_ed25519.pub")
         self._check_wifi()
+        self._check_claim()
+
+    def _check_claim(self) -> None:
+        if self.broker_ca is not None and "-----BEGIN CERTIFICATE-----" not in self.broker_ca:
+            raise SettingsError("CA: needs the broker's CA in PEM form, broker-ca.pem of `fleet init`")
+        if self.claim_token is None:
+            return
+        if self.broker_ca is None:
+            raise SettingsError("a claim token needs the broker's CA: it must not be told to any broker")
+        try:
+            Claim.of(self.claim_token)
+        except ValueError as error:
+            raise SettingsError(str(error)) from error
 
     def _check_wifi(self) -> None:
         if self.wifi_ssid is None and self.wifi_password is None and self.wifi_country is None:
@@ -102,6 +122,12 @@ def render(templates: Mapping[str, str], card: DeviceCard) -> dict[str, str]:
     Raises SettingsError for a template that is missing, or that asks for what the card cannot say.
     """
     return _render(templates, card, FILES, _quoted)
+
+
+def secrets_of(card: DeviceCard) -> dict[str, str]:
+    """Return what the card carries as it is, beside the settings that name it."""
+    given = {"edgeflock/broker-ca.pem": card.broker_ca, "edgeflock/claim-token": card.claim_token}
+    return {name: f"{text.strip()}\n" for name, text in given.items() if text is not None}
 
 
 def render_additions(templates: Mapping[str, str], card: DeviceCard) -> dict[str, str]:
