@@ -82,12 +82,13 @@ def server_settings(arguments: argparse.Namespace) -> Iterator[ServerSettings]:
 
 
 def _start_plain(arguments: argparse.Namespace) -> RunningBroker:
+    address = BrokerAddress(_LOCAL, arguments.port or _PLAIN_PORT)
+    broker = start_broker(arguments.state / "broker", address)
     log.warning(
         "no certificates (`edgeflock fleet init` makes them): the broker is open to every program on "
         "this machine, and to no other machine"
     )
-    address = BrokerAddress(_LOCAL, arguments.port or _PLAIN_PORT)
-    return start_broker(arguments.state / "broker", address)
+    return broker
 
 
 def _start_locked(arguments: argparse.Namespace, files: BrokerFiles, plan: BrokerPlan) -> RunningBroker:

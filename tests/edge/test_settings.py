@@ -62,6 +62,10 @@ def test_one_sink_or_several(tmp_path: Path) -> None:
         (GOOD + "[http]\nmax_body_mb = 0\n", "the limits of http must be more than 0"),
         (GOOD + "[http]\ntimeout_s = nan\n", "the limits of http must be more than 0"),
         (GOOD + "[http]\nbatch_rows = -1\n", "http.batch_rows and http.batch_wait_ms must be 0 to"),
+        (GOOD + '[broker]\nclaim = "a"\n', "broker.certificate and broker.claim need broker.ca"),
+        (GOOD + '[broker]\nca = "a"\nkey = "a"\n', "broker.key needs broker.certificate"),
+        (GOOD + '[broker]\nca = "a"\nclaim_port = 0\n', "broker.claim_port must be 1 to 65535"),
+        (GOOD + '[broker]\nca = "a"\n[sink]\nkind = "mqtt"\ntopic = "t"\n', "an mqtt source or sink"),
         ("[device\n", "is not TOML"),
     ],
 )

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from edge.settings import load as load_settings
 from fleet.provision import app, templates
 from fleet.provision.app import flash
 from fleet.provision.cli import add_parser
@@ -528,3 +529,53 @@ def test_the_fallback_credential_is_a_comment_and_not_empty() -> None:
 
 def test_the_unit_stays_down_on_wrong_settings_only() -> None:
     assert int(after(unit().read_text(), "RestartPreventExitStatus=")) == SettingsError.exit_code
+
+
+# --- a locked broker ------------------------------------------------------------------------------
+
+CA = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----"
+TOKEN = "a-claim-token-of-the-tests"
+
+
+def test_the_ca_and_the_claim_lie_beside_the_settings_that_name_them(boot: Path) -> None:
+    flash(boot, DeviceCard("kitchen-1", "hub.local", "digits", 8883, broker_ca=CA, claim_token=TOKEN))
+    broker = tomllib.loads((boot / "edgeflock" / "device.toml").read_text())["broker"]
+    assert (broker["ca"], broker["claim"], broker["claim_port"]) == ("broker-ca.pem", "claim-token", 8884)
+    assert (boot / "edgeflock" / broker["ca"]).read_text() == CA + "\n"
+    assert (boot / "edgeflock" / broker["claim"]).read_text() == TOKEN + "\n"
+    others = {k: v for k, v in contents(boot).items() if not k.endswith(("claim-token", "broker-ca.pem"))}
+    assert not [name for name, data in others.items() if TOKEN.encode() in data or b"MIIB" in data]
+
+
+def test_the_settings_of_a_locked_device_find_their_files(boot: Path) -> None:
+    flash(boot, DeviceCard("kitchen-1", "hub.local", "digits", 8883, broker_ca=CA, claim_token=TOKEN))
+    settings = load_settings(boot / "edgeflock" / "device.toml")
+    assert Path(settings.broker.ca) == boot / "edgeflock" / "broker-ca.pem"
+    assert Path(settings.broker.claim) == boot / "edgeflock" / "claim-token"
+
+
+def test_the_unit_hands_on_every_file_that_the_settings_may_name() -> None:
+    unit = templates.load()["systemd/edgeflock.service"]
+    for name in ("device.toml", "broker-ca.pem", "claim-token"):
+        assert f"LoadCredential={name}:/boot/firmware/edgeflock/{name}\n" in unit
+        assert f"SetCredential={name}:#" in unit, "without it a missing file would stop the service"
+
+
+@pytest.mark.parametrize(
+    ("ca", "token", "problem"),
+    [(None, TOKEN, "needs the broker's CA"), ("hello", None, "PEM"), (CA, "short", "claim token")],
+)
+def test_a_claim_that_cannot_work_is_refused(ca: str | None, token: str | None, problem: str) -> None:
+    with pytest.raises(SettingsError, match=problem):
+        DeviceCard("a", "b", "m", broker_ca=ca, claim_token=token)
+
+
+def test_with_a_ca_the_port_is_that_of_tls(boot: Path, tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text(CA)
+    (tmp_path / "token").write_text(TOKEN + "\n")
+    arguments = ["flash", "--boot", boot, "--device", "a", "--ca", tmp_path / "ca.pem"]
+    commands = argparse.ArgumentParser()
+    add_parser(commands.add_subparsers())
+    parsed = commands.parse_args([*map(str, arguments), "--claim", str(tmp_path / "token")])
+    assert parsed.run(parsed) == 0
+    assert tomllib.loads((boot / "edgeflock" / "device.toml").read_text())["broker"]["port"] == 8883
