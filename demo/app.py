@@ -1,8 +1,8 @@
 """The tour, step by step.
 
 One process conducts; everything that is shown is done by the project's own commands in children:
-`convert`, `fleet serve`, `fleet push`, and one `agent` for each device. This process only reads the
-fleet's database, and so can neither help nor disturb.
+`convert`, `fleet init`, `fleet serve`, `fleet push`, and one `agent` for each device. This process only
+reads the fleet's database, and so can neither help nor disturb.
 """
 
 from __future__ import annotations
@@ -48,6 +48,8 @@ state = {state}
 [broker]
 host = "{host}"
 port = {port}
+[trust]
+root = {root}
 [model]
 name = "{model}"
 [source]
@@ -154,6 +156,7 @@ class Tour:
             f"the fleet server and {self._settings.devices} devices"
         )
         state = str(self._folder / "fleet")
+        self._quietly("fleet", "init", "--plain", "--state", state)
         self._children.start("server", "fleet", "serve", "--state", state, "--broker", str(address))
         for number in range(1, self._settings.devices + 1):
             name = f"pi-{number}"
@@ -181,16 +184,21 @@ class Tour:
 
     def _push(self, version: str) -> None:
         bundle, state = (str(self._folder / name) for name in (f"digits-{version}.bundle", "fleet"))
+        self._console.print("   " + self._quietly("fleet", "push", bundle, "--state", state))
+
+    def _quietly(self, *arguments: str) -> str:
+        """Run a command of ours to its end and return what it said; raise TourError when it fails."""
         done = subprocess.run(
-            tied(python_module("edgeflock", "fleet", "push", bundle, "--state", state)),
+            tied(python_module("edgeflock", *arguments)),
             env=python_environment(),
             capture_output=True,
             text=True,
             check=False,
         )
-        self._console.print("   " + (done.stdout + done.stderr).strip())
+        said = (done.stdout + done.stderr).strip()
         if done.returncode:
-            raise TourError(f"the push of version {version} failed")
+            raise TourError(f"{' '.join(arguments[:2])} failed: {said}")
+        return said
 
     def _keep(self, show: Callable[[str], list[DeviceRow]]) -> None:
         self._say(
@@ -271,6 +279,7 @@ class Tour:
             port=address.port,
             rate_hz=self._settings.rate_hz,
             state=json.dumps(str(self._folder / name)),  # a JSON string is a TOML one
+            root=json.dumps(str(self._folder / "fleet" / "root.json")),
             data=json.dumps(str(self._folder / "digits.npz")),
             results=json.dumps(str(self._folder / f"{name}.ndjson")),
         )

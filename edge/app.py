@@ -57,7 +57,8 @@ from edge.selfcheck import SelfCheck
 from edge.serving import HowToServe, Serving
 from edge.settings import AgentSettings, ModelSettings, SourceSettings
 from edge.swapping import PROCESS_BYTES, SwapPolicy
-from edge.trust import Unsigned
+from edge.trust import NoTrust, Trust
+from edge.trusting import make_trust
 from edge.updater import Updater
 from wire.adapters.files import only_owner
 from wire.adapters.paho_link import PahoLink
@@ -103,6 +104,7 @@ def check(settings: AgentSettings) -> str:
     backend = backend_version(settings.model.backend)
     with only_owner(Path(settings.device.state) / "lock", "agent"):
         ModelStore(Path(settings.device.state)).open()
+        trust = make_trust(settings.trust, Path(settings.device.state))
     if settings.source.kind == "npz":
         open_source(settings.source, settings.broker, Runtime(), Tally(log.warning), threading.Event())
     if settings.model.bundle:
@@ -112,7 +114,8 @@ def check(settings: AgentSettings) -> str:
     except OSError as error:
         raise UnavailableError(f"no broker at {address}: {error.strerror or error}") from error
     check_tls(settings, _CONNECT_S)
-    return f"settings are good; {backend}; broker {address} answers"
+    told = f"; {trust.reason}" if isinstance(trust, NoTrust) else ""
+    return f"settings are good; {backend}; broker {address} answers{told}"
 
 
 class _Agent:
@@ -127,11 +130,13 @@ class _Agent:
         self._results = ResultQueue(_RESULTS)
         self._serving = Serving(_how_to_serve(settings.model), self._recorder, self._results)
         self._tally = Tally(log.warning)
+        self._trust: Trust = NoTrust()
         self._crashed = False
 
     def adopt_first_bundle(self) -> None:
         """Install the bundle of the settings if no push has brought one; raise when it cannot serve."""
         self._store.open()
+        self._trust = make_trust(self._settings.trust, Path(self._settings.device.state))
         path = Path(self._settings.model.bundle)
         if not self._settings.model.bundle or self._store.read_pointer().current:
             return
@@ -160,6 +165,8 @@ class _Agent:
         answered = threading.Event()  # the last answer is given: only then is the last report cut
         thread = threading.Thread(target=self._run_control, args=(control, answered), name="control")
         log.info("agent %s starts with %s", self._identity.device, backend_version(settings.model.backend))
+        if settings.trust.unsigned:
+            log.warning("trust.unsigned: whoever reaches the broker decides what runs here")
         thread.start()
         enrol = Enrolment(settings)
         enrol.start()
@@ -217,7 +224,7 @@ class _Agent:
         parts = Parts(
             link=link,
             topics=topics,
-            trust=Unsigned(),
+            trust=self._trust,
             updater=updater,
             outbox=outbox,
             recorder=self._recorder,

@@ -24,6 +24,8 @@ A settings file:
     state = "/var/lib/edgeflock"
     [broker]
     host = "hub.local"
+    [trust]
+    root = "root.json"
     [model]
     name = "digits"
     [source]

@@ -13,20 +13,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
+from edge.orders import Addressee, Orders, Ways
 from edge.ports import Outbox
 from edge.recorder import Recorder
 from edge.renewal import Renewal
 from edge.reporting import Sampler
 from edge.results import Result, ResultQueue, Sink
-from edge.rollout import Wishes
 from edge.selfcheck import SelfCheck
-from edge.trust import Trust
+from edge.trust import RefusedError, Trust
 from edge.updater import Updater
 from wire.codec import decode, encode
 from wire.deadline import Clock, Deadline, wait_until
 from wire.errors import MessageError
 from wire.link import Incoming, Link, LinkDown, LinkEvent, LinkUp, PublishRefused, SubscribeRefused
-from wire.messages import Ack, Command, Loss, Online, Reported, Samples, Telemetry, Vitals
+from wire.messages import Ack, Command, Event, Loss, ModelState, Online, Reported, Samples, Telemetry, Vitals
 from wire.topics import BlobTopic, DeviceTopic, Leaf, MetaTopic, PlanTopic, Topics
 
 log = logging.getLogger(__name__)
@@ -35,6 +35,7 @@ _IDLE_WAIT_S: Final = 0.1
 _REPORT_PROGRESS_EVERY_S: Final = 0.2
 _FLUSH_S: Final = 10.0
 _BATCH: Final = 64
+_DETAIL: Final = 500
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,11 @@ class Control:
         self._identity = identity
         self._parts = parts
         self._interval_s = interval_s
-        self._wishes = Wishes()
-        self._groups: frozenset[str] = frozenset()
+        self._orders = Orders(
+            Addressee(identity.device, identity.model, identity.boot),
+            parts.trust,
+            Ways(parts.link, parts.topics, self._refuse, self._count, parts.clock),
+        )
         self._bad: Counter[str] = Counter()
         self._birth_due = False
         self._last_report_s = parts.clock()
@@ -109,6 +113,7 @@ class Control:
                 break
             self._handle(event)
             event = self._parts.link.receive(0)
+        self._follow_orders()
         self._parts.updater.tick()
         if self._parts.renewal:
             self._parts.renewal.tick(self._parts.link)
@@ -121,10 +126,11 @@ class Control:
 
     def _subscribe(self) -> None:
         topics, device = self._parts.topics, self._identity.device
-        own = [topics.device(device, leaf) for leaf in ("desired", "ack", "cmd")]
+        leaves: list[Leaf] = ["ack", "cmd"]
         if self._parts.renewal:
-            own.append(topics.device(device, "crt"))
-        self._parts.link.subscribe([*own, topics.meta("targets.json")])
+            leaves.append("crt")
+        self._parts.link.subscribe([topics.device(device, leaf) for leaf in leaves])
+        self._orders.subscribe()
 
     def _handle(self, event: LinkEvent) -> None:
         match event:
@@ -148,6 +154,7 @@ class Control:
                 self._up = False
                 self._last_down = reason
                 self._parts.updater.link_lost()
+                self._orders.link_lost()
             case PublishRefused(_, reason):
                 log.warning("the broker refuses a report: %s", reason)
             case SubscribeRefused(topic, reason):
@@ -161,9 +168,9 @@ class Control:
                 case DeviceTopic(device, leaf) if device == self._identity.device:
                     self._handle_own(leaf, message.payload)
                 case PlanTopic(group, model):
-                    self._handle_plan(group, model, message.payload)
-                case MetaTopic("targets.json"):
-                    self._wish(replace(self._wishes, targets=self._parts.trust.targets(message.payload)))
+                    self._orders.take_plan(group, model, message.payload)
+                case MetaTopic(file):
+                    self._orders.take_metadata(file, message.payload)
                 case _:
                     raise MessageError("topic", f"{message.topic[:80]!r} is none of ours")
         except MessageError as error:
@@ -180,38 +187,34 @@ class Control:
     def _handle_own(self, leaf: str, payload: bytes) -> None:
         match leaf:
             case "desired":
-                desired = self._parts.trust.desired(payload)
-                self._follow_groups(frozenset(desired.groups))
-                self._wish(replace(self._wishes, desired=desired))
+                self._orders.take_desired(payload)
+            case "echo":
+                self._orders.take_echo(payload)
             case "ack":
                 self._parts.outbox.acknowledge(decode(Ack, payload))
             case "crt" if self._parts.renewal:
                 self._parts.renewal.receive(payload, self._parts.link)
             case "cmd" if decode(Command, payload).name == "check-now":
+                self._orders.look_again()
                 self._parts.updater.check_now()
             case _:
                 raise MessageError(leaf, "not a message to a device")
 
-    def _handle_plan(self, group: str, model: str, payload: bytes) -> None:
-        others = tuple(p for p in self._wishes.plans if (p.group, p.model) != (group, model))
-        if payload:  # an empty retained message withdraws the plan
-            others += (self._parts.trust.plan(payload, group=group, model=model),)
-        self._wish(replace(self._wishes, plans=others))
+    def _follow_orders(self) -> None:
+        try:
+            wishes = self._orders.turn()
+        except Exception:  # the outermost loop of orders: whatever they hold, the agent lives on
+            log.exception("orders could not be followed")
+            self._bad["crash"] += 1
+            return
+        if wishes is not None:
+            self._parts.updater.wish(wishes)
 
-    def _follow_groups(self, groups: frozenset[str]) -> None:
-        def name(group: str) -> str:
-            return self._parts.topics.plan(group, self._identity.model)
-
-        left = self._groups - groups
-        self._parts.link.unsubscribe([name(g) for g in sorted(left)])
-        plans = tuple(p for p in self._wishes.plans if p.group not in left)
-        self._wishes = replace(self._wishes, plans=plans)
-        self._parts.link.subscribe([name(g) for g in sorted(groups - self._groups)])
-        self._groups = groups
-
-    def _wish(self, wishes: Wishes) -> None:
-        self._wishes = wishes
-        self._parts.updater.wish(wishes)
+    def _refuse(self, about: str, error: RefusedError) -> None:
+        """Journal what was refused: who attacks a device should be seen in its log."""
+        self._bad[error.rule] += 1
+        state, detail = str(self._parts.updater.state), f"{error} ({about})"
+        self._store("event", Event(self._identity.model, state, state, "refused", None, detail[:_DETAIL]))
 
     # --- to the outbox and the link -----------------------------------------------------------
 
@@ -248,7 +251,7 @@ class Control:
             self._store("samples", samples)
         self._store("telemetry", telemetry)
 
-    def _store(self, stream: Leaf, body: Samples | Telemetry) -> None:
+    def _store(self, stream: Leaf, body: Samples | Telemetry | Event) -> None:
         try:
             self._parts.outbox.add(stream, body)
         except MessageError as error:  # what a source or a model said cannot be sent
@@ -275,16 +278,25 @@ class Control:
             self._tell_due_s = now_s + _REPORT_PROGRESS_EVERY_S
 
     def _reported(self) -> Reported:
-        parts, targets = self._parts, self._wishes.targets
+        parts, standing = self._parts, self._parts.trust.standing()
         return Reported(
             boot=self._identity.boot,
             sequence=self._sequence,
             time_s=parts.wall_clock(),
-            models=(parts.updater.report(),),
-            groups=tuple(sorted(self._groups)),
+            models=(self._model_state(),),
+            groups=self._orders.groups,
             free_bytes=parts.free_bytes(),
-            targets_version=targets.version if targets else None,
+            targets_version=standing.targets,
+            root_version=standing.root,
+            timestamp_version=standing.timestamp,
+            clock=standing.clock,
         )
+
+    def _model_state(self) -> ModelState:
+        """Return the state of the model, with what is refused now among its errors."""
+        state = self._parts.updater.report()
+        errors = dict.fromkeys(e for e in (state.error, self._orders.error) if e)
+        return replace(state, error="; ".join(errors)[:_DETAIL] or None)
 
     def _publish_own(self, leaf: Leaf, payload: bytes) -> bool:
         topic = self._parts.topics.device(self._identity.device, leaf)

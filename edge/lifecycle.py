@@ -41,6 +41,7 @@ class Cause(StrEnum):
     UP_TO_DATE = "up-to-date"
     NOT_OUR_WAVE = "not-our-wave"
     UNKNOWN_RELEASE = "unknown-release"
+    REFUSED = "refused"
     PAUSED = "paused"
     BLOCKED_BEFORE = "blocked-before"
     UNFIT = "unfit"
@@ -77,6 +78,7 @@ TRANSITIONS: Final[dict[tuple[State, Cause], State]] = {
     (_S.IDLE, _C.PLAN_CHANGED): _S.CHECK,
     (_S.CHECK, _C.UP_TO_DATE): _S.IDLE,
     (_S.CHECK, _C.UNKNOWN_RELEASE): _S.IDLE,
+    (_S.CHECK, _C.REFUSED): _S.IDLE,
     (_S.CHECK, _C.PAUSED): _S.IDLE,
     (_S.CHECK, _C.BLOCKED_BEFORE): _S.BLOCKED,
     (_S.CHECK, _C.UNFIT): _S.BLOCKED,

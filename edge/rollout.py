@@ -13,11 +13,16 @@ from wire.wave import takes_part
 
 @dataclass(frozen=True)
 class Wishes:
-    """What the server has said so far, as far as it was verified."""
+    """What the server has said so far, as far as it was verified.
+
+    `targets` holds the releases that plans and pins name. `stopped` says why nothing may be installed
+    now, such as metadata that has expired; what serves goes on.
+    """
 
     desired: Desired | None = None
     plans: tuple[Plan, ...] = ()
     targets: Targets | None = None
+    stopped: str | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,8 @@ def choose(device: str, model: str, wishes: Wishes, holdings: Holdings) -> Choic
             return Choice(Cause.PAUSED, release)
         if not takes_part(plan, device):
             return Choice(Cause.NOT_OUR_WAVE, release)
+    if wishes.stopped:
+        return Choice(Cause.REFUSED, release)
     rate_bytes_s = plan.rate_bytes_s if plan else None
     if release.bundle_sha256 in holdings.on_disk:
         return Choice(Cause.ON_DISK, release, rate_bytes_s, lifts=lifts)

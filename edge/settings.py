@@ -47,6 +47,14 @@ class BrokerSettings:
 
 
 @dataclass(frozen=True)
+class TrustSettings:
+    #: The fleet's `root.json`, from `edgeflock fleet init`; a relative path begins at the settings file.
+    root: str = ""
+    #: Believe whatever is well formed, without signatures: for a network that you trust.
+    unsigned: bool = False
+
+
+@dataclass(frozen=True)
 class ModelSettings:
     #: The model that this device serves; releases are named `<model>/<version>`.
     name: str
@@ -157,6 +165,7 @@ class AgentSettings:
     device: DeviceSettings
     model: ModelSettings
     broker: BrokerSettings = field(default_factory=BrokerSettings)
+    trust: TrustSettings = field(default_factory=TrustSettings)
     source: SourceSettings = field(default_factory=SourceSettings)
     #: One `[sink]`, or any number of `[[sink]]`.
     sink: tuple[SinkSettings, ...] = ()
@@ -173,7 +182,10 @@ def load(path: Path) -> AgentSettings:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is not TOML: {error}") from error
     settings = parse(raw, str(path))
-    return replace(settings, broker=_beside(settings.broker, path.parent))
+    trust = settings.trust
+    if trust.root:
+        trust = replace(trust, root=str(path.parent / trust.root))
+    return replace(settings, trust=trust, broker=_beside(settings.broker, path.parent))
 
 
 def _beside(broker: BrokerSettings, folder: Path) -> BrokerSettings:
@@ -241,6 +253,7 @@ def _check(settings: AgentSettings, origin: str) -> None:
     rules = {
         "broker.port must be 1 to 65535": 0 < settings.broker.port < 65536,
         **_tls_rules(settings),
+        "trust.unsigned goes without trust.root": not (settings.trust.unsigned and settings.trust.root),
         "model.threads must be 1 to 64": 0 < settings.model.threads <= 64,
         "model.pool must be 0 to 64": 0 <= settings.model.pool <= 64,
         f"model.isolation must be {' or '.join(ISOLATIONS)}": settings.model.isolation in ISOLATIONS,

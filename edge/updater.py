@@ -235,7 +235,9 @@ class Updater:
             case Cause.UNFIT:
                 self._error = choice.reason
             case Cause.UNKNOWN_RELEASE:
-                self._error = "the plan names a release that meta/targets.json does not have"
+                self._error = "the plan names a release that no verified metadata has"
+            case Cause.REFUSED:
+                self._error = self._wishes.stopped
             case _:
                 self._error = None
 

@@ -12,12 +12,15 @@ import logging
 import sqlite3
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from fleet.adapters.broker_files import BrokerFiles
 from fleet.adapters.database import Database
+from fleet.adapters.metadata_store import MetadataStore
 from fleet.adapters.msgspec_codec import decode
 from fleet.adapters.registry import Registry
 from fleet.adapters.report_store import ReportStore
@@ -33,10 +36,12 @@ from fleet.publishing import (
     publications,
     withdrawals,
 )
+from fleet.releasing import seal
+from fleet.signing import Signing
 from wire.adapters.paho_link import BrokerAddress, Login, PahoLink
 from wire.deadline import Deadline
 from wire.enrolment import SERVER_NAME
-from wire.errors import MessageError, UnavailableError
+from wire.errors import MessageError, SettingsError, UnavailableError
 from wire.link import Incoming, Link, LinkDown, LinkUp, PublishRefused, SubscribeRefused
 from wire.messages import Ack, Release
 from wire.topics import UPWARD, Topics
@@ -50,6 +55,7 @@ _WAIT_S: Final = 0.05
 _LOOK_EVERY_S: Final = 0.25
 _CONNECT_S: Final = 10.0
 _LOG_EVERY_S: Final = 10.0
+_SIGN_EVERY_S: Final = 60.0
 _STOP_CHECK_S: Final = 0.2
 
 
@@ -73,19 +79,24 @@ class ServerSettings:
     prefix: str = "edgeflock"
     #: Where `fleet init` has made certificates.
     gate: GateSettings | None = None
+    unsigned: bool = False
 
 
 def serve(settings: ServerSettings, stop: threading.Event) -> None:
     """Be the server until `stop`; raise UnavailableError when the broker does not answer at the start."""
     database = Database(settings.state).open()
-    Registry(database).open().sweep()
+    registry = Registry(database).open()
+    registry.sweep()
     link = PahoLink(settings.broker, CLIENT_ID)
     gate = _open_gate(settings, settings.gate, database) if settings.gate else None
     try:
-        server = Server(database, link, Topics(settings.prefix), gate)
+        signing = _signing(settings, registry, database)
+        server = Server(database, link, Topics(settings.prefix), gate, signing=signing)
         link.start()
         server.wait_for_broker(Deadline.after(_CONNECT_S), stop)
         log.info("serving the fleet in %s through %s", settings.state, settings.broker)
+        if signing is None:
+            log.warning("unsigned: whoever reaches the broker decides what the devices run")
         while not stop.is_set():
             server.turn()
     finally:
@@ -101,10 +112,30 @@ def _open_gate(settings: ServerSettings, gate: GateSettings, database: Database)
     return Gate(GateParts(store, gate.lists, claims, Topics(settings.prefix), decode, now)).open()
 
 
+def _signing(settings: ServerSettings, registry: Registry, database: Database) -> Signing | None:
+    """Return what signs for this fleet, None where it has no keys and shall have none."""
+    signing = Signing(registry, MetadataStore(database), settings.state, lambda: datetime.now(UTC))
+    if settings.unsigned:
+        if signing.active:
+            raise SettingsError(f"{settings.state} has keys, its devices expect signatures: no --unsigned")
+        return None
+    signing.root()
+    signing.sealer()
+    return signing
+
+
 class Server:
     """One turn after the other; each commits before it acknowledges."""
 
-    def __init__(self, database: Database, link: Link, topics: Topics, gate: Gate | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        link: Link,
+        topics: Topics,
+        gate: Gate | None = None,
+        *,
+        signing: Signing | None = None,
+    ) -> None:
         self._database = database
         self._gate = gate
         self._link = link
@@ -118,6 +149,8 @@ class Server:
         self._wanted: list[Publication] = []
         self._retired: list[Release] = []
         self._acks: dict[str, Ack] = {}
+        self._signing = signing
+        self._sign = Deadline.after(0)
         self._registry_version = -1
         self._settled = False
         self._look = Deadline.after(0)
@@ -233,16 +266,22 @@ class Server:
 
     def _look_at_registry(self) -> None:
         version = self._registry.changed()
-        if version == self._registry_version:
+        if version == self._registry_version and not self._sign.passed:
             return
         self._registry_version = version
+        self._freshen()
+        signing, sealed = self._signing, self._sealer()
         with self._database.snapshot():
-            standing = self._whole(
-                Standing(self._registry.targets(), self._registry.plans(), self._registry.desired())
+            standing = Standing(
+                self._registry.targets(),
+                self._registry.plans() if sealed else (),
+                self._registry.desired() if sealed else {},
+                tuple(signing.files()) if signing else (),
             )
+            standing = self._whole(standing, signing.signed_names() if signing else None)
             self._retired = self._registry.retired()
         self._wanted = [
-            *publications(standing, self._topics, self._registry.read_blob),
+            *publications(standing, self._topics, self._registry.read_blob, sealed or seal),
             *withdrawals(self._retired, self._topics),
         ]
         if not self._looked:  # an earlier server may have published them: that is cheaper to ask than to do
@@ -250,14 +289,41 @@ class Server:
             self._looked = True
         self._settled = False
 
-    def _whole(self, standing: Standing) -> Standing:
-        """Leave out what cannot be published whole; a push of the same bundle mends it."""
+    def _sealer(self) -> Callable[[Any], bytes] | None:
+        """Return what makes envelopes; None when their key is gone: then what stands on the broker stays."""
+        if self._signing is None:
+            return seal
+        try:
+            return self._signing.sealer()
+        except SettingsError as error:
+            log.error("%s", error)
+            return None
+
+    def _freshen(self) -> None:
+        """Sign what is due; without the key for it, what was signed before stands until it expires."""
+        self._sign = Deadline.after(_SIGN_EVERY_S)
+        if self._signing is not None:
+            try:
+                self._signing.freshen()
+            except SettingsError as error:
+                log.error("%s", error)
+
+    def _whole(self, standing: Standing, signed: frozenset[str] | None) -> Standing:
+        """Leave out what cannot be published whole; a push of the same bundle mends it.
+
+        `signed` are the releases that devices will find signed; None where nothing is.
+        """
         broken = {r.name for r in standing.targets.releases if not self._registry.whole(r)}
         for name in sorted(broken):
             log.error("%s lacks its blob on the disk: push the same bundle again", name)
         releases = tuple(r for r in standing.targets.releases if r.name not in broken)
-        plans = tuple(p for p in standing.plans if p.release not in broken)
-        return Standing(replace(standing.targets, releases=releases), plans, standing.desired)
+        plans = [p for p in standing.plans if p.release not in broken]
+        unsigned = [p for p in plans if signed is not None and p.release not in signed]
+        for plan in unsigned:
+            log.error("%s is not signed, its plan for %s waits: push it again", plan.release, plan.group)
+        plans = [p for p in plans if p not in unsigned]
+        targets = replace(standing.targets, releases=releases)
+        return replace(standing, targets=targets, plans=tuple(plans))
 
     def _send_acks(self) -> None:
         for device in list(self._acks):

@@ -72,13 +72,13 @@ def server_settings(arguments: argparse.Namespace) -> Iterator[ServerSettings]:
             address = broker.address
             log.info("started %s on %s", broker.kind, address)
         if plan is None:
-            yield ServerSettings(arguments.state, address, prefix)
+            yield ServerSettings(arguments.state, address, prefix, unsigned=arguments.unsigned)
             return
         gate, claims = _make_gate(arguments, files, plan, broker)
         if claims:
             brokers.callback(claims.stop)
         secured = BrokerAddress(address.host, address.port, files.server_tls)
-        yield ServerSettings(arguments.state, secured, prefix, gate)
+        yield ServerSettings(arguments.state, secured, prefix, gate, unsigned=arguments.unsigned)
 
 
 def _start_plain(arguments: argparse.Namespace) -> RunningBroker:

@@ -26,7 +26,9 @@ from fleet.app import serve
 from fleet.broker_start import add_certificate_options, server_settings
 from fleet.enrol_cli import add_enrolment
 from fleet.init_cli import add_init
+from fleet.keys_cli import add_keys
 from fleet.releasing import build
+from fleet.signed_release import released
 from fleet.view import DeviceRow
 from wire.adapters.files import only_owner
 from wire.adapters.signals import stop_on_signals
@@ -52,7 +54,8 @@ example:
 _PUSH_HELP = """\
 Releases a bundle and makes it the plan of a group: each device of the group fetches it, tries it in
 a child process, swaps it in between two inferences, and reports. `fleet serve` must be running on
-the same state folder for anything to happen.
+the same state folder for anything to happen. People's keys sign it, those in the state folder or on a
+stick named with --keys.
 
 example:
     edgeflock fleet push digits-2.bundle --to all --wait
@@ -77,11 +80,15 @@ def add_parser(commands: _SubParsersAction[argparse.ArgumentParser], version: st
     )
     parts = fleet.add_subparsers(dest="part", metavar="COMMAND", required=True)
     add_init(functools.partial(_part, parts))
+    add_keys(parts, _part)
     add_enrolment(functools.partial(_part, parts))
     server = _part(parts, "serve", "take in reports, publish models", _SERVE_HELP, _run_serve)
     server.add_argument("--broker", metavar="HOST[:PORT]", help="use the broker there instead of an own one")
     server.add_argument("--port", type=int, help="port of the own broker (with TLS 8883, else 1883)")
     server.add_argument("--prefix", help="first level of every topic (that of `init`, else edgeflock)")
+    server.add_argument(
+        "--unsigned", action="store_true", help="serve a fleet without keys, on a network that you trust"
+    )
     add_certificate_options(server)
     server.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     push = _part(parts, "push", "release a bundle to a group", _PUSH_HELP, _run_push)
@@ -91,6 +98,8 @@ def add_parser(commands: _SubParsersAction[argparse.ArgumentParser], version: st
     push.add_argument("--devices", default="", metavar="A,B", help="only these, or besides --percent")
     push.add_argument("--rate-kb", type=int, metavar="KB/S", help="cap on the download of each device")
     push.add_argument("--retry", action="store_true", help="try it again where it was blocked before")
+    push.add_argument("--keys", type=Path, metavar="FOLDER", help="people's keys (<state>/keys/offline)")
+    push.add_argument("--auto", action="store_true", help="have the model's automatic role sign it")
     push.add_argument(
         "--wait", nargs="?", type=float, const=600.0, metavar="SECONDS", help="wait until they run it (600)"
     )
@@ -146,15 +155,15 @@ def _run_push(arguments: argparse.Namespace) -> int:
     database = Database(arguments.state).open(create=False)
     try:
         registry = Registry(database).open()
-        release = registry.add_release(built)
-        plan = registry.plan(
-            release,
-            arguments.to,
-            percent=percent,
-            canaries=canaries,
-            rate_bytes_s=arguments.rate_kb and arguments.rate_kb * 1000,
-            retry=arguments.retry,
-        )
+        with released(database, built, keys=arguments.keys, automatic=arguments.auto) as release:
+            plan = registry.plan(
+                release,
+                arguments.to,
+                percent=percent,
+                canaries=canaries,
+                rate_bytes_s=arguments.rate_kb and arguments.rate_kb * 1000,
+                retry=arguments.retry,
+            )
         members = [device for device in registry.members(arguments.to) if takes_part(plan, device)]
         print(
             f"{release.name} -> {arguments.to} ({len(members)} devices so far): "

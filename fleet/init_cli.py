@@ -10,13 +10,20 @@ from typing import Final
 from fleet.adapters.broker_files import BrokerFiles
 from fleet.adapters.signing_desk import now
 from fleet.broker_setup import BrokerPlan
+from fleet.initialising import has_keys
+from fleet.keys_cli import make_keys
 
 _HELP: Final = """\
-Makes what locks the fleet in, in its state folder: the broker's configuration with one access list for
-each listener, two CAs, and the certificates of the broker and the server. Once: it overwrites nothing.
+Makes what locks the fleet in, in its state folder:
+- the keys that sign releases and plans, and root.json, which tells a device whom to believe. The set is
+  complete for development; for real use take the offline keys off this machine, as the table says;
+- the broker's configuration with one access list for each listener, two CAs, and the certificates of the
+  broker and the server.
+Once: it overwrites nothing.
 
 example:
     edgeflock fleet init --state /srv/fleet --host hub.local --host 192.168.1.10
+    edgeflock fleet init --state /tmp/try --plain
 """
 
 _MADE: Final = """\
@@ -34,7 +41,10 @@ next: edgeflock fleet serve --state {state}
 
 def add_init(part: Callable[..., argparse.ArgumentParser]) -> None:
     """Add `init`; `part` makes a subcommand of `fleet` with its --state."""
-    parser = part("init", "make certificates and configuration for a locked broker", _HELP, _run)
+    parser = part("init", "make the keys and certificates of a new fleet", _HELP, _run)
+    parser.add_argument(
+        "--plain", action="store_true", help="keys only: the broker stays open, and on 127.0.0.1"
+    )
     add_broker_options(parser)
 
 
@@ -68,5 +78,8 @@ def _own_names() -> list[str]:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    print(set_up_broker(arguments), end="")
+    told = "" if arguments.plain else set_up_broker(arguments)  # first: it may refuse what it was told
+    if arguments.plain or not has_keys(arguments.state):  # those of an earlier --plain stay
+        make_keys(arguments.state)
+    print(told, end="")
     return 0

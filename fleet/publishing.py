@@ -3,8 +3,8 @@
 Rules:
 - the registry says what should be; the publisher compares it with what it put on the broker over
   this connection and sends the difference;
-- chunks first, then the targets that name them, then the plans that name the targets: whoever sees
-  a plan can fetch all of it;
+- chunks first, then the metadata that names them (roots, targets, snapshot, and last the timestamp),
+  then the plans that name the targets: whoever sees a plan can fetch all of it;
 - a broker may come back without what it had not saved, so over a new connection what is small is
   published again, and chunks are in doubt until an audit (fleet/auditing.py) has seen them.
 """
@@ -15,6 +15,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 from fleet.releasing import seal
 from wire.blob import CHUNK_BYTES, chunk_count
@@ -29,11 +30,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Standing:
-    """What should stand on the broker now, besides acknowledgements. `desired` is by device name."""
+    """What should stand on the broker now, besides acknowledgements. `desired` is by device name.
+
+    `metadata` are the signed files in their order, empty ones to be taken off; a fleet without keys has none.
+    """
 
     targets: Targets
     plans: tuple[Plan, ...]
     desired: dict[str, Desired]
+    metadata: tuple[tuple[str, bytes], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,11 +58,16 @@ class Publication:
 ReadBlob = Callable[[str, int, int], bytes]
 
 
-def publications(standing: Standing, topics: Topics, read_blob: ReadBlob) -> Iterator[Publication]:
+def publications(
+    standing: Standing, topics: Topics, read_blob: ReadBlob, seal: Callable[[Any], bytes] = seal
+) -> Iterator[Publication]:
     """Yield everything that should be retained, in the order in which it must appear."""
     for release in standing.targets.releases:
         yield from _chunks(release, topics, read_blob)
-    yield _message(topics.meta("targets.json"), encode(standing.targets))
+    for file, data in standing.metadata:
+        yield _message(topics.meta(file), data)
+    if not standing.metadata:
+        yield _message(topics.meta("targets.json"), encode(standing.targets))
     for device, desired in standing.desired.items():
         yield _message(topics.device(device, "desired"), seal(desired))
     for plan in standing.plans:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from wire.blob import compress, describe, digest_list
 from wire.bundle import unpack
 from wire.codec import encode
 from wire.messages import Blob, Envelope, Release
-
-_PAYLOAD_TYPE: Final = "application/vnd.edgeflock.{kind}+json"
+from wire.targets import payload_type
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,6 @@ def build(data: bytes, *, name: str) -> Built:
 
 
 def seal(message: Any) -> bytes:
-    """Return `message` inside an envelope, as plan and desired travel. Unsigned: signing comes here."""
-    kind = type(message).__name__.lower()
+    """Return `message` inside an envelope without a signature, for a fleet that has no keys."""
     payload = base64.b64encode(encode(message)).decode()
-    return encode(Envelope(_PAYLOAD_TYPE.format(kind=kind), payload))
+    return encode(Envelope(payload_type(type(message).__name__.lower()), payload))

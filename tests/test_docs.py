@@ -62,6 +62,7 @@ def test_the_readme_stays_short() -> None:
         f"fleet {part}"
         for part in (
             "init",
+            "keys",
             "serve",
             "push",
             "devices",

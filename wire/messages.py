@@ -93,7 +93,11 @@ class ModelState:
 
 @dataclass(frozen=True)
 class Reported:
-    """The device's own state, retained: the last word wins."""
+    """The device's own state, retained: the last word wins.
+
+    The versions are those of the metadata that it verified last; `clock` is where its time comes from:
+    `system`, `signed` (the newest timestamp), `saved` or `built`.
+    """
 
     boot: str
     sequence: int
@@ -102,6 +106,9 @@ class Reported:
     groups: tuple[str, ...] = ()
     free_bytes: int | None = None
     targets_version: int | None = None
+    root_version: int | None = None
+    timestamp_version: int | None = None
+    clock: str | None = None
     v: int = 1
 
     def __post_init__(self) -> None:

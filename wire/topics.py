@@ -17,6 +17,8 @@ from wire.errors import SettingsError
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 SHA256: Final = re.compile(r"[0-9a-f]{64}")
+#: A metadata file: a version, a role (which may hold a model's whole name) and `.json`.
+FILE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 Leaf = Literal[
     "desired", "ack", "cmd", "reported", "online", "event", "telemetry", "samples",
@@ -124,7 +126,7 @@ class Topics:
                 return PlanTopic(group, model)
             case ["blobs", sha256, index] if SHA256.fullmatch(sha256) and _is_index(index):
                 return BlobTopic(sha256, int(index))
-            case ["meta", file] if NAME.fullmatch(file):
+            case ["meta", file] if FILE.fullmatch(file):
                 return MetaTopic(file)
             case ["claim", address, "csr" | "crt" as leaf] if SHA256.fullmatch(address):
                 return ClaimTopic(address, leaf)

@@ -73,6 +73,15 @@ create table if not exists plan (
     body blob not null,
     primary key ("group", model)
 );
+create table if not exists metadata (
+    role text not null,
+    version integer not null,
+    body blob not null,
+    primary key (role, version)
+) without rowid;
+create table if not exists auto_release (
+    name text primary key
+);
 """
 
 _BUSY_S: Final = 10.0
@@ -90,7 +99,7 @@ class Database:
         path = self.state / "fleet.db"
         if not create and not path.exists():
             raise UnavailableError(
-                f"no fleet in {self.state}: run `edgeflock fleet serve --state {self.state}`"
+                f"no fleet in {self.state}: run `edgeflock fleet init --state {self.state}`"
             )
         try:
             self.state.mkdir(parents=True, exist_ok=True)
@@ -109,7 +118,11 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Commit all that happens inside, or nothing of it."""
+        """Commit all that happens inside, or nothing of it; inside another one it is a part of that."""
+        inside = self.sql.in_transaction
+        if inside:
+            yield self.sql
+            return
         with self._translated():
             self.sql.execute("begin immediate")
             try:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
 
@@ -108,14 +110,37 @@ class Registry:
         """Return what plans may name: the newest releases of each model, and those a plan names now."""
         rows = self._database.sql.execute("select coalesce(max(sequence), 0) from release").fetchone()
         planned = {plan.release for plan in self.plans()}
+        automatic = self._automatic()
         kept: list[Release] = []
-        seen: dict[str, int] = {}
+        seen: dict[tuple[str, bool], int] = {}
         for release in reversed(self.releases()):
-            model = release.manifest.model
-            seen[model] = seen.get(model, 0) + 1
-            if seen[model] <= KEPT_RELEASES or release.name in planned:
+            kind = (release.manifest.model, release.name in automatic)
+            seen[kind] = seen.get(kind, 0) + 1
+            if seen[kind] <= KEPT_RELEASES or release.name in planned:
                 kept.append(release)
         return Targets(version=rows[0], releases=tuple(reversed(kept)))
+
+    def signed_by_people(self) -> list[Release]:
+        """Return those of the targets that people sign, oldest first."""
+        automatic = self._automatic()
+        return [r for r in self.targets().releases if r.name not in automatic]
+
+    def signed_automatically(self, model: str) -> list[Release]:
+        """Return those of a model's targets that its online role signs, oldest first."""
+        automatic = self._automatic()
+        return [r for r in self.targets().releases if r.manifest.model == model and r.name in automatic]
+
+    def mark_automatic(self, release: Release) -> None:
+        """Have a release signed by its model's online role."""
+        with self._database.transaction() as sql:
+            sql.execute("insert or ignore into auto_release values (?)", (release.name,))
+
+    def _automatic(self) -> frozenset[str]:
+        return frozenset(name for (name,) in self._database.sql.execute("select name from auto_release"))
+
+    def transaction(self) -> AbstractContextManager[sqlite3.Connection]:
+        """Several changes at once, or none of them."""
+        return self._database.transaction()
 
     def plan(
         self,

@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 
 _PASSWORD_ENV: Final = "EDGEFLOCK_WIFI_PASSWORD"  # noqa: S105  # the variable's name
 
+_ROOT: Final = Path("fleet-state/root.json")
+
 _EPILOG: Final = f"""\
 Write a stock image (Raspberry Pi OS Trixie 64-bit, or Ubuntu Server) to a card, mount its first
 partition, and turn it into a device:
 
   edgeflock flash --boot /media/$USER/bootfs --device kitchen-1 --broker 192.168.1.10 \\
-      --ssh-key ~/.ssh/id_ed25519.pub
+      --root fleet-state/root.json --ssh-key ~/.ssh/id_ed25519.pub
 
 With Wi-Fi; the password comes from the environment or a file, never from the command line, where every
 program on this computer could read it:
@@ -66,6 +68,17 @@ def add_parser(commands: _SubParsersAction[argparse.ArgumentParser], _version: s
         "--claim-port", type=int, default=8884, metavar="N", help="of the broker (default: 8884)"
     )
     parser.add_argument("--model", default="digits", metavar="NAME", help="what it runs (default: digits)")
+    trust = parser.add_mutually_exclusive_group()
+    trust.add_argument(
+        "--root",
+        type=Path,
+        default=_ROOT,
+        metavar="FILE",
+        help=f"the fleet's root.json, from `edgeflock fleet init` (default: {_ROOT})",
+    )
+    trust.add_argument(
+        "--unsigned", action="store_true", help="believe without signatures, on a network that you trust"
+    )
     parser.add_argument(
         "--ssh-key", type=Path, metavar="FILE", help="public key of who may log in, as `fleet`"
     )
@@ -98,6 +111,7 @@ def _card(args: argparse.Namespace) -> DeviceCard:
         broker_host=args.broker,
         broker_port=args.port or (8883 if args.ca else 1883),
         model=args.model,
+        root=None if args.unsigned else _root(args.root),
         ssh_key=_first_line("--ssh-key", args.ssh_key) if args.ssh_key else None,
         wifi_ssid=args.wifi_ssid,
         wifi_password=_password(args),
@@ -106,6 +120,16 @@ def _card(args: argparse.Namespace) -> DeviceCard:
         claim_token=_first_line("--claim", args.claim) if args.claim else None,
         claim_port=args.claim_port,
     )
+
+
+def _root(path: Path) -> str:
+    try:
+        return path.expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"no root of trust in {path}: name the fleet's root.json with --root "
+            "(`edgeflock fleet init` makes it), or say --unsigned"
+        ) from error
 
 
 def _password(args: argparse.Namespace) -> str | None:

@@ -31,6 +31,8 @@ FILES: Final[Mapping[str, str]] = {
     "boot/user-data.in": "user-data",
     "boot/meta-data.in": "meta-data",
 }
+#: Where the fleet's root of trust goes; it is no template.
+ROOT: Final = "edgeflock/root.json"
 #: Template -> the file of the system to which its text is added. cmdline.txt is last, and written last:
 #: its new instance id is what makes a device look at the other files again.
 ADDITIONS: Final[Mapping[str, str]] = {
@@ -63,6 +65,8 @@ class DeviceCard:
     broker_port: int = 1883
     #: First level or levels of all topics.
     prefix: str = "edgeflock"
+    #: The text of the fleet's root.json; without it the device believes whatever is well formed.
+    root: str | None = field(default=None, repr=False)
     #: One public key, as in `id_ed25519.pub`; without it nobody can log in.
     ssh_key: str | None = None
     #: Name of the wireless network, 1 to 32 bytes of UTF-8. Needs the two values below.
@@ -88,6 +92,8 @@ class DeviceCard:
             raise SettingsError(f"broker port {self.broker_port}: use 1 to 65535")
         if self.ssh_key is not None and not _SSH_KEY.fullmatch(self.ssh_key):
             raise SettingsError("SSH key: needs the one line of a public key file, such as id_ed25519.pub")
+        if self.root is not None:
+            _check_root(self.root)
         self._check_wifi()
         self._check_claim()
 
@@ -121,7 +127,8 @@ def render(templates: Mapping[str, str], card: DeviceCard) -> dict[str, str]:
 
     Raises SettingsError for a template that is missing, or that asks for what the card cannot say.
     """
-    return _render(templates, card, FILES, _quoted)
+    files = _render(templates, card, FILES, _quoted)
+    return files if card.root is None else {**files, ROOT: card.root}
 
 
 def secrets_of(card: DeviceCard) -> dict[str, str]:
@@ -133,6 +140,16 @@ def secrets_of(card: DeviceCard) -> dict[str, str]:
 def render_additions(templates: Mapping[str, str], card: DeviceCard) -> dict[str, str]:
     """Return what to add to the system's own files, for `append_cmdline` and `append_config`."""
     return _render(templates, card, ADDITIONS, _bare)
+
+
+def _check_root(text: str) -> None:
+    """Refuse what cannot be a root: the device would only find out where nobody looks."""
+    try:
+        kind = json.loads(text)["signed"]["_type"]
+    except (ValueError, KeyError, TypeError):
+        kind = None
+    if kind != "root":
+        raise SettingsError("root: not a root.json as `edgeflock fleet init` writes it")
 
 
 def append_cmdline(old: str, additions: str) -> str:
@@ -186,6 +203,7 @@ def _render(
     if missing:
         raise SettingsError(f"template {missing[0]} is missing from firmware-config")
     values: dict[str, _Value] = {**asdict(card), "hostname": host_name(card.name)}
+    values["unsigned"] = None if card.root else 1
     first_boot = "".join(_fill(name, templates[name], values, _quoted) for name in _FIRST_BOOT)
     values["instance_id"] = f"edgeflock-{_digest(first_boot)}"
     return {target: _fill(name, templates[name], values, write) for name, target in targets.items()}

@@ -64,13 +64,13 @@ def test_a_first_bundle_with_wrong_golden_outputs_is_refused(bundles: Bundles, t
 
 
 def test_a_port_in_use_is_named(tmp_path: Path, taken_port: int) -> None:
-    line = refusal("fleet", "serve", "--state", tmp_path, "--port", str(taken_port))
+    line = refusal("fleet", "serve", "--unsigned", "--state", tmp_path, "--port", str(taken_port))
     assert f"cannot listen on 127.0.0.1:{taken_port}: Address already in use" in line
 
 
 def test_an_unreachable_broker_is_named_by_the_server_and_by_the_agents_check(tmp_path: Path) -> None:
     assert "no broker at 127.0.0.1:9" in refusal(
-        "fleet", "serve", "--state", tmp_path, "--broker", "127.0.0.1:9"
+        "fleet", "serve", "--unsigned", "--state", tmp_path, "--broker", "127.0.0.1:9"
     )
     settings = tmp_path / "device.toml"
     settings.write_text(DEVICE.format(state=tmp_path / "s", bundle="") + "[broker]\nport = 9\n")
@@ -85,6 +85,35 @@ def test_a_wrong_key_is_named(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_named() -> None:
     assert "/proc/nowhere" in refusal("fleet", "serve", "--state", "/proc/nowhere", code=2)
+
+
+def test_a_server_without_keys_says_how_to_get_some(tmp_path: Path) -> None:
+    line = refusal("fleet", "serve", "--state", tmp_path, "--broker", "127.0.0.1:9", code=2)
+    assert f"has no keys: run `edgeflock fleet init --state {tmp_path}`" in line
+
+
+def test_keys_are_made_once(tmp_path: Path) -> None:
+    assert run("fleet", "init", "--plain", "--state", tmp_path).returncode == 0
+    assert "holds keys already" in refusal("fleet", "init", "--plain", "--state", tmp_path, code=2)
+    assert "its devices expect signatures" in refusal(
+        "fleet", "serve", "--unsigned", "--state", tmp_path, "--broker", "127.0.0.1:9", code=2
+    )
+
+
+def test_a_push_without_the_peoples_keys_says_which_are_missing(bundles: Bundles, tmp_path: Path) -> None:
+    assert run("fleet", "init", "--plain", "--state", tmp_path).returncode == 0
+    (tmp_path / "stick").mkdir()
+    push = ("fleet", "push", bundles.one, "--state", tmp_path, "--keys", tmp_path / "stick")
+    assert "0 of the 2 keys that it needs are in" in refusal(*push, code=2)
+    assert list((tmp_path / "blobs").iterdir()) == []
+
+
+def test_a_root_of_trust_that_is_none_is_named(tmp_path: Path) -> None:
+    settings = tmp_path / "device.toml"
+    settings.write_text(DEVICE.format(state=tmp_path / "s", bundle="") + '[trust]\nroot = "root.json"\n')
+    assert "root.json: No such file" in refusal("agent", settings, code=2)
+    (tmp_path / "root.json").write_text("{}")
+    assert "trust.root is no root metadata" in refusal("agent", settings, code=2)
 
 
 def test_two_agents_in_one_folder_are_told_apart(tmp_path: Path) -> None:

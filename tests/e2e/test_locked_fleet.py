@@ -33,6 +33,8 @@ ca = "{ca}"
 claim = "claim-token"
 [model]
 name = "digits"
+[trust]
+root = "{root}"
 [telemetry]
 interval_s = 1
 """
@@ -73,6 +75,7 @@ class Locked:
             port=self.port,
             claim_port=self.claim_port,
             ca=self.files.broker_ca,
+            root=self.state / "root.json",
         )
         (folder / "device.toml").write_text(settings)
 

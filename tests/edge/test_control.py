@@ -12,76 +12,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edge.adapters.model_store import ModelStore
-from edge.adapters.outbox import Outbox
-from edge.control import Control, Identity, Parts
-from edge.download import Download
-from edge.ports import Ports
-from edge.recorder import Recorder
-from edge.reporting import Sampler
-from edge.results import Result, ResultQueue, Sample
-from edge.selfcheck import SelfCheck
-from edge.trust import Unsigned
-from edge.updater import Updater
+from edge.results import Result, Sample
 from fleet.releasing import seal
-from tests.support.examples import RELEASE_1, VITALS
-from tests.support.fakes import ScriptedServing, ScriptedTrial, TurnedClock, prediction
+from tests.support.examples import RELEASE_1
+from tests.support.fakes import prediction
+from tests.support.memory_agent import OWN, TOPICS, Agent
 from tests.support.shelf import make_goods, put_on_broker
 from tests.support.strategies import values_of
 from wire.codec import decode, encode
-from wire.link import Will
-from wire.memory_link import MemoryBroker
-from wire.messages import Ack, Desired, Online, Plan, Release, Reported, Targets, TelemetryReport
-from wire.topics import Topics
-
-TOPICS = Topics()
-OWN = {
-    leaf: TOPICS.device("pi-1", leaf) for leaf in ("desired", "ack", "cmd", "online", "reported", "telemetry")
-}  # type: ignore[arg-type]
-
-
-class Agent:
-    """An agent's control thread, stepped by the test."""
-
-    def __init__(self, state: Path) -> None:
-        self.broker, self.clock = MemoryBroker(), TurnedClock()
-        self.link = self.broker.link(Will(OWN["online"], encode(Online("b1", False))))
-        self.outbox = Outbox(state / "outbox.db", "b1", clock=self.clock)
-        self.recorder, self.results, self.serving = Recorder(), ResultQueue(100), ScriptedServing()
-        store = ModelStore(state)
-        store.open()
-        self.outbox.open()
-        ports = Ports(
-            store,
-            ScriptedTrial(),
-            self.serving,
-            lambda blob, part, rate: Download(blob, part, self.link, TOPICS, rate_bytes_s=rate),
-            lambda event: self.outbox.add("event", event),
-            self.clock,
-        )
-        self.updater = Updater("pi-1", "digits", ports)
-        parts = Parts(
-            self.link, TOPICS, Unsigned(), self.updater, self.outbox, self.recorder, self.results,
-            Sampler(1.0, lambda: 0.0), lambda: VITALS, (), lambda: 0, lambda: 0, SelfCheck(self.serving),
-            list, lambda: 10**9, self.clock, lambda: 1.7e9,
-        )  # fmt: skip
-        self.control = Control(Identity("pi-1", "digits", "b1", "test"), parts, interval_s=10.0)
-        self.voice = self.broker.link()
-        self.voice.start()
-        self.control._subscribe()
-        self.link.start()
-
-    def step(self, n: int = 3) -> None:
-        for _ in range(n):
-            self.control._step(0)
-            self.clock.turn(0.1)
-
-    def tell(self, topic: str, payload: bytes) -> None:
-        self.voice.publish(topic, payload, retain=True)
-        self.step()
-
-    def telemetry(self) -> list[TelemetryReport]:
-        return [decode(TelemetryReport, p) for t, p in self.broker.published if t == OWN["telemetry"]]
+from wire.messages import Ack, Desired, Online, Plan, Release, Reported, Targets
 
 
 @pytest.fixture

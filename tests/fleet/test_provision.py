@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ SSID = 'Café "5G" \\ 👨‍👩‍👧'
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBx1 me@desk # mine"
 CMDLINE = "console=serial0,115200 console=tty1 root=PARTUUID=1-02 rootwait\n"
 CONFIG = "dtparam=audio=on\n\n[pi4]\nmax_framebuffers=2\n"
+
+ROOT_JSON = '{"signed": {"_type": "root"}, "signatures": []}'
 
 PLAIN = DeviceCard("kitchen-1", "192.168.1.10", "digits")
 FULL = DeviceCard(
@@ -88,11 +91,24 @@ def test_device_toml_has_the_cards_values_and_the_agreed_keys() -> None:
     assert toml == {
         "device": {"name": "kitchen-1", "state": "/var/lib/edgeflock"},
         "broker": {"host": "192.168.1.10", "port": 1883, "prefix": "edgeflock"},
+        "trust": {"unsigned": True},
         "model": {"name": "digits", "backend": "auto", "threads": 1},
         "source": {"kind": "none"},
         "sink": {"kind": "none"},
         "telemetry": {"interval_s": 60, "sample_rate": 0.01},
     }
+
+
+def test_a_card_with_a_root_is_signed() -> None:
+    files = render(templates.load(), replace(PLAIN, root=ROOT_JSON))
+    assert tomllib.loads(files["edgeflock/device.toml"])["trust"] == {"root": "root.json"}
+    assert files["edgeflock/root.json"] == ROOT_JSON
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"signed": {"_type": "targets"}}', "[]"])
+def test_a_root_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"not a root\.json"):
+        replace(PLAIN, root=text)
 
 
 def test_every_key_of_device_toml_has_a_line_of_meaning_above_it() -> None:
@@ -420,7 +436,8 @@ def test_templates_are_found_beside_a_checkout_or_in_an_installation(
 def run(*arguments: str) -> int:
     parser = argparse.ArgumentParser(prog="edgeflock")
     add_parser(parser.add_subparsers(required=True))
-    args = parser.parse_args(["flash", *arguments])
+    trust = [] if {"--root", "--unsigned"} & {*arguments} else ["--unsigned"]
+    args = parser.parse_args(["flash", *arguments, *trust])
     code: int = args.run(args)
     return code
 
@@ -432,6 +449,14 @@ def test_the_command_prints_what_it_wrote_and_what_comes_next(
     out = capsys.readouterr().out
     assert f"wrote {boot / 'edgeflock' / 'device.toml'}\n" in out
     assert out.splitlines()[-1].startswith("next: ")
+
+
+def test_the_command_puts_the_root_on_the_card_and_does_not_go_without(boot: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="no root of trust"):
+        run("--boot", str(boot), "--device", "a", "--root", str(tmp_path / "root.json"))
+    (tmp_path / "root.json").write_text(ROOT_JSON)
+    run("--boot", str(boot), "--device", "a", "--root", str(tmp_path / "root.json"))
+    assert (boot / "edgeflock" / "root.json").read_text() == ROOT_JSON
 
 
 def test_the_command_takes_the_password_from_the_environment(

@@ -112,7 +112,7 @@ class LiveFleet:
         )
         self.devices: list[LiveDevice] = []
         self._stop = threading.Event()
-        settings = ServerSettings(self.state, self.broker.address)
+        settings = ServerSettings(self.state, self.broker.address, unsigned=True)
         self._server = threading.Thread(target=serve, args=(settings, self._stop), name="server")
         self._server.start()
 

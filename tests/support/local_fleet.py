@@ -27,6 +27,8 @@ name = "{name}"
 state = "{folder}/{name}"
 [broker]
 port = {port}
+[trust]
+root = "{folder}/fleet/root.json"
 [model]
 name = "digits"
 {model}
@@ -84,6 +86,9 @@ class LocalFleet:
         self.broker.process.wait()
 
     def start_server(self) -> None:
+        if not (self.state / "root.json").exists():
+            done = run("fleet", "init", "--plain", "--state", self.state)
+            assert done.returncode == 0, done.stderr
         self._start("server", "fleet", "serve", "--state", self.state, "--broker", str(self.address))
         self.wait("the server's database", (self.state / "fleet.db").exists)
 

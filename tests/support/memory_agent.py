@@ -1,0 +1,85 @@
+"""An agent's control thread on a broker in memory, stepped by a test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edge.adapters.model_store import ModelStore
+from edge.adapters.outbox import Outbox
+from edge.control import Control, Identity, Parts
+from edge.download import Download
+from edge.ports import Ports
+from edge.recorder import Recorder
+from edge.reporting import Sampler
+from edge.results import ResultQueue
+from edge.selfcheck import SelfCheck
+from edge.trust import Trust, Unsigned
+from edge.updater import Updater
+from tests.support.examples import VITALS
+from tests.support.fakes import ScriptedServing, ScriptedTrial, TurnedClock
+from wire.codec import decode, encode
+from wire.link import Will
+from wire.memory_link import MemoryBroker
+from wire.messages import Event, EventReport, Online, Reported, TelemetryReport
+from wire.topics import LEAVES, Leaf, Topics
+
+TOPICS = Topics()
+OWN: dict[Leaf, str] = {leaf: TOPICS.device("pi-1", leaf) for leaf in LEAVES}
+
+
+class Agent:
+    """An agent's control thread, stepped by the test."""
+
+    def __init__(
+        self, state: Path, trust: Trust | None = None, broker: MemoryBroker | None = None, boot: str = "b1"
+    ) -> None:
+        self.broker, self.clock = broker or MemoryBroker(), TurnedClock()
+        self.link = self.broker.link(Will(OWN["online"], encode(Online(boot, False))))
+        self.outbox = Outbox(state / "outbox.db", boot, clock=self.clock)
+        self.recorder, self.results, self.serving = Recorder(), ResultQueue(100), ScriptedServing()
+        store = ModelStore(state)
+        store.open()
+        self.outbox.open()
+        ports = Ports(
+            store,
+            ScriptedTrial(),
+            self.serving,
+            lambda blob, part, rate: Download(blob, part, self.link, TOPICS, rate_bytes_s=rate),
+            lambda event: self.outbox.add("event", event),
+            self.clock,
+        )
+        self.updater = Updater("pi-1", "digits", ports)
+        parts = Parts(
+            self.link, TOPICS, trust or Unsigned(), self.updater, self.outbox, self.recorder, self.results,
+            Sampler(1.0, lambda: 0.0), lambda: VITALS, (), lambda: 0, lambda: 0, SelfCheck(self.serving),
+            list, lambda: 10**9, self.clock, lambda: 1.7e9,
+        )  # fmt: skip
+        self.control = Control(Identity("pi-1", "digits", boot, "test"), parts, interval_s=10.0)
+        self.voice = self.broker.link()
+        self.voice.start()
+        self.control._subscribe()
+        self.link.start()
+
+    def step(self, n: int = 3) -> None:
+        for _ in range(n):
+            self.control._step(0)
+            self.clock.turn(0.1)
+
+    def tell(self, topic: str, payload: bytes) -> None:
+        self.voice.publish(topic, payload, retain=True)
+        self.step()
+
+    def telemetry(self) -> list[TelemetryReport]:
+        return [decode(TelemetryReport, p) for t, p in self.broker.published if t == OWN["telemetry"]]
+
+    def events(self) -> list[Event]:
+        """Return each event once: nobody acknowledges here, so they are sent again and again."""
+        said = [decode(EventReport, p) for t, p in self.broker.published if t == OWN["event"]]
+        return list({(report.head.boot, report.head.sequence): report.body for report in said}.values())
+
+    def refusals(self) -> list[str]:
+        """Return what was refused: the details of its events."""
+        return [str(event.detail) for event in self.events() if event.cause == "refused" and event.detail]
+
+    def reported(self) -> Reported:
+        return decode(Reported, self.broker.retained[OWN["reported"]])
