@@ -39,6 +39,9 @@ class DeviceRow:
     process_cpu_percent: float | None = None
     rss_bytes: int | None = None
     temperature_c: float | None = None
+    clock: str | None = None
+    timestamp_version: int | None = None
+    stale_metadata: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class DeviceFacts:
     reported: Reported | None
     telemetry: Telemetry | None
     totals: dict[str, ReleaseTotal]
+    stale_metadata: bool = False
 
 
 def row(facts: DeviceFacts) -> DeviceRow:
@@ -88,4 +92,7 @@ def row(facts: DeviceFacts) -> DeviceRow:
         process_cpu_percent=vitals.process_cpu_percent if vitals else None,
         rss_bytes=vitals.rss_bytes if vitals else None,
         temperature_c=vitals.temperature_c if vitals else None,
+        clock=facts.reported.clock if facts.reported else None,
+        timestamp_version=facts.reported.timestamp_version if facts.reported else None,
+        stale_metadata=facts.stale_metadata,
     )

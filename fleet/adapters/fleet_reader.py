@@ -7,8 +7,9 @@ from collections.abc import Mapping
 
 from fleet.accounting import Ledger, StreamFacts, balance
 from fleet.adapters.database import Database
+from fleet.adapters.metadata_store import MetadataStore
 from fleet.adapters.msgspec_codec import decode
-from fleet.health import DEFAULT_INTERVAL_S, presence
+from fleet.health import DEFAULT_INTERVAL_S, metadata_is_stale, presence
 from fleet.ingest import ReleaseTotal
 from fleet.progress import Device
 from fleet.view import DeviceFacts, DeviceRow, row
@@ -24,23 +25,25 @@ class FleetReader:
     def rows(self) -> list[DeviceRow]:
         """Return a row for each device, by name."""
         now_s = time.time()
-        totals = self.totals()
+        totals, issued_s = self.totals(), MetadataStore(self._database).issued_s()
         found = self._database.sql.execute(
             "select name, online, last_seen_s, reported, telemetry from device order by name"
         )
-        return [
-            row(
-                DeviceFacts(
-                    device=name,
-                    online=bool(online),
-                    silent_for_s=now_s - last_seen_s,
-                    reported=decode(Reported, reported) if reported else None,
-                    telemetry=decode(Telemetry, telemetry) if telemetry else None,
-                    totals=totals.get(name, {}),
-                )
+        rows = []
+        for name, online, last_seen_s, reported_bytes, telemetry in found:
+            reported = decode(Reported, reported_bytes) if reported_bytes else None
+            version = reported.timestamp_version if reported and online else None
+            facts = DeviceFacts(
+                device=name,
+                online=bool(online),
+                silent_for_s=now_s - last_seen_s,
+                reported=reported,
+                telemetry=decode(Telemetry, telemetry) if telemetry else None,
+                totals=totals.get(name, {}),
+                stale_metadata=metadata_is_stale(version, issued_s, now_s),
             )
-            for name, online, last_seen_s, reported, telemetry in found
-        ]
+            rows.append(row(facts))
+        return rows
 
     def devices(self, desired: Mapping[str, Desired]) -> list[Device]:
         """Return what each known device said of its models, by name; `desired` is by device."""

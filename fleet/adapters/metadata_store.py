@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final
 
 from tuf.api.metadata import Metadata, Root, Timestamp
@@ -10,6 +11,7 @@ from tuf.api.serialization.json import JSONSerializer
 from fleet.adapters.database import Database
 from wire.errors import SettingsError
 from wire.messages import MAX_PAYLOAD_BYTES
+from wire.targets import ISSUED
 
 #: Versions of a role that are remembered; of the root, all: a device may have slept through any of them.
 REMEMBERED: Final = 32
@@ -37,6 +39,12 @@ class MetadataStore:
         return self._database.sql.execute(
             "select version, body from metadata where role = ? order by version", (role,)
         ).fetchall()
+
+    def issued_s(self) -> dict[int, float]:
+        """Return the signing time of each timestamp that is remembered, in Unix seconds, by version."""
+        return {
+            version: json.loads(data)["signed"][ISSUED] for version, data in self.versions(Timestamp.type)
+        }
 
     def roles(self) -> list[str]:
         return [role for (role,) in self._database.sql.execute("select distinct role from metadata")]

@@ -32,7 +32,8 @@ def device_table(rows: Iterable[DeviceRow], *, title: str | None = None) -> Tabl
     for row in rows:
         table.add_row(
             row.device,
-            Text(row.presence, style=_STYLES[row.presence]),
+            Text(row.presence, style=_STYLES[row.presence])
+            + Text(" (old metadata)" if row.stale_metadata else "", style="yellow"),
             Text(printable(row.current or _UNKNOWN)),
             _state(row),
             _number(row.rate_hz, "{:.0f}"),
