@@ -25,6 +25,10 @@ class NoSpaceError(TransferError):
     """The disk cannot take it now; says how much is missing."""
 
 
+class DamagedChunkError(TransferError):
+    """A chunk, or the list of their digests, is not what was signed, however often it is asked for."""
+
+
 class Part(Protocol):
     """Where chunks go (edge/adapters/model_store.py)."""
 
@@ -99,7 +103,7 @@ class Download:
             return
         if hashlib.sha256(payload).digest() != self._digests[topic.index]:
             if not self._window.refuse(topic.index, now_s):
-                raise TransferError(f"chunk {topic.index} keeps arriving damaged")
+                raise DamagedChunkError(f"DamagedChunkError: chunk {topic.index} keeps arriving damaged")
             return
         self._part.write(topic.index, payload)
         self._window.arrived(topic.index, now_s)
@@ -124,9 +128,9 @@ class Download:
     def _receive_list(self, payload: bytes, now_s: float) -> None:
         try:
             digests = parse_digests(payload, self._blob)
-        except TransferError:
+        except TransferError as error:
             if not self._window.refuse(0, now_s):
-                raise
+                raise DamagedChunkError(f"DamagedChunkError: {error}") from error
             return
         self._drop_subscriptions()
         self._part.keep_digests(payload)

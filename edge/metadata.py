@@ -67,6 +67,7 @@ class MetadataFiles:
 
     def __init__(self) -> None:
         self._files: dict[str, _File] = {}
+        self._read: set[str] = set()  # since files were last forgotten
         self._number = 0
         self._echo_due = False
         self._echo_sent_s: float | None = None
@@ -74,6 +75,7 @@ class MetadataFiles:
 
     def read(self, file: str) -> bytes | None:
         """Return the file, or None when there is none; raise MissingFileError when that is not known."""
+        self._read.add(file)
         found = self._files.get(file)
         if found is None:
             if len(self._files) >= MAX_FILES:
@@ -132,11 +134,24 @@ class MetadataFiles:
         return True
 
     def keep(self, files: Collection[str]) -> list[str]:
-        """Forget what has arrived, but for `files`; return the topics' files to unsubscribe from."""
-        gone = [name for name, f in self._files.items() if name not in files and not f.absent]
+        """Forget what has arrived, but for `files`; return the topics' files to unsubscribe from.
+
+        What was looked for since the last time and is absent stays: it may appear.
+        """
+        gone = [
+            name
+            for name, file in self._files.items()
+            if name not in files and not (file.absent and name in self._read)
+        ]
         for name in gone:
             del self._files[name]
+        self._read.clear()
         return gone
+
+    def forget(self) -> list[str]:
+        """Forget all of it; return the topics' files to unsubscribe from."""
+        self._read.clear()
+        return self.keep(())
 
     def link_lost(self) -> None:
         """Ask for all of it anew on the next connection: much may happen until then."""

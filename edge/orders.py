@@ -202,6 +202,7 @@ class Orders:
         except RefusedError as error:
             self._refresh_failed(error)
         except TooManyFilesError as error:
+            self._unsubscribe(self._files.forget())
             self._refresh_failed(RefusedError(type(error).__name__, str(error)))
         except MessageError as error:
             self._ways.counted(error)

@@ -14,11 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edge.adapters.tuf_trust import TufTrust
+from fleet.metadata import auto_targets
 from tests.support.examples import MANIFEST
 from tests.support.fakes import TurnedClock
 from tests.support.memory_agent import OWN, TOPICS, Agent
 from tests.support.shelf import Goods, make_goods
 from tests.support.signed_fleet import NOW, SignedFleet, signers
+from wire.codec import encode
 from wire.memory_link import MemoryBroker
 from wire.messages import Desired, Plan, Release
 
@@ -317,6 +319,19 @@ def test_a_plan_by_a_wrong_key(scene: Scene, whose: str) -> None:
     scene.refused("VerificationError")
 
 
+def test_a_chunk_that_is_not_the_signed_one(scene: Scene) -> None:
+    scene.install(ONE)
+    scene.fleet.release(ONE.release, TWO.release)
+    scene.publish()
+    scene.server.publish(TOPICS.blob(TWO.release.blobs[0].sha256, 0), TWO.blob + b"!", retain=True)
+    scene.order(TWO.plan)
+    for _ in range(20):
+        scene.settle()
+    failed = [e.detail for e in scene.agent.events() if e.cause == "transfer-failed"]
+    assert str(failed[0]).startswith("DamagedChunkError: chunk 0")
+    assert scene.current == "digits/1"
+
+
 def test_a_chunk_list_that_nobody_signed(scene: Scene) -> None:
     scene.install(ONE)
     blob = replace(TWO.release.blobs[0], chunks_sha256=THREE.release.blobs[0].chunks_sha256)
@@ -333,8 +348,6 @@ def test_a_chunk_list_that_nobody_signed(scene: Scene) -> None:
 
 
 def release_custom(release: Release) -> dict[str, dict[str, str]]:
-    from wire.codec import encode
-
     return {"custom": {"release": encode(release).decode()}}
 
 
@@ -488,18 +501,12 @@ def test_the_automatic_role_of_one_model_signs_nothing_of_another(scene: Scene) 
     faces = replace(TWO.release, name="faces/2", manifest=replace(MANIFEST, model="faces", version="2"))
     scene.fleet.release(ONE.release, automatic=[faces])
     stray = scene.fleet.autos["faces"]
-    stray.targets["auto/digits/2"] = replace_target(stray, TWO.release)
+    stray.targets |= auto_targets([TWO.release])
     scene.fleet.files["1.auto-faces.json"] = data = scene.fleet.sign(stray, [scene.fleet.automatic["faces"]])
     scene.fleet.stamp({"targets.json": scene.fleet.files["2.targets.json"], "auto-faces.json": data})
     scene.publish()
     scene.order(TWO.plan)
     scene.refused("UnsignedTargetError")
-
-
-def replace_target(targets, release):  # type: ignore[no-untyped-def]
-    from fleet.metadata import auto_targets
-
-    return auto_targets([release])["auto/digits/2"]
 
 
 def test_a_role_that_is_switched_off_signs_nothing_more(scene: Scene) -> None:

@@ -158,6 +158,18 @@ def test_what_is_kept_is_bounded_in_number_and_size() -> None:
     assert files.read("1.root.json") == bytes(MAX_PAYLOAD_BYTES + 1)
 
 
+def test_what_was_absent_once_and_is_no_longer_looked_for_is_forgotten() -> None:
+    files = MetadataFiles()
+    for name in ("2.root.json", "5.snapshot.json"):
+        asked(files, name)
+    files.next(0.0)
+    files.echoed(1)
+    assert files.keep({"timestamp.json"}) == []
+    assert files.read("2.root.json") is None
+    assert files.keep({"timestamp.json"}) == ["5.snapshot.json"]
+    assert files.forget() == ["2.root.json"]
+
+
 # --- refusals and contracts ---------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -118,8 +119,6 @@ class SignedFleet:
 
     def seal(self, message: Any, by: CryptoSigner | None = None) -> bytes:
         """Return a plan or a desired state in an envelope signed by the plan key, or by another."""
-        import json
-
         envelope = Envelope(encode(message), payload_type(type(message).__name__.lower()), {})
         envelope.sign(by or self.plan)
         return json.dumps(envelope.to_dict()).encode()
