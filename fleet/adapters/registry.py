@@ -25,6 +25,9 @@ EVERYONE: Final = "all"
 #: Releases of one model that stay on the broker: one serves, one is the way back, one is on its way.
 KEPT_RELEASES: Final = 3
 
+#: A file of a push that is this old was left by one that was killed.
+_ABANDONED_S: Final = 3600.0
+
 
 class Registry:
     """The server's and the commands' view of what a fleet should run. One writer at a time, by SQLite."""
@@ -40,8 +43,8 @@ class Registry:
         return self
 
     def sweep(self) -> None:
-        """Remove what killed commands left half-written; for the server, which is alone here."""
-        sweep_temporaries(self._blobs)
+        """Remove what killed commands left half-written; a push may be under way beside us."""
+        sweep_temporaries(self._blobs, older_than_s=_ABANDONED_S)
 
     def add_release(self, built: Built) -> Release:
         """Store a release; of one that is there already, the blobs are made whole.

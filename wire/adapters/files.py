@@ -6,9 +6,11 @@ files written so were sound, and 0 of 40 without either fsync.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,7 +83,12 @@ def only_owner(lock: Path, what: str) -> Iterator[None]:
         os.close(handle)
 
 
-def sweep_temporaries(folder: Path) -> None:
-    """Remove the temp files that a killed process left in `folder`."""
+def sweep_temporaries(folder: Path, *, older_than_s: float = 0.0) -> None:
+    """Remove the temp files that a killed process left in `folder`.
+
+    Where others may be writing there now, `older_than_s` spares what they have begun.
+    """
     for temp in folder.glob(".*.tmp"):
-        temp.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - temp.stat().st_mtime >= older_than_s:
+                temp.unlink()
