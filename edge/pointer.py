@@ -28,7 +28,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class Pointer:
-    """What serves, what served before, and what failed here."""
+    """What serves, what served before, and what failed here: bundles, and deltas that made no bundle."""
 
     current: Slot | None = None
     previous: Slot | None = None
@@ -38,6 +38,7 @@ class Pointer:
     attempted: str | None = None
     attempts: int = 0
     lifted: int = 0  # the sequence of the last plan that asked for another try of a blocked bundle
+    failed_blobs: tuple[str, ...] = ()
 
     @property
     def kept(self) -> frozenset[str]:
@@ -89,6 +90,11 @@ def installed(pointer: Pointer, new: Slot) -> Pointer:
 def committed(pointer: Pointer) -> Pointer:
     """End the probation well."""
     return replace(pointer, on_probation=False, probation_starts=0)
+
+
+def without_delta(pointer: Pointer, sha256: str) -> Pointer:
+    """Never fetch the delta `sha256` here again."""
+    return replace(pointer, failed_blobs=(*pointer.failed_blobs, sha256)[-_REMEMBERED_BLOCKED:])
 
 
 def rolled_back(pointer: Pointer) -> Pointer:

@@ -34,7 +34,8 @@ class Store(Protocol):
 
     def reserve(self, blob: Blob, release: Release) -> Part: ...
 
-    def install(self, part: Part, release: Release) -> None: ...
+    def install(self, part: Part, blob: Blob, release: Release) -> None:
+        """Make the bundle of `release` of a blob that is all there; raises TransferError for any other."""
 
     def collect(self, keep: frozenset[str]) -> None: ...
 

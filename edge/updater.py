@@ -21,6 +21,7 @@ from typing import Final
 
 from edge import pointer as pointers
 from edge.download import Download, NoSpaceError, Part
+from edge.fetching import choose_blob
 from edge.lifecycle import DEADLINE_S, Cause, State, advance
 from edge.pointer import Pointer, Slot
 from edge.ports import Ports
@@ -29,13 +30,16 @@ from edge.rollout import Choice, Holdings, Wishes, choose
 from edge.swapping import NoRoomError
 from wire.deadline import Deadline
 from wire.errors import BundleError, ModelError, TransferError
-from wire.messages import Event, ModelState, Release
+from wire.messages import Blob, Event, ModelState, Release
 from wire.topics import BlobTopic
 
 log = logging.getLogger(__name__)
 
 #: States in which a candidate is, or may be, loaded.
 _HOLDING: Final = (State.STAGE, State.SHADOW, State.SWAP)
+
+#: A delta that fails to arrive so often in a row gives way to the whole bundle.
+_DELTA_TRIES: Final = 3
 
 _FIRST_RETRY_S: Final = 2.0
 _LONGEST_RETRY_S: Final = 300.0
@@ -52,6 +56,7 @@ class Updater:
         self._wishes = Wishes()
         self._pointer = Pointer()
         self._choice = Choice(Cause.UP_TO_DATE)
+        self._blob: Blob | None = None
         self._part: Part | None = None
         self._download: Download | None = None
         self._deadline: Deadline | None = None
@@ -245,15 +250,31 @@ class Updater:
 
     def _reserve(self) -> None:
         release = self._release()
-        blob = release.blobs[0]
+        blob = self._choose_blob(release)
         try:
             self._part = self._ports.store.reserve(blob, release)
         except (NoSpaceError, OSError) as error:
             self._fail_softly(Cause.NO_SPACE, error)
             return
+        self._blob = blob
         self._go(Cause.SPACE_RESERVED)
         self._download = self._ports.make_download(blob, self._part, self._choice.rate_bytes_s)
         self._download.begin()
+
+    def _choose_blob(self, release: Release) -> Blob:
+        """Return the whole bundle, or an update of one that is whole here (its digest is looked at once)."""
+        bases = self._pointer.kept if self._failures < _DELTA_TRIES else frozenset()
+        while True:
+            blob = choose_blob(release, bases, frozenset(self._pointer.failed_blobs))
+            if blob.base_sha256 is None or self._holds(blob.base_sha256):
+                return blob
+            bases -= {blob.base_sha256}
+
+    def _holds(self, sha256: str) -> bool:
+        try:
+            return self._ports.store.holds(sha256)
+        except OSError:  # a disk that cannot read it: then it is no base
+            return False
 
     def _tick_download(self) -> None:
         self._look()
@@ -270,8 +291,15 @@ class Updater:
             self._transfer_failed(error)
             return
         if download.finished:
-            self._go(Cause.COMPLETE, f"fetched {download.fetched} of {download.total} chunks")
+            self._go(Cause.COMPLETE, f"fetched {download.fetched} of {download.total} chunks{self._way()}")
             self._verify()
+
+    def _way(self) -> str:
+        """Say which bundle the blob updates, if it is no whole one."""
+        base = self._blob.base_sha256 if self._blob else None
+        slots = (self._pointer.current, self._pointer.previous)
+        name = next((slot.release for slot in slots if slot and slot.sha256 == base), base)
+        return f" of an update from {name}" if base else ""
 
     def _transfer_failed(self, error: Exception) -> None:
         self._end_download()
@@ -285,18 +313,29 @@ class Updater:
     def _verify(self) -> None:
         release = self._release()
         assert self._part is not None
+        assert self._blob is not None
         self._end_download()
         try:
-            self._ports.store.install(self._part, release)
+            self._ports.store.install(self._part, self._blob, release)
         except NoSpaceError as error:
             self._fail_softly(Cause.NO_SPACE, error)
             return
         except (TransferError, OSError) as error:
-            self._fail_softly(Cause.DAMAGED, error)
+            if self._blob.base_sha256 is None:
+                self._fail_softly(Cause.DAMAGED, error)
+            else:
+                self._fall_back(self._blob, error)
             return
         self._failures = 0
         self._go(Cause.VERIFIED)
         self._begin_trial()
+
+    def _fall_back(self, delta: Blob, error: Exception) -> None:
+        """Fetch the whole bundle, at once and for good: what was signed is sound, this way to it is not."""
+        self._error = _short(f"an update could not be used: {error}")
+        self._save(pointers.without_delta(self._pointer, delta.sha256))
+        self._go(Cause.DAMAGED, f"{error}{self._way()}; fetching the whole bundle")
+        self._look_again = True
 
     def _forget_failures(self) -> None:
         self._retry = None

@@ -313,10 +313,12 @@ class Server:
 
         `signed` are the releases that devices will find signed; None where nothing is.
         """
-        broken = {r.name for r in standing.targets.releases if not self._registry.whole(r)}
-        for name in sorted(broken):
-            log.error("%s lacks its blob on the disk: push the same bundle again", name)
-        releases = tuple(r for r in standing.targets.releases if r.name not in broken)
+        found = {r.name: self._registry.publishable(r) for r in standing.targets.releases}
+        broken = {name for name, release in found.items() if release is None}
+        for release in standing.targets.releases:
+            if release != found[release.name]:
+                log.error("%s lacks a blob on the disk: push the same bundle again", release.name)
+        releases = tuple(release for release in found.values() if release is not None)
         plans = [p for p in standing.plans if p.release not in broken]
         unsigned = [p for p in plans if signed is not None and p.release not in signed]
         for plan in unsigned:

@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -27,13 +27,15 @@ from fleet.broker_start import add_certificate_options, server_settings
 from fleet.enrol_cli import add_enrolment
 from fleet.init_cli import add_init
 from fleet.keys_cli import add_keys
-from fleet.releasing import build
+from fleet.releasing import Built, build
 from fleet.signed_release import released
+from fleet.updates import travels, with_updates
 from fleet.view import DeviceRow
 from wire.adapters.files import only_owner
 from wire.adapters.signals import stop_on_signals
 from wire.deadline import Deadline
 from wire.errors import BundleError, SettingsError, UnavailableError
+from wire.messages import Plan, Release
 from wire.topics import check_name
 from wire.wave import takes_part
 
@@ -55,7 +57,8 @@ _PUSH_HELP = """\
 Releases a bundle and makes it the plan of a group: each device of the group fetches it, tries it in
 a child process, swaps it in between two inferences, and reports. `fleet serve` must be running on
 the same state folder for anything to happen. People's keys sign it, those in the state folder or on a
-stick named with --keys.
+stick named with --keys. A device that holds one of the last releases of the model fetches only the
+differences from it, where these are much smaller.
 
 example:
     edgeflock fleet push digits-2.bundle --to all --wait
@@ -138,6 +141,47 @@ def _run_serve(arguments: argparse.Namespace) -> int:
 
 
 def _run_push(arguments: argparse.Namespace) -> int:
+    part = _part_of(arguments)
+    try:
+        data = arguments.bundle.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{arguments.bundle}: {error.strerror}") from error
+    built = build(data, name=str(arguments.bundle))
+    database = Database(arguments.state).open(create=False)
+    try:
+        registry = Registry(database).open()
+        updated = with_updates(built, data, registry.bases(built.release))
+        try:
+            release, plan = _put(database, updated, arguments, part)
+        except SettingsError:  # it may be the updates for which the targets have no room
+            if not updated.updates:
+                raise
+            release, plan = _put(database, built, arguments, part)
+        members = [device for device in registry.members(arguments.to) if takes_part(plan, device)]
+        print(
+            f"{release.name} -> {arguments.to} ({len(members)} devices so far): "
+            f"{release.bundle_bytes:,} bytes, on the wire {travels(release, registry.targets())}"
+        )
+        if arguments.wait is None:
+            return 0
+        if not members:
+            raise UnavailableError(f"no device of {arguments.to} takes part, there is none to wait for")
+        return _wait(FleetReader(database), release.name, members, Deadline.after(arguments.wait))
+    finally:
+        database.close()
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Which devices of a group take part, and how fast they fetch."""
+
+    percent: float
+    canaries: tuple[str, ...]
+    rate_bytes_s: int | None
+
+
+def _part_of(arguments: argparse.Namespace) -> _Part:
+    """Return what the options say; raise SettingsError for what cannot be."""
     check_name("group", arguments.to)
     canaries = tuple(check_name("device", d) for d in arguments.devices.split(",") if d)
     percent = arguments.percent
@@ -147,35 +191,27 @@ def _run_push(arguments: argparse.Namespace) -> int:
         raise SettingsError("--percent must be 0 to 100")
     if arguments.rate_kb is not None and arguments.rate_kb < 1:
         raise SettingsError("--rate-kb must be at least 1")
-    try:
-        data = arguments.bundle.read_bytes()
-    except OSError as error:
-        raise BundleError(f"{arguments.bundle}: {error.strerror}") from error
-    built = build(data, name=str(arguments.bundle))
-    database = Database(arguments.state).open(create=False)
-    try:
-        registry = Registry(database).open()
-        with released(database, built, keys=arguments.keys, automatic=arguments.auto) as release:
-            plan = registry.plan(
+    return _Part(percent, canaries, arguments.rate_kb and arguments.rate_kb * 1000)
+
+
+def _put(
+    database: Database, built: Built, arguments: argparse.Namespace, part: _Part
+) -> tuple[Release, Plan]:
+    """Store a release, plan it and sign both, or nothing of it."""
+    with released(database, built, keys=arguments.keys, automatic=arguments.auto) as release:
+        plan = (
+            Registry(database)
+            .open()
+            .plan(
                 release,
                 arguments.to,
-                percent=percent,
-                canaries=canaries,
-                rate_bytes_s=arguments.rate_kb and arguments.rate_kb * 1000,
+                percent=part.percent,
+                canaries=part.canaries,
+                rate_bytes_s=part.rate_bytes_s,
                 retry=arguments.retry,
             )
-        members = [device for device in registry.members(arguments.to) if takes_part(plan, device)]
-        print(
-            f"{release.name} -> {arguments.to} ({len(members)} devices so far): "
-            f"{release.bundle_bytes} bytes, {release.blobs[0].size_bytes} on the wire"
         )
-        if arguments.wait is None:
-            return 0
-        if not members:
-            raise UnavailableError(f"no device of {arguments.to} takes part, there is none to wait for")
-        return _wait(FleetReader(database), release.name, members, Deadline.after(arguments.wait))
-    finally:
-        database.close()
+    return release, plan
 
 
 def _wait(reader: FleetReader, release: str, members: list[str], deadline: Deadline) -> int:

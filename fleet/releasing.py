@@ -15,12 +15,23 @@ from wire.targets import payload_type
 
 
 @dataclass(frozen=True)
+class Packed:
+    """A blob, its bytes, and the list of its chunk digests."""
+
+    blob: Blob
+    data: bytes
+    digests: bytes
+
+
+@dataclass(frozen=True)
 class Built:
-    """A release and the bytes that travel: the compressed bundle and the list of its chunk digests."""
+    """A release and the bytes that travel: the compressed bundle, the list of its chunk digests, and what
+    it travels as from one bundle or another (fleet/updates.py)."""
 
     release: Release
     blob: bytes
     digests: bytes
+    updates: tuple[Packed, ...] = ()
 
     @property
     def description(self) -> Blob:

@@ -31,6 +31,10 @@ MAX_BUNDLE_BYTES: Final = 1024 * 1024 * 1024
 
 PLAN_STATES: Final = ("run", "pause", "abort")
 
+#: How a blob becomes a bundle: by xz, or by what wire/delta.py makes of it and of another bundle.
+WHOLE: Final = "xz"
+DELTA: Final = "delta-xz"
+
 _MAX_GROUPS: Final = 64
 
 #: The durable streams of a device, in the order in which their outbox is sent.
@@ -248,25 +252,30 @@ class Envelope:
 
 @dataclass(frozen=True)
 class Blob:
-    """A compressed bundle (or, later, a delta) as it travels.
+    """A compressed bundle, or a delta, as it travels.
 
     `chunks_sha256` names the list of its chunk digests (32 raw bytes each), itself a one-chunk blob.
+    `base_sha256` is the digest of the bundle that a delta starts from.
     """
 
     sha256: str
     size_bytes: int
     chunks_sha256: str
-    encoding: str = "xz"
+    encoding: str = WHOLE
+    base_sha256: str | None = None
 
     def __post_init__(self) -> None:
         _check_digest(self.sha256)
         _check_digest(self.chunks_sha256)
+        if self.base_sha256 is not None:
+            _check_digest(self.base_sha256)
         _check(0 < self.size_bytes <= MAX_BLOB_BYTES, f"a blob of {self.size_bytes} bytes")
 
 
 @dataclass(frozen=True)
 class Release:
-    """One released bundle: what `meta/targets.json` says of it."""
+    """One released bundle: what `meta/targets.json` says of it. The first blob is the whole bundle: a
+    device from before there were others takes that."""
 
     name: str
     bundle_sha256: str

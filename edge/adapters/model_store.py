@@ -11,6 +11,7 @@ the process with SIGBUS.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import logging
@@ -25,6 +26,7 @@ from edge.pointer import Pointer, Slot
 from wire.adapters.files import sweep_temporaries, sync_folder, write_atomic, write_checked
 from wire.blob import CHUNK_BYTES, decompress, parse_digests
 from wire.codec import decode, encode
+from wire.delta import apply
 from wire.errors import MessageError, TransferError
 from wire.messages import Blob, Release
 
@@ -151,25 +153,38 @@ class ModelStore:
         file.reserve()
         return file
 
-    def install(self, part: Part, release: Release) -> None:
-        """Decompress `part` to an installed bundle; raise TransferError unless it is just what was signed."""
+    def install(self, part: Part, blob: Blob, release: Release) -> None:
+        """Make an installed bundle of `part`; raise TransferError unless it is just what was signed."""
 
         def check(temp: Path) -> None:
             with temp.open("rb") as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() != release.bundle_sha256:
-                    raise TransferError("the decompressed bundle does not match its digest")
+                    raise TransferError("the unpacked bundle does not match its digest")
 
-        pieces = decompress(part.pieces(), size_bytes=release.bundle_bytes)
         try:
-            write_checked(self.path(release.bundle_sha256), pieces, check)
+            with self._unpacked(part, blob, release) as pieces:
+                write_checked(self.path(release.bundle_sha256), pieces, check)
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise
-            raise NoSpaceError("the disk filled up while decompressing") from error
+            raise NoSpaceError("the disk filled up while unpacking") from error
         except TransferError:
             self._remove_parts()  # its chunks were right and it is wrong: fetch it anew
             raise
         self._remove_parts()
+
+    @contextlib.contextmanager
+    def _unpacked(self, part: Part, blob: Blob, release: Release) -> Iterator[Iterator[bytes]]:
+        base = blob.base_sha256
+        if base is None:
+            yield decompress(part.pieces(), size_bytes=release.bundle_bytes)
+            return
+        try:
+            file = self.path(base).open("rb")
+        except OSError as error:
+            raise TransferError(f"what it updates cannot be read: {error.strerror}") from error
+        with file:
+            yield apply(file, part.pieces(), base_sha256=base, size_bytes=release.bundle_bytes)
 
     def adopt(self, bundle: bytes, release: str) -> Slot:
         """Install a bundle that came with the device instead of over the network."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -13,11 +16,14 @@ from fleet.adapters.database import Database
 from fleet.adapters.plan_book import PlanBook
 from fleet.releasing import Built, seal
 from fleet.replanning import Entry
+from fleet.updates import bases_of
 from wire.adapters.files import sweep_temporaries, write_atomic
-from wire.blob import DIGEST_BYTES, chunk_count
+from wire.blob import DIGEST_BYTES, chunk_count, decompress
 from wire.codec import decode, encode
-from wire.errors import SettingsError
-from wire.messages import MAX_PAYLOAD_BYTES, Desired, Plan, Release, Targets
+from wire.errors import SettingsError, TransferError
+from wire.messages import MAX_PAYLOAD_BYTES, Blob, Desired, Plan, Release, Targets
+
+log = logging.getLogger(__name__)
 
 #: Every device is a member: a fleet works before anybody has thought about groups.
 EVERYONE: Final = "all"
@@ -67,11 +73,33 @@ class Registry:
                     f"{release.name} was released with other content: convert it with a new --version"
                 )
             else:  # another xz may have made another blob of the same bundle
+                release = _with_older_updates(release, decode(Release, row[0]))
                 sql.execute("update release set body = ? where name = ?", (encode(release), release.name))
+                self._check_fits("the targets", encode(self.targets()))
             # Last before the commit: a refused release leaves no file, a stored one has its files.
             write_atomic(self._path(built.description.sha256), built.blob)
             write_atomic(self._path(built.description.chunks_sha256), built.digests)
+            for update in built.updates:
+                write_atomic(self._path(update.blob.sha256), update.data)
+                write_atomic(self._path(update.blob.chunks_sha256), update.digests)
         return release
+
+    def bases(self, release: Release) -> Iterator[tuple[Release, bytes]]:
+        """Yield the releases that devices may update to `release` from, each with its bundle."""
+        for base in bases_of(release, self.targets()):
+            try:
+                yield base, self._read_bundle(base)
+            except (TransferError, OSError) as error:
+                log.warning("no update from %s: %s", base.name, error)
+
+    def _read_bundle(self, release: Release) -> bytes:
+        pieces = decompress(
+            [self._path(release.blobs[0].sha256).read_bytes()], size_bytes=release.bundle_bytes
+        )
+        bundle = b"".join(pieces)
+        if hashlib.sha256(bundle).hexdigest() != release.bundle_sha256:
+            raise TransferError("its blob here is damaged")
+        return bundle
 
     @staticmethod
     def _check_fits(what: str, payload: bytes) -> None:
@@ -81,12 +109,18 @@ class Registry:
                 "use fewer models or canaries in one fleet"
             )
 
-    def whole(self, release: Release) -> bool:
-        """Return whether the release's blobs are on the disk in their full size."""
-        return all(
+    def publishable(self, release: Release) -> Release | None:
+        """Return the release with those of its blobs that are on the disk in their full size.
+
+        None when the whole bundle is not among them; without an update it is only larger.
+        """
+        there = tuple(blob for blob in release.blobs if self._is_there(blob))
+        return replace(release, blobs=there) if there[:1] == release.blobs[:1] else None
+
+    def _is_there(self, blob: Blob) -> bool:
+        return (
             self._size(blob.sha256) == blob.size_bytes
             and self._size(blob.chunks_sha256) == chunk_count(blob.size_bytes) * DIGEST_BYTES
-            for blob in release.blobs
         )
 
     def _size(self, sha256: str) -> int:
@@ -219,3 +253,10 @@ class Registry:
 
     def _path(self, sha256: str) -> Path:
         return self._blobs / sha256
+
+
+def _with_older_updates(release: Release, stored: Release) -> Release:
+    """Keep the updates of a stored release from bases that are out of reach now: they are on the broker."""
+    bases = {blob.base_sha256 for blob in release.blobs}
+    older = tuple(blob for blob in stored.blobs[1:] if blob.base_sha256 not in bases)
+    return replace(release, blobs=(*release.blobs, *older))

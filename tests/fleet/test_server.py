@@ -16,7 +16,6 @@ from fleet.adapters.fleet_reader import FleetReader
 from fleet.adapters.registry import Registry
 from fleet.adapters.terminal import device_table
 from fleet.app import Server
-from fleet.releasing import Built
 from tests.support.examples import counters, report, telemetry
 from tests.support.shelf import Goods, make_goods
 from tests.support.strategies import values_of
@@ -85,7 +84,7 @@ class Fleet:
         """Do what `fleet push` does, over a connection of its own."""
         database = Database(self.state).open()
         registry = Registry(database).open()
-        release = registry.add_release(Built(goods.release, goods.blob, goods.digests))
+        release = registry.add_release(goods.built)
         registry.plan(release, "all")
         database.close()
         self.server._look_now()  # time is not waited for
@@ -194,7 +193,7 @@ def test_the_same_release_may_be_pushed_again_and_other_content_may_not_take_its
     fleet.push(goods)
     other = make_goods(1, 100_000)
     with pytest.raises(SettingsError, match="other content"):
-        Registry(fleet.database).add_release(Built(other.release, other.blob, other.digests))
+        Registry(fleet.database).add_release(other.built)
     assert not (fleet.state / "blobs" / other.release.blobs[0].sha256).exists()
 
 

@@ -7,6 +7,8 @@ import random
 from dataclasses import dataclass, replace
 
 from fleet.publishing import Publisher, Standing, publications
+from fleet.releasing import Built, Packed
+from fleet.updates import with_updates
 from tests.support.examples import MANIFEST
 from wire.blob import compress, describe, digest_list
 from wire.memory_link import MemoryBroker
@@ -24,6 +26,11 @@ class Goods:
     bundle: bytes
     blob: bytes
     digests: bytes
+    updates: tuple[Packed, ...] = ()
+
+    @property
+    def built(self) -> Built:
+        return Built(self.release, self.blob, self.digests, self.updates)
 
     @property
     def plan(self) -> Plan:
@@ -46,10 +53,30 @@ def make_goods(version: int, size_bytes: int = 300_000) -> Goods:
     return Goods(release, bundle, blob, digest_list(blob))
 
 
+def make_successor(version: int, *bases: Goods, changed_bytes: int = 30) -> Goods:
+    """Return a release that differs from the first of `bases` by little, with an update from each of them."""
+    bundle = bytearray(bases[0].bundle)
+    bundle[1000 : 1000 + changed_bytes] = random.Random(version).randbytes(changed_bytes)
+    blob = compress(bytes(bundle))
+    release = Release(
+        f"digits/{version}",
+        hashlib.sha256(bundle).hexdigest(),
+        len(bundle),
+        (describe(blob),),
+        replace(MANIFEST, version=str(version)),
+    )
+    built = with_updates(
+        Built(release, blob, digest_list(blob)), bytes(bundle), [(b.release, b.bundle) for b in bases]
+    )
+    return Goods(built.release, bytes(bundle), blob, built.digests, built.updates)
+
+
 def put_on_broker(broker: MemoryBroker, goods: list[Goods], plans: list[Plan], devices: list[str]) -> None:
     """Publish releases and plans as the server does, with the server's own publisher."""
     by_digest = {g.release.blobs[0].sha256: g.blob for g in goods}
     by_digest |= {g.release.blobs[0].chunks_sha256: g.digests for g in goods}
+    for packed in (packed for g in goods for packed in g.updates):
+        by_digest |= {packed.blob.sha256: packed.data, packed.blob.chunks_sha256: packed.digests}
     standing = Standing(
         Targets(len(goods), tuple(g.release for g in goods)),
         tuple(plans),

@@ -59,7 +59,12 @@ _DIGESTS = st.from_regex(SHA256, fullmatch=True)
 
 #: Fields that check themselves.
 _CHECKED: dict[Any, dict[str, st.SearchStrategy[Any]]] = {
-    Blob: {"sha256": _DIGESTS, "chunks_sha256": _DIGESTS, "size_bytes": st.integers(1, MAX_BLOB_BYTES)},
+    Blob: {
+        "sha256": _DIGESTS,
+        "chunks_sha256": _DIGESTS,
+        "size_bytes": st.integers(1, MAX_BLOB_BYTES),
+        "base_sha256": st.none() | _DIGESTS,
+    },
     Plan: {
         "group": _NAMES,
         "model": _NAMES,
