@@ -185,11 +185,11 @@ def _read_base(path: Path | None) -> Base | None:
     except OSError as error:
         raise SettingsError(f"--base {path}: {error.strerror}") from error
     try:
-        return Base(path.name, unpack(data, name=str(path)).tflite)
+        return Base(path.name, unpack(data, name=str(path)).tflite, data)
     except EdgeflockError:
         if data[4:8] != b"TFL3":
             raise
-        return Base(path.name, data)  # a bare .tflite will do
+        return Base(path.name, data, data)  # a bare .tflite will do
 
 
 def _read_data(request: ConvertRequest) -> Dataset | None:

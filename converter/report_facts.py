@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from converter.budget import Budget, loss_error_points, loss_points
 from converter.report import Report
 from converter.table import percent, plain, points, times
+from wire.delta import pays
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,8 @@ def update_line(report: Report) -> str:
     if update is None:
         return ""
     kept = f"; {update.kept_ranges} activation ranges kept" if update.kept_ranges else ""
-    if update.delta_bytes >= update.full_bytes:
-        return f"from {update.base} all {update.full_bytes:,} bytes, the difference is no smaller{kept}"
+    if not pays(update.delta_bytes, update.full_bytes):
+        return f"from {update.base} all {update.full_bytes:,} bytes, the difference is not much smaller{kept}"
     less = times(update.full_bytes / max(1, update.delta_bytes))
     return (
         f"from {update.base} {update.delta_bytes:,} bytes instead of {update.full_bytes:,}, {less} less{kept}"

@@ -13,13 +13,13 @@ from converter.bench import Bench
 from converter.budget import Budget
 from converter.calibration import Calibration, kept, range_warnings, spread
 from converter.dataset import Dataset, looks_unscaled
-from converter.delta import update_bytes
 from converter.packing import Label
 from converter.recipes import RECIPES, LayerLoss
 from converter.report import Form, OperatorUse, Report, Update, report_warnings
 from converter.search import Baseline, Entry, front, judge
 from converter.source import Converted
 from converter.workshop import Base, Tried
+from wire import delta
 from wire.errors import ModelError
 from wire.manifest import Manifest, Preprocessing
 
@@ -163,8 +163,7 @@ def _update(found: Measured) -> Update | None:
     base, candidate = found.base, found.chosen.candidate
     if base is None or candidate is None:
         return None
-    behind = found.packed[len(candidate.tflite) :]
-    delta_bytes = update_bytes(base.tflite, candidate.tflite, behind)
+    delta_bytes = len(delta.encode(base.file, found.packed))
     same = 0
     if _is_calibrated(found) and not found.chosen.entry.variant.fresh and found.calibration is not None:
         same = len(kept(found.calibration.ranges, base.ranges))

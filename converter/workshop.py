@@ -18,12 +18,12 @@ from converter.bench import Bench
 from converter.budget import Cost, is_slower
 from converter.calibration import Calibration, merged, spread
 from converter.compression import Compression
-from converter.delta import update_bytes
 from converter.evaluation import Array, Latency
 from converter.packing import Candidate, Label
 from converter.recipes import RECIPES, Ranges, Recipe, Rule
 from converter.search import Entry, Variant
 from converter.source import Converted
+from wire import delta
 from wire.blob import compress
 from wire.bundle import pack
 from wire.errors import ModelError
@@ -53,6 +53,7 @@ class Base:
 
     name: str
     tflite: bytes
+    file: bytes
 
     @property
     def ranges(self) -> Ranges:
@@ -181,10 +182,8 @@ class Workshop:
         whole, base = len(compress(packed)), self.order.base
         if base is None:
             return Cost(len(packed), whole, latency)
-        behind = packed[len(candidate.tflite) :]
-        return Cost(
-            len(packed), min(whole, update_bytes(base.tflite, candidate.tflite, behind)), latency, whole
-        )
+        update = len(delta.encode(base.file, packed))
+        return Cost(len(packed), update if delta.pays(update, whole) else whole, latency, whole)
 
     def label_of(self, candidate: Candidate) -> Label:
         """Return the label with what `candidate` needs of an interpreter."""

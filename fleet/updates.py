@@ -2,8 +2,7 @@
 
 Rules:
 - a device holds the release that it runs and the one before, so the newest few releases are the bases;
-- a delta that saves little is not worth its room on the broker and its lines in the targets: it has to be
-  under 70 % of the whole;
+- a delta that saves little is not made (wire/delta.py: `pays`);
 - what a delta makes is verified by the digest of the bundle, so a delta needs no trust of its own.
 """
 
@@ -15,13 +14,11 @@ from typing import Final
 
 from fleet.releasing import Built, Packed
 from wire.blob import describe, digest_list
-from wire.delta import encode
+from wire.delta import encode, pays
 from wire.messages import DELTA, Release, Targets
 
 #: Bases of one release: what serves, what served before, and one for devices that were off meanwhile.
 MOST_BASES: Final = 3
-
-_PAYS_BELOW: Final = 0.7
 
 
 def bases_of(release: Release, targets: Targets) -> list[Release]:
@@ -40,7 +37,7 @@ def with_updates(built: Built, bundle: bytes, bases: Iterable[tuple[Release, byt
     updates = []
     for base, old in bases:
         delta = encode(old, bundle)
-        if len(delta) < _PAYS_BELOW * whole.size_bytes:
+        if pays(len(delta), whole.size_bytes):
             blob = replace(describe(delta), encoding=DELTA, base_sha256=base.bundle_sha256)
             updates.append(Packed(blob, delta, digest_list(delta)))
     release = replace(built.release, blobs=(whole, *(packed.blob for packed in updates)))

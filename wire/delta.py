@@ -38,6 +38,13 @@ _WORD: Final = 4
 #: The table of a delta takes at most 48 KiB; a network of a thousand layers has as many buffers.
 MAX_SEGMENTS: Final = 4096
 _STEP_BYTES: Final = 64 * 1024
+#: One that saves less is not worth its room on the broker and its lines in the targets.
+_PAYS_BELOW: Final = 0.7
+
+
+def pays(delta_bytes: int, whole_bytes: int) -> bool:
+    """Return whether a delta is published beside a compressed bundle of `whole_bytes`."""
+    return delta_bytes < _PAYS_BELOW * whole_bytes
 
 
 def encode(base: bytes, new: bytes) -> bytes:

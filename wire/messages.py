@@ -287,6 +287,7 @@ class Release:
         _check_digest(self.bundle_sha256)
         _check(0 < self.bundle_bytes <= MAX_BUNDLE_BYTES, f"a bundle of {self.bundle_bytes} bytes")
         _check(bool(self.blobs), "a release without a blob")
+        _check(self.blobs[0].base_sha256 is None, "a release whose first blob is no whole bundle")
         _check_name(self.manifest.model)
         _check_name(self.manifest.version)
         own_name = f"{self.manifest.model}/{self.manifest.version}"

@@ -105,11 +105,12 @@ def values_of(annotation: Any) -> st.SearchStrategy[Any]:
 @st.composite
 def _releases(draw: st.DrawFn) -> Release:
     manifest = replace(draw(values_of(Manifest)), model=draw(_NAMES), version=draw(_NAMES))
+    whole, *updates = draw(st.lists(values_of(Blob), min_size=1, max_size=3))
     return Release(
         name=f"{manifest.model}/{manifest.version}",
         bundle_sha256=draw(_DIGESTS),
         bundle_bytes=draw(st.integers(1, MAX_BUNDLE_BYTES)),
-        blobs=tuple(draw(st.lists(values_of(Blob), min_size=1, max_size=2))),
+        blobs=(replace(whole, base_sha256=None), *updates),
         manifest=manifest,
     )
 
