@@ -598,7 +598,7 @@ def test_a_claim_that_cannot_work_is_refused(ca: str | None, token: str | None, 
 def test_with_a_ca_the_port_is_that_of_tls(boot: Path, tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text(CA)
     (tmp_path / "token").write_text(TOKEN + "\n")
-    arguments = ["flash", "--boot", boot, "--device", "a", "--ca", tmp_path / "ca.pem"]
+    arguments = ["flash", "--boot", boot, "--device", "a", "--unsigned", "--ca", tmp_path / "ca.pem"]
     commands = argparse.ArgumentParser()
     add_parser(commands.add_subparsers())
     parsed = commands.parse_args([*map(str, arguments), "--claim", str(tmp_path / "token")])
