@@ -16,7 +16,7 @@ from converter import golden
 from converter.codes import to_codes
 from converter.evaluation import Array, Evaluation
 from converter.task import Task
-from wire.bundle import Bundle
+from wire.bundle import Bundle, labels_digest
 from wire.errors import ModelError
 from wire.manifest import Golden, Manifest, Postprocessing, Preprocessing, TensorSpec
 
@@ -94,6 +94,7 @@ def make_bundle(
         runtimes=label.runtimes,
         metrics=_metrics(source, score),
         labels=len(label.labels),
+        labels_sha256=labels_digest(label.labels),
         source=label.source_sha256,
         task=label.task,
         preprocessing=label.preprocessing,

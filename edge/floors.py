@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 ROOT = "root"
+TIMESTAMP = "timestamp"
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,15 @@ def with_roles(floor: Floor, seen: Mapping[str, Signed]) -> Floor:
             continue
         if role == ROOT or found.keys == stands.keys:
             raise VersionFloorError(f"{role} version {found.version}, here was {stands.version} before")
-    return replace(floor, roles={**floor.roles, **seen})
+    return replace(_timed_by(floor, seen.get(TIMESTAMP)), roles={**floor.roles, **seen})
+
+
+def _timed_by(floor: Floor, found: Signed | None) -> Floor:
+    """Forget the saved time with the keys that vouched for it: a stolen one may have said 2099."""
+    stands = floor.roles.get(TIMESTAMP)
+    if found is None or stands is None or found.keys == stands.keys:
+        return floor
+    return replace(floor, time_s=0.0)
 
 
 def with_order_keys(floor: Floor, keys: str) -> Floor:

@@ -256,7 +256,7 @@ class Orders:
 
     def _opened(self, name: str, payload: bytes) -> Plan | Desired:
         if name == _DESIRED:
-            return self._trust.desired(payload)
+            return self._trust.desired(payload, device=self._to.device)
         return self._trust.plan(payload, group=name, model=self._to.model)
 
     def _conclude(

@@ -15,6 +15,7 @@ from edge.pointer import Pointer
 from edge.shadow import Pairs
 from wire.deadline import Clock
 from wire.link import Link
+from wire.manifest import Manifest
 from wire.messages import Ack, Blob, Event, Release
 from wire.topics import Leaf, Topics
 
@@ -43,8 +44,11 @@ class Store(Protocol):
 class Trial(Protocol):
     """Tries a bundle where a crash does no harm (edge/adapters/child_trial.py)."""
 
-    def start(self, bundle: Path, *, serving: Path | None = None) -> None:
-        """Begin; with `serving`, a bundle that its callers could not call fails."""
+    def start(self, bundle: Path, *, serving: Path | None = None, signed: Manifest | None = None) -> None:
+        """Begin; with `serving`, a bundle that its callers could not call fails.
+
+        So does one whose manifest is not the one that was signed for it.
+        """
 
     def poll(self) -> Verdict | None: ...
 

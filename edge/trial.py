@@ -43,13 +43,15 @@ class Limits:
 
     `memory_bytes` is for the model alone, beside what the interpreter takes without one; `p99_us` is
     for one call; `level` is the TensorFlow Lite release whose operators the interpreter has;
-    `serving` is the manifest of the model whose callers this one would get.
+    `serving` is the manifest of the model whose callers this one would get, `signed` the one that was
+    signed for this bundle.
     """
 
     memory_bytes: int | None = None
     p99_us: float | None = None
     level: Level | None = None
     serving: Manifest | None = None
+    signed: Manifest | None = None
 
 
 def examine(path: Path, loader: Loader, limits: Limits | None = None) -> Verdict:
@@ -106,6 +108,8 @@ def judge_speed(verdict: Verdict, limit_us: float | None) -> Verdict:
 
 def _read(path: Path, limits: Limits) -> Bundle:
     bundle = read_bundle(path)
+    if limits.signed is not None and bundle.manifest != limits.signed:
+        raise ModelError("its manifest is not the one that was signed for it")
     check(peek(bundle.tflite), bundle.manifest, limits.level, limits.memory_bytes)
     if limits.serving is not None:
         check_contract(bundle.manifest, limits.serving)

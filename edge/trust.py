@@ -70,7 +70,7 @@ class Trust(Protocol):
 
     def plan(self, payload: bytes, *, group: str, model: str) -> Plan: ...
 
-    def desired(self, payload: bytes) -> Desired: ...
+    def desired(self, payload: bytes, *, device: str) -> Desired: ...
 
     def named(self, names: Iterable[str], read: Read) -> Named:
         """Look up releases by name; raises what `read` raises."""
@@ -110,8 +110,10 @@ class Unsigned:
         self._plans[group, model] = plan.sequence
         return plan
 
-    def desired(self, payload: bytes) -> Desired:
-        return _open(Desired, payload)
+    def desired(self, payload: bytes, *, device: str) -> Desired:
+        desired = _open(Desired, payload)
+        check_addressee(desired, device)
+        return desired
 
     def named(self, names: Iterable[str], read: Read) -> Named:  # noqa: ARG002  # the port's
         return Named(self._targets)
@@ -142,7 +144,7 @@ class NoTrust:
     def plan(self, payload: bytes, *, group: str, model: str) -> Plan:  # noqa: ARG002  # the port's
         raise RefusedError("NoTrustError", self.reason)
 
-    def desired(self, payload: bytes) -> Desired:  # noqa: ARG002  # the port's
+    def desired(self, payload: bytes, *, device: str) -> Desired:  # noqa: ARG002  # the port's
         raise RefusedError("NoTrustError", self.reason)
 
     def named(self, names: Iterable[str], read: Read) -> Named:  # noqa: ARG002  # the port's
@@ -162,6 +164,12 @@ def check_place(plan: Plan, group: str, model: str) -> None:
     """Raise MessageError for a plan under the topic of another group or model."""
     if (plan.group, plan.model) != (group, model):
         raise MessageError("Plan", f"for {plan.group}/{plan.model}, found under {group}/{model}")
+
+
+def check_addressee(desired: Desired, device: str) -> None:
+    """Raise MessageError for the desired state of another device."""
+    if desired.device != device:
+        raise MessageError("Desired", f"for {desired.device or 'nobody'}, found under {device}")
 
 
 def _open(kind: type[T], payload: bytes) -> T:

@@ -358,7 +358,8 @@ class Updater:
             self._block(Cause.TRIAL_FAILED, "each trial of it ended without an answer")
             return
         store, current = self._ports.store, self._pointer.current
-        self._ports.trial.start(store.path(sha256), serving=store.path(current.sha256) if current else None)
+        serving = store.path(current.sha256) if current else None
+        self._ports.trial.start(store.path(sha256), serving=serving, signed=self._release().manifest)
 
     def _tick_trial(self) -> None:
         verdict = self._ports.trial.poll()

@@ -65,6 +65,14 @@ def undo(standing: Entry, earlier: Earlier, members: Iterable[str], sequence: in
     return Entry(back, entry.before)
 
 
+def way_back(standing: Entry, earlier: Earlier) -> Plan | None:
+    """Return the plan that an undo would return to, None where there is none."""
+    entry: Entry | None = standing
+    while entry is not None and (entry.plan.release == standing.plan.release or entry.plan.state == "abort"):
+        entry = earlier(entry.before) if entry.before is not None else None
+    return entry.plan if entry is not None else None
+
+
 def _before(entry: Entry, earlier: Earlier) -> Entry:
     found = earlier(entry.before) if entry.before is not None else None
     if found is None:

@@ -18,6 +18,7 @@ from fleet.adapters.registry import Registry
 from fleet.adapters.rollout_table import rollout_view
 from fleet.adapters.steering import Steering, Wanted
 from fleet.adapters.terminal import make_console
+from fleet.initialising import open_signing
 from fleet.progress import Rollout, as_json, rollout
 from wire.messages import Plan
 
@@ -101,7 +102,9 @@ def _fleet(state: Path) -> Iterator[tuple[Registry, Steering, FleetReader]]:
     database = Database(state).open(create=False)
     try:
         registry = Registry(database).open()
-        yield registry, Steering(database, registry), FleetReader(database)
+        signing = open_signing(database)
+        signed = signing.signed_names if signing.active else None
+        yield registry, Steering(database, registry, signed), FleetReader(database)
     finally:
         database.close()
 

@@ -27,6 +27,8 @@ def released(
     registry, signing = Registry(database).open(), open_signing(database)
     ring = None
     if automatic:
+        if registry.is_signed_by_people(built.release.name):
+            raise SettingsError(f"{built.release.name} is signed by people: push it without --auto")
         signing.check_automatic(built.release.manifest)
     elif signing.active:
         ring = signing.offline_keys(keys)
@@ -37,6 +39,8 @@ def released(
         release = registry.add_release(built)
         if automatic:
             registry.mark_automatic(release)
+        else:
+            registry.mark_signed_by_people(release)
         yield release
         if ring is not None:
             signing.sign_targets(ring)

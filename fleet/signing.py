@@ -161,18 +161,22 @@ class Signing:
     def freshen(self) -> bool:
         """Sign what is due with the online keys; return whether anything was.
 
-        Raises SettingsError when a key is missing.
+        Raises SettingsError when a key is missing; without that of an automatic role, the rest is signed.
         """
         ring = KeyRing.at(online_folder(self._state))
+        problems: list[str] = []
         with self._registry.transaction():
             root, targets = self.root(), self._store.latest(Targets.type)
             if targets is None:
                 return False
-            changed = self._freshen_automatic(ring, targets)
+            changed = self._freshen_automatic(ring, targets, problems)
             changed |= self._freshen_snapshot(ring, root)
-            return self._freshen_timestamp(ring, root) or changed
+            changed |= self._freshen_timestamp(ring, root)
+        if problems:
+            raise SettingsError("; ".join(problems))
+        return changed
 
-    def _freshen_automatic(self, ring: KeyRing, targets: Metadata[Any]) -> bool:
+    def _freshen_automatic(self, ring: KeyRing, targets: Metadata[Any], problems: list[str]) -> bool:
         changed = False
         for model, key in delegated_models(targets.signed).items():
             role = auto_role(model)
@@ -180,9 +184,13 @@ class Signing:
             again = last is not None and not _verifies(targets.signed, role, last)
             files = auto_targets(self._registry.signed_automatically(model))
             new = next_auto(last.signed if last else None, files, self.now(), again=again)
-            if new is not None:
+            if new is None:
+                continue
+            try:
                 self._store.add(role, ring.sign(new, f"automatic releases of {model}", ([key.keyid], 1)))
                 changed = True
+            except SettingsError as error:
+                problems.append(str(error))
         return changed
 
     def _freshen_snapshot(self, ring: KeyRing, root: Root) -> bool:

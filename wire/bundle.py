@@ -99,7 +99,14 @@ def inspect(file: BinaryIO, *, name: str = "bundle") -> Bundle:
         raise BundleError(f"{name} is damaged: the model part is not the one that the manifest describes")
     if len(labels) != manifest.labels:
         raise BundleError(f"{name} has {len(labels)} labels, its manifest says {manifest.labels}")
+    if manifest.labels_sha256 and labels_digest(labels) != manifest.labels_sha256:
+        raise BundleError(f"{name} is damaged: its labels are not those that the manifest describes")
     return Bundle(manifest, b"", labels, golden)
+
+
+def labels_digest(labels: tuple[str, ...]) -> str:
+    """Return what a manifest says of its labels, so that whoever signs it signs them too; empty for none."""
+    return hashlib.sha256("\n".join(labels).encode()).hexdigest() if labels else ""
 
 
 def _sha256(file: BinaryIO, size_bytes: int) -> str:

@@ -22,6 +22,7 @@ class Contract:
     task: str
     preprocessing: Preprocessing
     postprocessing: Postprocessing
+    labels_sha256: str = ""
 
 
 def contract_of(manifest: Manifest) -> Contract:
@@ -33,6 +34,7 @@ def contract_of(manifest: Manifest) -> Contract:
         task=manifest.task,
         preprocessing=manifest.preprocessing,
         postprocessing=manifest.postprocessing,
+        labels_sha256=manifest.labels_sha256,
     )
 
 

@@ -136,6 +136,7 @@ class Manifest:
     runtimes: tuple[str, ...] = ()
     metrics: dict[str, float] = field(default_factory=dict)
     labels: int = 0
+    labels_sha256: str = ""
     source: str = ""
     task: str = "classes"
     preprocessing: Preprocessing = field(default_factory=Preprocessing)

@@ -335,11 +335,15 @@ class Plan:
 
 @dataclass(frozen=True)
 class Desired:
-    """What one device should be: its groups, and a pinned release per model that wins over any plan."""
+    """What one device should be: its groups, and a pinned release per model that wins over any plan.
+
+    It names the device, so that nobody can put it on the topic of another.
+    """
 
     sequence: int
     groups: tuple[str, ...]
     pins: dict[str, str] = field(default_factory=dict)
+    device: str = ""
     v: int = 1
 
     def __post_init__(self) -> None:

@@ -41,7 +41,8 @@ _MODULE: Final = "edge.adapters.child_trial"
 class Request:
     """How to try a bundle.
 
-    `memory_bytes` is for the model beside the interpreter, `p99_us` the slowest that it may be.
+    `memory_bytes` is for the model beside the interpreter, `p99_us` the slowest that it may be, `signed` the
+    manifest that the bundle must have.
     """
 
     backend: str = "auto"
@@ -50,6 +51,7 @@ class Request:
     processor_s: int = _PROCESSOR_S
     wall_s: float = _WALL_S
     p99_us: float | None = None
+    signed: Manifest | None = None
 
 
 class ChildTrial:
@@ -71,10 +73,11 @@ class ChildTrial:
         self._p99_us = p99_us
         self._child: subprocess.Popen[bytes] | None = None
 
-    def start(self, bundle: Path, *, serving: Path | None = None) -> None:
+    def start(self, bundle: Path, *, serving: Path | None = None, signed: Manifest | None = None) -> None:
         """Begin to try `bundle`; a trial that runs is ended.
 
-        With `serving`, a bundle that its callers could not call is refused.
+        With `serving`, a bundle that its callers could not call is refused; with `signed`, one with another
+        manifest than this.
         """
         self.kill()
         request = Request(
@@ -84,6 +87,7 @@ class ChildTrial:
             processor_s=self._bounds.processor_s,
             wall_s=self._bounds.wall_s,
             p99_us=self._p99_us,
+            signed=signed,
         )
         arguments = (encode(request).decode(), str(bundle), str(serving or ""))
         self._child = subprocess.Popen(
@@ -150,6 +154,7 @@ def _work(request: Request, bundle: Path, serving: Path | None) -> Work:
         p99_us=request.p99_us,
         level=runtime_level(backend_version(request.backend)),
         serving=_manifest(serving) if serving else None,
+        signed=request.signed,
     )
     return lambda phase: attempt(bundle, loader, limits, phase)
 

@@ -52,12 +52,15 @@ class KeptMetadata:
         parsed = {role: self._load(role) for role in _TOP}
         root = parsed[Root.type].signed
         issued = parsed[Timestamp.type].signed.unrecognized_fields.get(ISSUED)
+        expires_s = {role: metadata.signed.expires.timestamp() for role, metadata in parsed.items()}
+        # The online key alone must not carry the time beyond what people have vouched for.
+        latest_s = min(expires_s[Root.type], expires_s[Targets.type])
         return Kept(
             roles={
                 role: Signed(m.signed.version, _name(root.roles[role].keyids)) for role, m in parsed.items()
             },
-            expires_s={role: metadata.signed.expires.timestamp() for role, metadata in parsed.items()},
-            signed_s=float(issued) if isinstance(issued, int) else 0.0,
+            expires_s=expires_s,
+            signed_s=min(float(issued), latest_s) if isinstance(issued, int) else 0.0,
         )
 
     def delegated(self, role: str) -> tuple[Signed, float] | None:

@@ -34,7 +34,7 @@ from edge.adapters.kept_metadata import Kept, KeptMetadata
 from edge.clock import Moment, moment, to_save
 from edge.floors import Floor, FloorError, with_order, with_order_keys, with_roles
 from edge.metadata import MissingFileError
-from edge.trust import AbsentError, Named, Read, RefusedError, Standing, check_place
+from edge.trust import AbsentError, Named, Read, RefusedError, Standing, check_addressee, check_place
 from wire.blob import DIGEST_BYTES, chunk_count
 from wire.codec import decode
 from wire.contract import Contract, broken_terms, contract_of
@@ -144,8 +144,9 @@ class TufTrust:
         self._advance(f"{group}/{model}", plan.sequence)
         return plan
 
-    def desired(self, payload: bytes) -> Desired:
+    def desired(self, payload: bytes, *, device: str) -> Desired:
         desired = self._opened(Desired, payload)
+        check_addressee(desired, device)
         self._advance("desired", desired.sequence)
         return desired
 

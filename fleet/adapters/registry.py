@@ -144,9 +144,10 @@ class Registry:
         return [decode(Release, row[0]) for row in rows]
 
     def targets(self) -> Targets:
-        """Return what plans may name: the newest releases of each model, and those a plan names now."""
+        """Return what plans may name: the newest releases of each model, those that a plan names now, and
+        those that an undo of it would return to."""
         rows = self._database.sql.execute("select coalesce(max(sequence), 0) from release").fetchone()
-        planned = {plan.release for plan in self.plans()}
+        planned = {plan.release for plan in self.plans()} | self.book.ways_back()
         automatic = self._automatic()
         kept: list[Release] = []
         seen: dict[tuple[str, bool], int] = {}
@@ -171,6 +172,15 @@ class Registry:
         """Have a release signed by its model's online role."""
         with self._database.transaction() as sql:
             sql.execute("insert or ignore into auto_release values (?)", (release.name,))
+
+    def mark_signed_by_people(self, release: Release) -> None:
+        """Have a release signed by people from now on."""
+        with self._database.transaction() as sql:
+            sql.execute("delete from auto_release where name = ?", (release.name,))
+
+    def is_signed_by_people(self, name: str) -> bool:
+        """Return whether there is a release of this name that people sign."""
+        return any(release.name == name for release in self.signed_by_people())
 
     def _automatic(self) -> frozenset[str]:
         return frozenset(name for (name,) in self._database.sql.execute("select name from auto_release"))
@@ -223,7 +233,7 @@ class Registry:
         """Return what each known device should be."""
         rows = self._database.sql.execute("select device, sequence, groups, pins from desired")
         return {
-            device: Desired(sequence, tuple(json.loads(groups)), json.loads(pins))
+            device: Desired(sequence, tuple(json.loads(groups)), json.loads(pins), device)
             for device, sequence, groups, pins in rows
         }
 

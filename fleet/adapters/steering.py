@@ -34,11 +34,14 @@ class Wanted:
 
 
 class Steering:
-    """Changes plans that stand."""
+    """Changes plans that stand. `signed` tells which releases devices will find signed; None: nothing is."""
 
-    def __init__(self, database: Database, registry: Registry) -> None:
+    def __init__(
+        self, database: Database, registry: Registry, signed: Callable[[], frozenset[str]] | None = None
+    ) -> None:
         self._database = database
         self._registry = registry
+        self._signed = signed
 
     def set_state(self, wanted: Wanted, state: str) -> list[Plan]:
         """Put rollouts into `state`; return the new plans, without those that were in it already.
@@ -85,6 +88,8 @@ class Steering:
                     continue
                 if not any(r.name == new.plan.release for r in self._registry.releases()):
                     raise UnavailableError(f"{new.plan.release} is no longer here: push it again")
+                if self._signed is not None and new.plan.release not in self._signed():
+                    raise UnavailableError(f"{new.plan.release} is no longer signed: push it again")
                 self._registry.put_plan(new)
                 made.append(new.plan)
         return made

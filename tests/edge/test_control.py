@@ -111,7 +111,7 @@ def test_no_legal_message_raises_through_and_no_plan_leaves_the_state_folder(
     release = data.draw(values_of(Release))
     manifest = replace(release.manifest, model="digits")
     release = replace(release, name=f"digits/{manifest.version}", manifest=manifest)
-    agent.tell(OWN["desired"], seal(Desired(1, ("all",))))
+    agent.tell(OWN["desired"], seal(Desired(1, ("all",), device="pi-1")))
     agent.tell(TOPICS.meta("targets.json"), encode(Targets(2**40, (release,))))
     plan = replace(
         data.draw(values_of(Plan)), sequence=2**40, group="all", model="digits", release=release.name

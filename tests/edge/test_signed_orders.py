@@ -62,7 +62,7 @@ class Scene:
             self.server.publish(TOPICS.blob(blob.sha256, 0), g.blob, retain=True)
 
     def order(self, plan: Plan, payload: bytes | None = None) -> None:
-        self.server.publish(OWN["desired"], self.fleet.seal(Desired(1, ("all",))), retain=True)
+        self.server.publish(OWN["desired"], self.fleet.seal(Desired(1, ("all",), device="pi-1")), retain=True)
         self.server.publish(PLAN, payload or self.fleet.seal(plan), retain=True)
 
     def publish(self) -> None:
@@ -301,9 +301,9 @@ def test_a_plan_replayed_while_the_device_slept(scene: Scene) -> None:
 
 
 def test_a_desired_state_replayed_from_an_older_sequence(scene: Scene) -> None:
-    old = scene.fleet.seal(Desired(1, ("all", "beta")))
+    old = scene.fleet.seal(Desired(1, ("all", "beta"), device="pi-1"))
     scene.install(ONE)
-    scene.server.publish(OWN["desired"], scene.fleet.seal(Desired(2, ("all",))), retain=True)
+    scene.server.publish(OWN["desired"], scene.fleet.seal(Desired(2, ("all",), device="pi-1")), retain=True)
     scene.settle()
     scene.server.publish(OWN["desired"], old, retain=True)
     scene.refused("SequenceFloorError")

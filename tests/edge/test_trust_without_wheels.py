@@ -31,7 +31,7 @@ trust = TufTrust(files["1.root.json"], folder / "trust", time.time).open()
 trust.refresh(files.get)
 found = trust.named(["digits/1"], files.get)
 plan = (folder / "desired").read_bytes()
-print(trust.desired(plan).groups, len(found.targets.releases), "cryptography" in sys.modules)
+print(trust.desired(plan, device="pi-1").groups, len(found.targets.releases), "cryptography" in sys.modules)
 """
 
 
@@ -44,7 +44,7 @@ def test_signatures_are_verified_without_any_wheel(tmp_path: Path, honest: bool)
         fleet.stamp()
     for name, data in fleet.files.items():
         (tmp_path / name).write_bytes(data)
-    (tmp_path / "desired").write_bytes(fleet.seal(Desired(1, ("all",))))
+    (tmp_path / "desired").write_bytes(fleet.seal(Desired(1, ("all",), device="pi-1")))
     command = [sys.executable, "-c", PROGRAM, str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
     if honest:

@@ -13,6 +13,7 @@ from edge.prediction import Prediction, Reading
 from edge.shadow import Pairs
 from wire.errors import ModelError
 from wire.histogram import BUCKETS, bucket_of
+from wire.manifest import Manifest
 
 
 @dataclass
@@ -44,7 +45,7 @@ class ScriptedTrial:
     started: list[Path] = field(default_factory=list)
     killed: int = 0
 
-    def start(self, bundle: Path, *, serving: Path | None = None) -> None:
+    def start(self, bundle: Path, *, serving: Path | None = None, signed: Manifest | None = None) -> None:
         self.started.append(bundle)
 
     def poll(self) -> Verdict | None:

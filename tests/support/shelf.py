@@ -80,7 +80,7 @@ def put_on_broker(broker: MemoryBroker, goods: list[Goods], plans: list[Plan], d
     standing = Standing(
         Targets(len(goods), tuple(g.release for g in goods)),
         tuple(plans),
-        {d: Desired(1, ("all",)) for d in devices},
+        {d: Desired(1, ("all",), device=d) for d in devices},
     )
     link = broker.link()
     link.start()
