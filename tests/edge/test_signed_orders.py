@@ -310,6 +310,20 @@ def test_a_desired_state_replayed_from_an_older_sequence(scene: Scene) -> None:
     assert scene.agent.reported().groups == ("all",)
 
 
+@pytest.mark.parametrize("device", ["pi-2", ""])
+def test_the_desired_state_of_another_device_is_none_of_ours(scene: Scene, device: str) -> None:
+    scene.install(ONE)
+    other = scene.fleet.seal(Desired(9, ("beta",), {"digits": TWO.release.name}, device))
+    scene.server.publish(OWN["desired"], other, retain=True)
+    scene.settle()
+    assert scene.agent.reported().groups == ("all",)
+    scene.server.publish(
+        OWN["desired"], scene.fleet.seal(Desired(2, ("all", "lab"), device="pi-1")), retain=True
+    )
+    scene.settle()
+    assert scene.agent.reported().groups == ("all", "lab")  # its own, of a lower sequence, still counts
+
+
 @pytest.mark.parametrize("whose", ["online", "people", "stranger"])
 def test_a_plan_by_a_wrong_key(scene: Scene, whose: str) -> None:
     scene.fleet.release(ONE.release, TWO.release)

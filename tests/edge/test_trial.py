@@ -98,6 +98,15 @@ def test_a_model_that_its_callers_could_not_call_fails(bundles: Bundles, tmp_pat
     assert verdict_of(bundles.float_two, serving=bundles.two).passed
 
 
+def test_a_bundle_with_another_manifest_than_the_signed_one_fails(bundles: Bundles) -> None:
+    manifest = unpack(bundles.two.read_bytes()).manifest
+    assert verdict_of(bundles.two, signed=manifest).passed
+    other = replace(manifest, postprocessing=Postprocessing(kind="top-k"))
+    assert (
+        verdict_of(bundles.two, signed=other).reason == "its manifest is not the one that was signed for it"
+    )
+
+
 def test_a_serving_model_that_is_lost_is_no_fault_of_the_next(bundles: Bundles, tmp_path: Path) -> None:
     assert verdict_of(bundles.two, serving=tmp_path / "none").passed
 

@@ -59,6 +59,12 @@ def test_a_sequence_may_come_again_and_never_go_back_until_its_keys_change() -> 
     assert with_order(with_order_keys(floor, "other"), "all/digits", 4).orders == {"all/digits": 4}
 
 
+def test_the_saved_time_ends_with_the_keys_that_vouched_for_it() -> None:
+    floor = replace(with_roles(Floor(), {"timestamp": Signed(7, "stolen")}), time_s=4e9)
+    assert with_roles(floor, {"timestamp": Signed(8, "stolen")}).time_s == 4e9
+    assert with_roles(floor, {"timestamp": Signed(1, "new")}).time_s == 0.0
+
+
 def test_a_floor_survives_its_file() -> None:
     floor = Floor({"root": Signed(3, "k")}, {"desired": 7}, "k", 1.8e9)
     assert decode(Floor, encode(floor)) == floor

@@ -116,17 +116,41 @@ def test_whoever_took_part_takes_part_in_the_way_back(fleet: Fleet) -> None:
     assert len(back) < len(DEVICES)
 
 
-def test_a_release_that_left_the_targets_comes_back_with_its_chunks(fleet: Fleet) -> None:
+def test_what_an_undo_returns_to_never_leaves_the_broker(fleet: Fleet) -> None:
     fleet.push(1)
     for n in range(4, 8):
         goods = make_goods(n, 1000)
         fleet.registry.add_release(Built(goods.release, goods.blob, goods.digests))
         fleet.goods[n] = goods
     fleet.push(7)
-    assert "digits/1" in {r.name for r in fleet.registry.retired()}
+    retired = [g.release for n, g in fleet.goods.items() if n in (2, 3, 4)]
+    assert fleet.registry.retired() == retired
     fleet.steering.undo(DIGITS)
-    assert "digits/1" in {r.name for r in fleet.registry.targets().releases}
-    assert fleet.registry.retired() == [g.release for n, g in fleet.goods.items() if n in (2, 3, 4)]
+    assert fleet.plan.release == "digits/1"
+    assert fleet.registry.retired() == retired
+
+
+def test_what_an_undo_returns_to_stays_in_the_targets(fleet: Fleet) -> None:
+    for n in (4, 5):
+        fleet.goods[n] = make_goods(n, 1000)
+    fleet.push(1)
+    for n in (2, 3):
+        fleet.push(n, "lab")
+    for n in (4, 5):
+        goods = fleet.goods[n]
+        fleet.registry.add_release(Built(goods.release, goods.blob, goods.digests))
+        fleet.push(n, "lab" if n == 4 else "all")
+    names = [release.name for release in fleet.registry.targets().releases]
+    assert names == ["digits/1", "digits/3", "digits/4", "digits/5"]  # 3: what lab goes back to
+
+
+def test_what_is_not_signed_is_not_planned(fleet: Fleet) -> None:
+    fleet.push(1)
+    fleet.push(2)
+    steering = Steering(fleet.database, fleet.registry, lambda: frozenset({"digits/2"}))
+    with pytest.raises(UnavailableError, match="digits/1 is no longer signed: push it again"):
+        steering.undo(DIGITS)
+    assert fleet.plan.release == "digits/2"
 
 
 def test_a_group_alone_is_steered_where_it_is_named(fleet: Fleet) -> None:

@@ -237,6 +237,49 @@ def test_automatic_releases_are_off_until_people_allow_them(fleet: Fleet, tmp_pa
     assert [r.rule for r in trust.named(["digits/2"], fleet.read()).refused] == ["UnsignedTargetError"]
 
 
+def test_a_missing_key_of_an_automatic_role_stops_nothing_else(
+    fleet: Fleet, caplog: pytest.LogCaptureFixture
+) -> None:
+    fleet.push(ONE)
+    fleet.desk().automatic("digits", on=True)
+    fleet.push(TWO, automatic=True)
+    before = fleet.store.versions("timestamp")[-1][0]
+    (key,) = online_folder(fleet.state).glob("auto-*.pem")
+    key.unlink()
+    fleet.now += timedelta(days=20)
+    fleet.turn()
+    assert "cannot sign the automatic releases of digits" in caplog.text
+    assert fleet.store.versions("timestamp")[-1][0] > before
+
+
+def test_who_signs_a_release_is_who_pushed_it_last(fleet: Fleet, tmp_path: Path) -> None:
+    fleet.push(ONE)
+    fleet.desk().automatic("digits", on=True)
+    with pytest.raises(SettingsError, match="digits/1 is signed by people: push it without --auto"):
+        fleet.push(ONE, automatic=True)
+    fleet.push(TWO, automatic=True)
+    fleet.desk().automatic("digits", on=False)
+    fleet.push(TWO)
+    trust = device(fleet, tmp_path)
+    trust.refresh(fleet.read())
+    assert trust.named(["digits/2"], fleet.read()).refused == ()
+
+
+def test_a_stolen_online_key_cannot_stop_the_clock_for_ever(fleet: Fleet, tmp_path: Path) -> None:
+    fleet.push(ONE)
+    trust = device(fleet, tmp_path)
+    honest, fleet.now = fleet.now, fleet.now + timedelta(days=365 * 70)
+    fleet.turn()  # a timestamp of the far future, by the right key
+    fleet.now = honest
+    trust.refresh(fleet.read())
+    trust.commit()
+    fleet.desk().rotate("online")
+    fleet.turn()
+    later = TufTrust(fleet.root, tmp_path / "trust", honest.timestamp).open()
+    later.refresh(fleet.read())
+    assert later.stopped() is None
+
+
 def test_an_automatic_release_with_another_contract_is_refused_before_it_is_signed(fleet: Fleet) -> None:
     fleet.push(ONE)
     fleet.desk().automatic("digits", on=True)
