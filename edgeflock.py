@@ -38,7 +38,7 @@ COMMANDS: Final = {
 _EXAMPLES: Final = """\
 example:
     edgeflock convert model.keras --data train.npz --out model.bundle
-    edgeflock fleet serve &
+    edgeflock fleet init --plain && edgeflock fleet serve &
     edgeflock agent device.toml &
     edgeflock fleet push model.bundle
 """

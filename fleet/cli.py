@@ -6,6 +6,7 @@ import argparse
 import functools
 import json
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -98,7 +99,7 @@ def add_parser(commands: _SubParsersAction[argparse.ArgumentParser], version: st
     push.add_argument("bundle", type=Path, help="a bundle made by `edgeflock convert`")
     push.add_argument("--to", metavar="GROUP", default=EVERYONE, help="the group (%(default)s)")
     push.add_argument("--percent", type=float, help="share of the group that takes part (100)")
-    push.add_argument("--devices", default="", metavar="A,B", help="only these, or besides --percent")
+    push.add_argument("--devices", metavar="A,B", help="only these, or besides --percent")
     push.add_argument("--rate-kb", type=int, metavar="KB/S", help="cap on the download of each device")
     push.add_argument("--retry", action="store_true", help="try it again where it was blocked before")
     push.add_argument("--keys", type=Path, metavar="FOLDER", help="people's keys (<state>/keys/offline)")
@@ -157,7 +158,10 @@ def _run_push(arguments: argparse.Namespace) -> int:
             if not updated.updates:
                 raise
             release, plan = _put(database, built, arguments, part)
-        members = [device for device in registry.members(arguments.to) if takes_part(plan, device)]
+        known = registry.members(arguments.to)
+        for stranger in sorted({*part.canaries} - {*known}):
+            print(f"note: {stranger} is no device of {arguments.to} yet", file=sys.stderr)
+        members = [device for device in known if takes_part(plan, device)]
         print(
             f"{release.name} -> {arguments.to} ({len(members)} devices so far): "
             f"{release.bundle_bytes:,} bytes, on the wire {travels(release, registry.targets())}"
@@ -166,7 +170,9 @@ def _run_push(arguments: argparse.Namespace) -> int:
             return 0
         if not members:
             raise UnavailableError(f"no device of {arguments.to} takes part, there is none to wait for")
-        return _wait(FleetReader(database), release.name, members, Deadline.after(arguments.wait))
+        reader, deadline = FleetReader(database), Deadline.after(arguments.wait)
+        before = _refusing(reader.rows(), release.name) if arguments.retry else frozenset()
+        return _wait(reader, release.name, members, deadline, before)
     finally:
         database.close()
 
@@ -183,7 +189,9 @@ class _Part:
 def _part_of(arguments: argparse.Namespace) -> _Part:
     """Return what the options say; raise SettingsError for what cannot be."""
     check_name("group", arguments.to)
-    canaries = tuple(check_name("device", d) for d in arguments.devices.split(",") if d)
+    canaries = tuple(check_name("device", d) for d in (arguments.devices or "").split(",") if d)
+    if arguments.devices is not None and not canaries:
+        raise SettingsError("--devices names none: write A,B, or leave it out for the whole group")
     percent = arguments.percent
     if percent is None:  # named devices alone mean these and no others
         percent = 0.0 if canaries else 100.0
@@ -214,21 +222,38 @@ def _put(
     return release, plan
 
 
-def _wait(reader: FleetReader, release: str, members: list[str], deadline: Deadline) -> int:
-    """Show a progress bar until every member runs the release (0), one blocks it, or time is up (1)."""
+def _wait(
+    reader: FleetReader, release: str, members: list[str], deadline: Deadline, before: frozenset[str]
+) -> int:
+    """Show a progress bar until every member runs the release (0) or one refuses it (1).
+
+    Those that refused it `before` count only when they have tried again. Raises UnavailableError when the
+    time is up.
+    """
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
     with Progress(*columns, TimeElapsedColumn(), console=make_console()) as progress:
         task = progress.add_task(f"devices on {release}", total=len(members))
         while True:
             rows = [row for row in reader.rows() if row.device in members]
             progress.update(task, completed=sum(_settled(row, release) for row in rows))
-            failed = [row for row in rows if row.target == release and row.state == "blocked"]
-            if progress.finished or failed or deadline.passed:
+            refusing = _refusing(rows, release)
+            before &= refusing
+            if progress.finished or refusing - before or deadline.passed:
                 break
             time.sleep(_REFRESH_S)
-    for row in failed:
-        print(f"{row.device} refuses {release}: {row.error}")
-    return 0 if progress.finished else 1
+    if progress.finished:
+        return 0
+    for row in rows:
+        if row.device in refusing - before:
+            print(f"{row.device} refuses {release}: {row.error}")
+    if refusing - before:
+        return 1
+    late = [f"{row.device} ({row.state or 'silent'})" for row in rows if not _settled(row, release)]
+    raise UnavailableError(f"{release} is not everywhere in time: {', '.join(late) or 'no device reports'}")
+
+
+def _refusing(rows: list[DeviceRow], release: str) -> frozenset[str]:
+    return frozenset(row.device for row in rows if row.target == release and row.state == "blocked")
 
 
 def _settled(row: DeviceRow, release: str) -> bool:

@@ -89,9 +89,10 @@ def _part(plan: Plan, device: Device, others: list[Plan]) -> Part:
     if plan.state == "abort" or not takes_part(plan, device.name):
         return Part(device.name, "outside")
     if not device.present:
-        return Part(device.name, "silent", said.error if said else None)
+        return Part(device.name, "silent", said.error if said and said.target == plan.release else None)
     if said is None or said.target != plan.release:
-        return Part(device.name, "waiting")
+        # Without a target an error is about what it was told, and not about another release.
+        return Part(device.name, "waiting", said.error if said and said.target is None else None)
     if said.state == "download":
         return Part(device.name, "downloading", said.error, said.done_chunks, said.total_chunks)
     if said.state == "blocked":

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import Final
 
 from wire.errors import UnavailableError
 from wire.messages import Plan
@@ -25,6 +26,8 @@ class Entry:
     plan: Plan
     before: int | None = None
 
+
+_EVERYBODY: Final = 100.0
 
 #: Finds an earlier plan of the same group and model by its sequence.
 Earlier = Callable[[int], Entry | None]
@@ -44,38 +47,65 @@ def restate(standing: Entry, state: str, sequence: int) -> Entry | None:
 
 
 def undo(standing: Entry, earlier: Earlier, members: Iterable[str], sequence: int) -> Entry:
-    """Return the plan `sequence` that leads `members` back to the release before the one that stands.
+    """Return the plan `sequence` that leads `members` back to a release before the one that stands.
 
-    Whoever took part in what is undone takes part in the way back, besides the wave of old: with 10 % of
-    one release and another 10 % of the next, some would keep what was undone.
+    To the newest that was planned for all who took part in what is undone: a release for one canary must
+    not come to everybody. Where there never was such a plan, to the one before, and whoever took part in
+    what is undone takes part in the way back.
     Raises UnavailableError when no other release was planned before.
     """
-    undone = [standing.plan]
-    entry = _before(standing, earlier)
-    while entry.plan.release == standing.plan.release or entry.plan.state == "abort":
-        undone.append(entry.plan)
-        entry = _before(entry, earlier)
-    there = entry.plan
-    returning = tuple(
-        device
-        for device in members
-        if any(takes_part(plan, device) for plan in undone) and not takes_part(there, device)
-    )
-    back = replace(there, state="run", sequence=sequence, canaries=(*there.canaries, *returning), retry=0)
-    return Entry(back, entry.before)
-
-
-def way_back(standing: Entry, earlier: Earlier) -> Plan | None:
-    """Return the plan that an undo would return to, None where there is none."""
+    members, undone = tuple(members), [standing.plan]
+    nearest: Entry | None = None
     entry: Entry | None = standing
-    while entry is not None and (entry.plan.release == standing.plan.release or entry.plan.state == "abort"):
-        entry = earlier(entry.before) if entry.before is not None else None
-    return entry.plan if entry is not None else None
-
-
-def _before(entry: Entry, earlier: Earlier) -> Entry:
-    found = earlier(entry.before) if entry.before is not None else None
-    if found is None:
-        plan = entry.plan
+    while (entry := _earlier(entry, earlier)) is not None:
+        there = entry.plan
+        if _leads_back(there, standing.plan):
+            affected = [d for d in members if any(takes_part(plan, d) for plan in undone)]
+            if all(takes_part(there, device) for device in affected):
+                return _planned_again(entry, (), sequence)
+            nearest = nearest or entry
+        undone.append(there)
+    if nearest is None:
+        plan = standing.plan
         raise UnavailableError(f"no other release of {plan.model} was planned for {plan.group} before")
+    joining = [
+        d for d in members if takes_part(standing.plan, d) or _took_part(d, standing, nearest, earlier)
+    ]
+    returning = tuple(d for d in joining if not takes_part(nearest.plan, d))
+    return _planned_again(nearest, returning, sequence)
+
+
+def ways_back(standing: Entry, earlier: Earlier) -> set[str]:
+    """Return the releases that an undo of `standing` may return to, whoever the members are."""
+    found: set[str] = set()
+    entry: Entry | None = standing
+    while (entry := _earlier(entry, earlier)) is not None:
+        if _leads_back(entry.plan, standing.plan):
+            found.add(entry.plan.release)
+            if entry.plan.percent >= _EVERYBODY:
+                break
     return found
+
+
+def _leads_back(plan: Plan, undone: Plan) -> bool:
+    return plan.release != undone.release and plan.state != "abort"
+
+
+def _took_part(device: str, standing: Entry, until: Entry, earlier: Earlier) -> bool:
+    """Return whether a device took part in `standing`, or in one of the plans between it and `until`."""
+    entry: Entry | None = standing
+    while entry is not None and entry.plan.sequence != until.plan.sequence:
+        if takes_part(entry.plan, device):
+            return True
+        entry = _earlier(entry, earlier)
+    return False
+
+
+def _planned_again(entry: Entry, returning: tuple[str, ...], sequence: int) -> Entry:
+    plan = entry.plan
+    canaries = (*plan.canaries, *returning)
+    return Entry(replace(plan, state="run", sequence=sequence, canaries=canaries, retry=0), entry.before)
+
+
+def _earlier(entry: Entry | None, earlier: Earlier) -> Entry | None:
+    return earlier(entry.before) if entry is not None and entry.before is not None else None

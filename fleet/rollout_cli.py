@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -114,7 +115,7 @@ def _run_state(arguments: argparse.Namespace) -> int:
     with _fleet(arguments.state) as (_, steering, _):
         made = steering.set_state(wanted, arguments.state_wanted)
     words = {"pause": "paused", "run": "goes on", "abort": "aborted"}
-    _say(made, words[arguments.state_wanted])
+    _say(made, words[arguments.state_wanted], steering.skipped)
     return 0
 
 
@@ -122,13 +123,15 @@ def _run_undo(arguments: argparse.Namespace) -> int:
     wanted = Wanted.parse(arguments.model, arguments.group)
     with _fleet(arguments.state) as (_, steering, _):
         made = steering.undo(wanted)
-    _say(made, "is the plan again")
+    _say(made, "is the plan again", steering.skipped)
     return 0
 
 
-def _say(made: list[Plan], what: str) -> None:
+def _say(made: list[Plan], what: str, skipped: list[str]) -> None:
     for plan in made:
         print(f"{plan.release} in {plan.group}: {what}")
+    for reason in skipped:
+        print(f"left as it is: {reason}", file=sys.stderr)
     if not made:
         print("nothing to do: that is its state already")
 

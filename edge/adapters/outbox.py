@@ -277,11 +277,11 @@ class Outbox:
         return Stored(stream, boot, sequence, found[0], found[1]) if found else None
 
     def _drop_oldest(self) -> None:
-        """Make room: a tenth of the messages, from the stream and boot with most bytes; events come last."""
+        """Make room: a tenth of the messages of the oldest boot's largest stream; events come last."""
         db = self._require()
         stream, boot, count = db.execute(
             "select stream, boot, count(*) from message group by stream, boot "
-            "order by stream = 'event', sum(length(body)) desc limit 1"
+            "order by stream = 'event', min(time_s), sum(length(body)) desc limit 1"
         ).fetchone()
         if stream == "event":
             log.error("only events are left in the outbox, and it is full: the oldest go")

@@ -16,6 +16,7 @@ model's online role may sign as long as it keeps the contract in `contracts/<mod
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -52,6 +53,8 @@ from wire.targets import (
     contract_path,
     payload_type,
 )
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -108,12 +111,18 @@ class TufTrust:
         self._plan_keys: list[Key] = []
 
     def open(self) -> TufTrust:
-        """Read the floor, and prove the root of the settings; raise SettingsError when it is none."""
-        self._floor = self._floor_file.open()
+        """Read the floor, and prove the root of the settings; raise SettingsError when it is none.
+
+        python-tuf writes the root down at once. On a disk that takes nothing that is left to the first
+        refresh: what serves must serve.
+        """
         try:
+            self._floor = self._floor_file.open()
             self._make_updater(lambda _: None)
         except RepositoryError as error:
             raise SettingsError(f"trust.root is no root metadata of a fleet: {error}") from error
+        except OSError as error:
+            log.error("the disk failed, the root of trust is proved later: %s", error)
         return self
 
     # --- metadata -----------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from fleet.adapters.database import Database
-from fleet.replanning import Entry, way_back
+from fleet.replanning import Entry, ways_back
 from wire.codec import decode, encode
 from wire.messages import Plan
 
@@ -48,12 +48,12 @@ class PlanBook:
         return [Entry(decode(Plan, body), before) for body, before in rows]
 
     def ways_back(self) -> set[str]:
-        """Return the releases that an undo of what stands would return to."""
+        """Return the releases that an undo of what stands may return to."""
         rows = self._database.sql.execute(
             "select p.body, h.before from plan p left join plan_history h using (sequence)"
         )
         standing = [Entry(decode(Plan, body), before) for body, before in rows]
-        return {plan.release for entry in standing if (plan := way_back(entry, self.earlier))}
+        return {name for entry in standing for name in ways_back(entry, self.earlier)}
 
     def earlier(self, sequence: int) -> Entry | None:
         """Return the plan that once had this sequence."""

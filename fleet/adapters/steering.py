@@ -1,4 +1,4 @@
-"""Carries out what an operator wants of rollouts that stand: all groups in one transaction, or none."""
+"""Carries out what an operator wants of rollouts that stand, in one transaction."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ class Steering:
         self._database = database
         self._registry = registry
         self._signed = signed
+        self.skipped: list[str] = []
 
     def set_state(self, wanted: Wanted, state: str) -> list[Plan]:
         """Put rollouts into `state`; return the new plans, without those that were in it already.
@@ -80,16 +81,28 @@ class Steering:
         return found
 
     def _replan(self, wanted: Wanted, change: Callable[[Entry, int], Entry | None]) -> list[Plan]:
+        """Change what is meant. Of several groups, those in which it cannot be done are told in `skipped`."""
         made: list[Plan] = []
+        self.skipped = []
         with self._database.transaction():
-            for entry in self.find(wanted):
-                new = change(entry, self._registry.book.next_sequence)
-                if new is None:
-                    continue
-                if not any(r.name == new.plan.release for r in self._registry.releases()):
-                    raise UnavailableError(f"{new.plan.release} is no longer here: push it again")
-                if self._signed is not None and new.plan.release not in self._signed():
-                    raise UnavailableError(f"{new.plan.release} is no longer signed: push it again")
-                self._registry.put_plan(new)
-                made.append(new.plan)
+            found = self.find(wanted)
+            for entry in found:
+                try:
+                    new = change(entry, self._registry.book.next_sequence)
+                    if new is not None:
+                        self._check(new.plan)
+                        self._registry.put_plan(new)
+                        made.append(new.plan)
+                except UnavailableError as error:
+                    if len(found) == 1:
+                        raise
+                    self.skipped.append(str(error))
+            if len(self.skipped) == len(found):
+                raise UnavailableError(self.skipped[0])
         return made
+
+    def _check(self, plan: Plan) -> None:
+        if not any(release.name == plan.release for release in self._registry.releases()):
+            raise UnavailableError(f"{plan.release} is no longer here: push it again")
+        if self._signed is not None and plan.release not in self._signed():
+            raise UnavailableError(f"{plan.release} is no longer signed: push it again")

@@ -179,13 +179,30 @@ def test_what_is_not_there_is_refused_with_what_is(fleet: Fleet, name: str, grou
         fleet.steering.set_state(Wanted.parse(name, group), "pause")
 
 
-def test_one_group_that_cannot_be_undone_leaves_all_as_they_are(fleet: Fleet) -> None:
+def test_one_group_that_cannot_be_undone_does_not_keep_the_others_from_it(fleet: Fleet) -> None:
     fleet.push(1)
     fleet.push(2)
     fleet.push(3, "lab")
+    assert [plan.release for plan in fleet.steering.undo(DIGITS)] == ["digits/1"]
+    assert fleet.steering.skipped == ["no other release of digits was planned for lab before"]
     with pytest.raises(UnavailableError, match="planned for lab"):
-        fleet.steering.undo(DIGITS)
-    assert {p.release for p in fleet.registry.plans()} == {"digits/2", "digits/3"}
+        fleet.steering.undo(Wanted.parse("digits", "lab"))
+
+
+def test_an_aborted_group_does_not_keep_the_others_from_a_stop(fleet: Fleet) -> None:
+    fleet.push(1)
+    fleet.push(2, "lab")
+    fleet.steering.set_state(Wanted.parse("digits", "lab"), "abort")
+    assert [plan.group for plan in fleet.steering.set_state(DIGITS, "pause")] == ["all"]
+    assert "was aborted in lab" in fleet.steering.skipped[0]
+
+
+def test_a_release_for_one_canary_does_not_come_to_everybody(fleet: Fleet) -> None:
+    fleet.push(1)
+    fleet.push(2, percent=0.0, canaries=("pi-1",))
+    fleet.push(3)
+    (made,) = fleet.steering.undo(DIGITS)
+    assert (made.release, made.percent) == ("digits/1", 100.0)
 
 
 def test_a_push_that_asks_for_another_try_says_so_through_a_pause(fleet: Fleet) -> None:

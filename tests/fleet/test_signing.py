@@ -126,6 +126,17 @@ def test_a_device_finds_what_was_pushed(fleet: Fleet, tmp_path: Path) -> None:
     assert plan.release == "digits/1"
 
 
+def test_a_disk_that_takes_nothing_does_not_keep_a_device_from_starting(fleet: Fleet, tmp_path: Path) -> None:
+    fleet.push(ONE)
+    (tmp_path / "full").write_text("no folder can be made below a file")
+    trust = TufTrust(fleet.root, tmp_path / "full" / "trust", fleet.now.timestamp).open()
+    with pytest.raises(OSError, match="Not a directory"):
+        trust.refresh(fleet.read())
+    (tmp_path / "full").unlink()
+    trust.refresh(fleet.read())
+    assert trust.named(["digits/1"], fleet.read()).refused == ()
+
+
 def test_a_push_with_a_stick_needs_two_keys_and_changes_nothing_without(fleet: Fleet, tmp_path: Path) -> None:
     stick = tmp_path / "stick"
     offline_folder(fleet.state).rename(stick)
