@@ -44,6 +44,7 @@ class Claiming:
         self._hear = topics.claim(claim.address, "crt")
         self._up = False
         self._last_down = ""
+        self._told = ""
         self._next = Deadline.after(0, clock)
 
     def run(self, stop: threading.Event) -> bool:
@@ -71,10 +72,17 @@ class Claiming:
             case Incoming(topic, payload) if topic == self._hear:
                 return self._take(payload)
         if self._up and self._next.passed:
-            csr = self._identity.request()
-            self._link.publish(self._ask, encode(CertificateRequest(csr, prove(self._claim.proof_key, csr))))
-            self._next = Deadline.after(_ASK_AGAIN_S, self._clock)
+            self._send()
         return False
+
+    def _send(self) -> None:
+        self._next = Deadline.after(_ASK_AGAIN_S, self._clock)
+        try:
+            csr = self._identity.request()
+        except OSError as error:  # a full or read-only disk ends neither the thread nor the claim
+            self._rest(error)
+            return
+        self._link.publish(self._ask, encode(CertificateRequest(csr, prove(self._claim.proof_key, csr))))
 
     def _take(self, payload: bytes) -> bool:
         try:
@@ -82,9 +90,14 @@ class Claiming:
             if answer.error:
                 raise MessageError("enrolment", f"refused by the server: {answer.error}")
             self._identity.adopt(answer.certificate, keep_previous=False)
-        except MessageError as error:
-            log.warning("no enrolment yet: %s", error)
-            self._next = Deadline.after(_REST_S, self._clock)
+        except (MessageError, OSError) as error:
+            self._rest(error)
             return False
         log.info("enrolled: the certificate is here")
         return True
+
+    def _rest(self, error: MessageError | OSError) -> None:
+        if str(error) != self._told:
+            log.warning("no enrolment yet: %s; trying again", error)
+        self._told = str(error)
+        self._next = Deadline.after(_REST_S, self._clock)

@@ -4,13 +4,15 @@ Rules:
 - at two thirds of its life a new key is made and a certificate asked for; the same key is asked for
   again until an answer comes, so a lost answer costs nothing;
 - the new pair counts as proved when the broker has taken it; refused three times, the old one, which has
-  a third of its life left, comes back, and the next try is an hour away.
+  a third of its life left, comes back, and the next try is an hour away;
+- a disk that cannot be written to (full, read-only) ends nothing: it is told, and tried again an hour later.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final, Protocol
 
 from wire.codec import decode, encode
@@ -68,18 +70,23 @@ class Renewal:
         self._wall_clock = wall_clock
         self._look = Deadline.after(0, clock)
         self._refusals = 0
+        self._proof_due = False
+        self._told = ""
 
     def tick(self, link: Link) -> None:
         """Ask for a certificate when one is due."""
         if not self._look.passed:
             return
         self._wait(_LOOK_EVERY_S)
-        life = self._identity.life()
-        if self._identity.on_trial or life is None or not is_due(life, self._wall_clock()):
-            return
-        if link.publish(self._topic, encode(CertificateRequest(self._identity.request()))):
-            log.info("asked for a new certificate")
-            self._wait(_ASK_AGAIN_S)
+        with self._disk_may_fail():
+            if self._proof_due:
+                self._confirm()
+            life = self._identity.life()
+            if self._identity.on_trial or life is None or not is_due(life, self._wall_clock()):
+                return
+            if link.publish(self._topic, encode(CertificateRequest(self._identity.request()))):
+                log.info("asked for a new certificate")
+                self._wait(_ASK_AGAIN_S)
 
     def receive(self, payload: bytes, link: Link) -> None:
         """Take the server's answer; raise MessageError for one that cannot be used."""
@@ -87,26 +94,51 @@ class Renewal:
         if answer.error:
             self._wait(_REST_S)
             raise MessageError("crt", f"the server gives no certificate: {answer.error}")
-        self._identity.adopt(answer.certificate)
-        self._refusals = 0
-        log.info("has a new certificate; connecting with it")
-        link.reconnect()
+        self._refusals, self._proof_due = 0, False
+        adopted = False
+        with self._disk_may_fail():
+            self._identity.adopt(answer.certificate)
+            adopted = True
+            log.info("has a new certificate; connecting with it")
+        with self._disk_may_fail():  # whichever pair a failure left in use: a connection proves it
+            if adopted or self._identity.on_trial:
+                link.reconnect()
 
     def link_up(self) -> None:
         self._refusals = 0
-        if self._identity.on_trial:
-            self._identity.confirm()
-            log.info("the broker has taken the new certificate")
+        with self._disk_may_fail():
+            self._proof_due = self._identity.on_trial
+            if self._proof_due:
+                self._confirm()
 
     def link_down(self, *, refused: bool) -> None:
         """Go back to the old certificate when the new one is refused again and again."""
-        if not refused or not self._identity.on_trial:
-            return
-        self._refusals += 1
-        if self._refusals >= _REFUSALS:
-            log.warning("the broker refuses the new certificate: going back to the old one")
-            self._identity.fall_back()  # the link reads it at its next attempt
+        self._proof_due = False
+        with self._disk_may_fail():
+            if not refused or not self._identity.on_trial:
+                return
+            self._refusals += 1
+            if self._refusals >= _REFUSALS:
+                self._refusals = 0  # should it fail, three more refusals are the pause
+                self._identity.fall_back()  # the link reads it at its next attempt
+                log.warning("the broker refuses the new certificate: went back to the old one")
+                self._wait(_REST_S)
+
+    def _confirm(self) -> None:
+        self._identity.confirm()
+        self._proof_due = False
+        log.info("the broker has taken the new certificate")
+
+    @contextmanager
+    def _disk_may_fail(self) -> Iterator[None]:
+        """Tell an OSError in the block, each kind once, and rest; the control thread lives on."""
+        try:
+            yield
+        except OSError as error:
             self._wait(_REST_S)
+            if str(error) != self._told:
+                log.warning("the certificate cannot be renewed: %s; trying again", error)
+            self._told = str(error)
 
     def _wait(self, seconds: float) -> None:
         self._look = Deadline.after(seconds, self._clock)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import signal
 import stat
@@ -13,6 +14,7 @@ from typing import IO
 import pytest
 from cryptography import x509
 
+from fleet.adapters import pki
 from fleet.adapters.broker import free_port
 from fleet.adapters.broker_files import BrokerFiles
 from tests.support.local_fleet import ROOT, edgeflock, run
@@ -171,6 +173,23 @@ def test_a_certificate_is_renewed_before_it_ends(fleet: Locked) -> None:
     fleet.wait("proved", lambda: "the broker has taken the new certificate" in fleet.log("pi-1"))
     assert not fleet.identity("pi-1").with_name("identity.pem.previous").exists()
     fleet.wait("online with it", lambda: fleet.presence("pi-1") == "online")
+
+
+def test_a_certificate_in_a_folder_that_takes_no_file_ends_no_agent(fleet: Locked) -> None:
+    """As an operator places one by hand: 80 of its 90 days are over, and nothing can be written beside it."""
+    fleet.serve()
+    fleet.prepare("pi-1")
+    at, key = dt.datetime.now(dt.UTC) - dt.timedelta(days=80), pki.make_key()
+    made = fleet.files.authority().client("pi-1", key.public_key(), at, dt.timedelta(days=90))
+    identity = fleet.identity("pi-1")
+    identity.parent.mkdir()
+    identity.write_bytes(pki.key_pem(key) + made.pem.encode())
+    identity.with_name("identity.pem.next").mkdir()  # stops root, too
+    fleet.start_device("pi-1")
+    fleet.wait("told", lambda: "the certificate cannot be renewed" in fleet.log("pi-1"))
+    fleet.wait("pi-1 online", lambda: fleet.presence("pi-1") == "online")
+    assert fleet.log("pi-1").count("the certificate cannot be renewed") == 1
+    assert fleet.end("pi-1") == 0
 
 
 def test_a_device_that_starts_before_its_server_waits(fleet: Locked) -> None:

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from edge.adapters.identity import IdentityFile, Life
+from edge.claiming import Claiming
 from edge.renewal import Renewal, is_due
 from fleet.adapters import pki
 from wire.adapters.tls import TlsFiles, load, make_context
 from wire.codec import decode, encode
-from wire.enrolment import CertificateAnswer, CertificateRequest
+from wire.enrolment import CertificateAnswer, CertificateRequest, Claim
 from wire.errors import MessageError, SettingsError
 from wire.memory_link import MemoryBroker
 from wire.topics import Topics
@@ -239,3 +240,101 @@ def test_a_bad_answer_changes_nothing(identity: IdentityFile, path: Path, payloa
     with pytest.raises(MessageError):
         device.renewal.receive(payload, device.link)
     assert path.read_bytes() == before
+
+
+# --- a disk that takes nothing --------------------------------------------------------------------
+
+
+def test_a_key_that_cannot_be_written_is_told_once_and_tried_again(
+    identity: IdentityFile, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    device, obstacle = Device(identity), path.with_name("identity.pem.next")
+    obstacle.mkdir()  # stops root, too
+    assert device.at(61) == []
+    assert device.at(61.01) == []
+    assert device.at(61.1) == []
+    assert caplog.text.count("cannot be renewed") == 1
+    obstacle.rmdir()
+    assert len(device.at(61.2)) == 1
+
+
+def test_a_certificate_that_cannot_be_written_leaves_the_old_one(identity: IdentityFile, path: Path) -> None:
+    device, before = Device(identity), path.read_bytes()
+    asked = device.at(61)[0]
+    path.with_name("identity.pem.previous").mkdir()
+    path.unlink()
+    path.mkdir()
+    device.answer(asked)
+    device.renewal.link_down(refused=True)
+    device.renewal.link_up()
+    path.rmdir()
+    path.with_name("identity.pem.previous").rmdir()
+    path.write_bytes(before)
+    device.answer(device.at(61.1)[0])
+    device.renewal.link_up()
+    assert not identity.on_trial
+    assert whole(path)
+    assert path.read_bytes() != before
+
+
+def test_a_proof_that_cannot_be_noted_is_noted_later(
+    identity: IdentityFile, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = Device(identity)
+    device.answer(device.at(61)[0])
+    with monkeypatch.context() as patch:
+        patch.setattr(IdentityFile, "confirm", read_only)
+        device.renewal.link_up()
+        device.at(61.1)
+    assert identity.on_trial
+    device.at(61.2)
+    assert not identity.on_trial
+
+
+def test_a_way_back_that_is_barred_is_tried_again(
+    identity: IdentityFile, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device, before = Device(identity), path.read_bytes()
+    device.answer(device.at(61)[0])
+    with monkeypatch.context() as patch:
+        patch.setattr(IdentityFile, "fall_back", read_only)
+        for _ in range(4):
+            device.renewal.link_down(refused=True)
+    assert path.read_bytes() != before
+    for _ in range(2):
+        device.renewal.link_down(refused=True)
+    assert path.read_bytes() == before
+
+
+def read_only(_: IdentityFile) -> None:
+    raise OSError("read-only file system")
+
+
+def test_a_claim_outlives_a_disk_that_takes_nothing(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    claim, broker, obstacle = (
+        Claim.of("a-claim-token-of-the-tests"),
+        MemoryBroker(),
+        path.with_name("identity.pem.next"),
+    )
+    link, now_s = broker.link(), 0.0
+    claiming = Claiming(link, Topics(), claim, IdentityFile(path, "pi-1"), lambda: now_s)
+    link.subscribe([Topics().claim(claim.address, "crt")])
+    link.start()
+    obstacle.mkdir()
+    assert not claiming._turn()
+    now_s += 61
+    assert not claiming._turn()
+    assert broker.published == []
+    obstacle.rmdir()
+    now_s += 61
+    claiming._turn()
+    (_, asked) = broker.published[-1]
+    answer = encode(CertificateAnswer(certify(decode(CertificateRequest, asked).csr)))
+    path.mkdir()
+    broker.route(Topics().claim(claim.address, "crt"), answer, retain=False)
+    assert not claiming._turn()
+    path.rmdir()
+    broker.route(Topics().claim(claim.address, "crt"), answer, retain=False)
+    assert claiming._turn()
+    assert whole(path)
+    assert caplog.text.count("no enrolment yet") == 2
