@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import logging
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Final
 
@@ -13,6 +14,7 @@ from fleet.adapters import pki
 from fleet.adapters.broker import RunningBroker, start_broker, start_configured, user_line
 from fleet.adapters.broker_files import BrokerFiles
 from fleet.adapters.broker_lists import BrokerLists
+from fleet.adapters.broker_watch import BrokerWatch
 from fleet.adapters.signing_desk import login_line, make_token, now
 from fleet.app import GateSettings, ServerSettings
 from fleet.broker_setup import BrokerPlan
@@ -62,21 +64,23 @@ def server_settings(arguments: argparse.Namespace) -> Iterator[ServerSettings]:
     if plan and arguments.prefix not in (None, plan.prefix):
         raise SettingsError(f"--prefix {arguments.prefix}: the access lists are made for {plan.prefix}")
     prefix = arguments.prefix or (plan.prefix if plan else BrokerPlan(()).prefix)
+    in_force = files.revoked() if plan else []  # before the broker reads it: a `revoke` may come in between
     with ExitStack() as brokers:
         broker: RunningBroker | None = None
         if arguments.broker:
             address = parse_address(arguments.broker, plan.port if plan else _PLAIN_PORT)
         else:
             broker = _start_locked(arguments, files, plan) if plan else _start_plain(arguments)
-            brokers.callback(broker.stop)
+            brokers.callback(BrokerWatch(broker, "the broker", time.monotonic).start().close)
             address = broker.address
             log.info("started %s on %s", broker.kind, address)
         if plan is None:
             yield ServerSettings(arguments.state, address, prefix, unsigned=arguments.unsigned)
             return
-        gate, claims = _make_gate(arguments, files, plan, broker)
+        gate, claims = _make_gate(arguments, files, plan, broker, in_force)
         if claims:
-            brokers.callback(claims.stop)
+            watch = BrokerWatch(claims, "the broker for enrolment", time.monotonic)
+            brokers.callback(watch.start().close)
         secured = BrokerAddress(address.host, address.port, files.server_tls)
         yield ServerSettings(arguments.state, secured, prefix, gate, unsigned=arguments.unsigned)
 
@@ -98,7 +102,11 @@ def _start_locked(arguments: argparse.Namespace, files: BrokerFiles, plan: Broke
 
 
 def _make_gate(
-    arguments: argparse.Namespace, files: BrokerFiles, plan: BrokerPlan, broker: RunningBroker | None
+    arguments: argparse.Namespace,
+    files: BrokerFiles,
+    plan: BrokerPlan,
+    broker: RunningBroker | None,
+    in_force: Sequence[str],
 ) -> tuple[GateSettings, RunningBroker | None]:
     """Start the broker for enrolment, also beside a broker that is not ours."""
     life = dt.timedelta(days=arguments.certificate_days)
@@ -112,6 +120,6 @@ def _make_gate(
         claims = start_configured(files.running_claims_config(port, user_line()), address)
     except UnavailableError as error:
         log.error("no enrolment of new devices: %s", error)
-    lists = BrokerLists(files, broker, claims, login, now)
+    lists = BrokerLists(files, broker, claims, login, now, in_force=in_force)
     own = (address, Login(SERVER_NAME, password)) if claims else None
     return GateSettings(files, life, lists, own), claims

@@ -41,9 +41,6 @@ class Lists(Protocol):
     def write_logins(self, lines: Sequence[str]) -> None:
         """Let these claims in, and no others."""
 
-    def tend(self) -> None:
-        """Start again what has ended."""
-
 
 @dataclass(frozen=True)
 class GateParts:
@@ -154,7 +151,6 @@ class Gate:
         if logins != self._logins:
             lists.write_logins(logins)
             self._logins = logins
-        lists.tend()
 
 
 def _date(unix_s: float) -> str:

@@ -10,8 +10,9 @@ import os
 import shutil
 import socket
 import subprocess
+import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -69,10 +70,18 @@ class RunningBroker:
 
     command: tuple[str, ...]
     log_path: Path
+    #: One thread starts it anew for a list, another because it ended.
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    wanted: bool = True
 
     @property
     def alive(self) -> bool:
         return self.process.poll() is None
+
+    @property
+    def missed(self) -> bool:
+        """Whether it has ended though nobody stopped it."""
+        return self.wanted and not self.alive
 
     def restart(self) -> None:
         """End it and start it anew with the files as they are now; raise UnavailableError if it does not.
@@ -80,11 +89,26 @@ class RunningBroker:
         Not SIGHUP: mosquitto 2.0.11 then frees the sessions of clients that went away seconds ago, and
         uses them again.
         """
-        self.stop()
-        self.process = _launch(self.kind, list(self.command), self.address, self.log_path).process
+        with self.lock:
+            self._end()
+            self._start()
+
+    def revive(self) -> None:
+        """Start it anew if it is missed; raise UnavailableError if it does not."""
+        with self.lock:
+            if self.missed:
+                self._start()
 
     def stop(self) -> None:
-        """End it in an orderly way: mosquitto saves what it retains."""
+        """End it in an orderly way, for good: mosquitto saves what it retains."""
+        with self.lock:
+            self.wanted = False
+            self._end()
+
+    def _start(self) -> None:
+        self.process = _launch(self.kind, list(self.command), self.address, self.log_path).process
+
+    def _end(self) -> None:
         if self.process.poll() is None:
             self.process.terminate()
             try:

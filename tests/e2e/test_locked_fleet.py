@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 import signal
 import stat
 import subprocess
@@ -200,6 +201,51 @@ def test_a_device_that_starts_before_its_server_waits(fleet: Locked) -> None:
     fleet.wait("pi-1 online", lambda: fleet.presence("pi-1") == "online", 90)
 
 
+def brokers_of(server: subprocess.Popen[bytes], config: str) -> list[int]:
+    """Return the processes that `server` has started with the file `config`."""
+    found = subprocess.run(
+        ["pgrep", "-P", str(server.pid), "-f", f"{config}$"], capture_output=True, text=True, check=False
+    )
+    return [int(pid) for pid in found.stdout.split()]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_broker_that_is_killed_is_started_again(fleet: Locked, times: int) -> None:
+    fleet.serve()
+    fleet.prepare("pi-1")
+    fleet.start_device("pi-1")
+    fleet.wait("pi-1 online", lambda: fleet.presence("pi-1") == "online")
+    server = fleet.processes["server"]
+    for time in range(1, times + 1):
+        for config in ("running-mosquitto.conf", "running-claims.conf"):
+            (pid,) = brokers_of(server, config)
+            os.kill(pid, signal.SIGKILL)
+            fleet.wait("another", lambda c=config, p=pid: brokers_of(server, c) not in ([], [p]))
+        fleet.wait("back", lambda n=time: fleet.log("pi-1").count("control: connected") > n)
+    assert fleet.log("server").count("the broker has ended (-9)") == times
+    assert fleet.log("server").count("the broker for enrolment has ended (-9)") == times
+    fleet.prepare("pi-2")
+    fleet.start_device("pi-2")
+    fleet.wait("pi-2 online", lambda: fleet.presence("pi-2") == "online")
+    assert fleet.end("server") == 0
+
+
+def test_an_open_broker_that_is_killed_is_started_again(tmp_path: Path) -> None:
+    log, port = tmp_path / "log", free_port()
+    command = edgeflock("fleet", "serve", "--state", tmp_path / "fleet", "--unsigned", "--port", str(port))
+    with log.open("wb") as file, subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=file) as server:
+        try:
+            assert wait_until(lambda: "serving the fleet" in log.read_text(), Deadline.after(60))
+            (pid,) = brokers_of(server, "plain.conf")
+            os.kill(pid, signal.SIGKILL)
+            assert wait_until(lambda: brokers_of(server, "plain.conf") not in ([], [pid]), Deadline.after(30))
+            assert wait_until(lambda: "connected" in log.read_text(), Deadline.after(30)), log.read_text()
+        finally:
+            server.terminate()
+        assert server.wait(30) == 0
+    assert brokers_of(server, "plain.conf") == []
+
+
 def test_a_token_of_another_device_makes_no_certificate(fleet: Locked) -> None:
     fleet.serve()
     fleet.prepare("pi-1", device="pi-2")
@@ -244,5 +290,5 @@ def test_a_check_proves_that_the_broker_takes_the_certificate(fleet: Locked) -> 
     fleet.end("pi-1")
     assert "answers" in fleet.command("agent", "--check", settings)
     fleet.command("fleet", "revoke", "pi-1", "--state", fleet.state)
-    fleet.wait("the restart", lambda: "restarted to refuse 1" in fleet.log("server"))
+    fleet.wait("the restart", lambda: "is restarted to refuse 1" in fleet.log("server"))
     assert "revoked" in fleet.command("agent", "--check", settings, code=1)

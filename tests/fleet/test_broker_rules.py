@@ -6,6 +6,7 @@ allowed, and what the watcher, who may read everything, has heard before that on
 
 from __future__ import annotations
 
+import argparse
 import datetime as dt
 import itertools
 from collections.abc import Callable, Iterator
@@ -14,7 +15,9 @@ from typing import Final
 
 import pytest
 
+from fleet import broker_start
 from fleet.adapters import pki
+from fleet.adapters.broker import RunningBroker, start_configured
 from fleet.adapters.broker_lists import BrokerLists
 from fleet.adapters.signing_desk import login_line, make_token
 from fleet.broker_setup import DEVICE_READS, DEVICE_WRITES
@@ -294,7 +297,7 @@ def serial_of(identity: Path) -> str:
 
 def test_a_revoked_device_is_cut_off_and_the_others_come_back(tmp_path: Path) -> None:
     own = LockedBroker.start(tmp_path)
-    lists = BrokerLists(own.files, own.running, own.claims, "", now)
+    lists = BrokerLists(own.files, own.running, own.claims, "", now, in_force=[])
     names = ("dev-r", "dev-s", "dev-t")
     identities = {name: own.identity(name) for name in names}
     links = {name: PahoLink(own.address(identities[name]), name) for name in names}
@@ -316,6 +319,34 @@ def test_a_revoked_device_is_cut_off_and_the_others_come_back(tmp_path: Path) ->
         for link in links.values():
             link.close()
         own.stop()
+
+
+def test_a_revocation_during_the_start_is_put_in_force(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`fleet revoke` writes the list when the broker has read it, and before the server looks."""
+    own = LockedBroker.start(tmp_path)
+    own.stop()
+    identity = own.identity("dev-r")
+
+    def start_and_revoke(config: Path, address: BrokerAddress) -> RunningBroker:
+        running = start_configured(config, address)
+        own.files.write_crl([serial_of(identity)], now())
+        return running
+
+    monkeypatch.setattr(broker_start, "start_configured", start_and_revoke)
+    arguments = argparse.Namespace(
+        state=tmp_path, broker=None, port=None, claim_port=None, prefix=None, certificate_days=90.0,
+        unsigned=False,
+    )  # fmt: skip
+    with broker_start.server_settings(arguments) as settings:
+        assert first_event(own.address(identity), "dev-r") == LinkUp()
+        assert settings.gate is not None
+        assert serial_of(identity) not in settings.gate.lists.revoked
+        settings.gate.lists.write_revoked([serial_of(identity)])
+        refusal = first_event(own.address(identity), "dev-r")
+        assert isinstance(refusal, LinkDown)
+        assert refusal.refused
 
 
 def comes_back(link: PahoLink) -> bool:

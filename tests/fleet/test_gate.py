@@ -47,9 +47,6 @@ class FakeLists:
     def write_logins(self, lines: Sequence[str]) -> None:
         self.logins = lines
 
-    def tend(self) -> None:
-        pass
-
 
 class Door:
     """A gate, the brokers on both of its sides, and a clock to turn."""
