@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from fleet.adapters.broker_files import BrokerFiles
 from fleet.adapters.signing_desk import now
 from fleet.broker_setup import BrokerPlan
-from fleet.initialising import has_keys
+from fleet.initialising import has_keys, restore_root, root_file, stray_keys
 from fleet.keys_cli import make_keys
+from wire.errors import SettingsError
 
 _HELP: Final = """\
 Makes what locks the fleet in, in its state folder:
@@ -19,7 +21,7 @@ Makes what locks the fleet in, in its state folder:
   complete for development; for real use take the offline keys off this machine, as the table says;
 - the broker's configuration with one access list for each listener, two CAs, and the certificates of the
   broker and the server.
-Once: it overwrites nothing.
+It makes what is missing, also after a run that was interrupted, and overwrites nothing.
 
 example:
     edgeflock fleet init --state /srv/fleet --host hub.local --host 192.168.1.10
@@ -78,8 +80,26 @@ def _own_names() -> list[str]:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    told = "" if arguments.plain else set_up_broker(arguments)  # first: it may refuse what it was told
-    if arguments.plain or not has_keys(arguments.state):  # those of an earlier --plain stay
-        make_keys(arguments.state)
+    state: Path = arguments.state
+    broker = not arguments.plain and not BrokerFiles(state).exist
+    keys, root = not has_keys(state), not root_file(state).exists()
+    if not (broker or keys or root):
+        raise SettingsError(
+            f"{state} has all that `init` makes, and devices may trust it: nothing was written"
+        )
+    told = set_up_broker(arguments) if broker else ""  # first: it may refuse what it was told
+    if keys:
+        _make_keys(state)
+    elif root:
+        restore_root(state)
+        print(f"wrote {root_file(state)} again")
     print(told, end="")
     return 0
+
+
+def _make_keys(state: Path) -> None:
+    strays = stray_keys(state)
+    if strays:
+        names = ", ".join(str(path.relative_to(state)) for path in strays)
+        print(f"not used, because no metadata of this fleet names them: {names}\n")
+    make_keys(state)

@@ -40,9 +40,20 @@ def root_file(state: Path) -> Path:
 
 
 def has_keys(state: Path) -> bool:
-    """Return whether keys of a fleet lie in its folder."""
+    """Return whether the fleet has keys that count: signed metadata names them."""
+    if not (state / "fleet.db").exists():
+        return False
+    database = Database(state).open()
+    try:
+        return open_signing(database).active
+    finally:
+        database.close()
+
+
+def stray_keys(state: Path) -> list[Path]:
+    """Return the keys in a fleet's folders, which nothing names as long as it has no metadata."""
     folders = (offline_folder(state), online_folder(state))
-    return any(folder.is_dir() and any(folder.iterdir()) for folder in folders)
+    return [path for folder in folders if folder.is_dir() for path in sorted(folder.glob("*.pem"))]
 
 
 def open_signing(database: Database) -> Signing:
@@ -54,12 +65,10 @@ def open_signing(database: Database) -> Signing:
 def initialise(state: Path) -> list[KeyRow]:
     """Make keys, sign the first metadata, write root.json; return what lies where.
 
-    Raises SettingsError when there are keys already: a fleet's root is made once.
+    Raises SettingsError when there are keys already: a fleet's root is made once. Files of a run that was
+    interrupted count for nothing, and are left as they are.
     """
     offline, online = offline_folder(state), online_folder(state)
-    for folder in (offline, online):
-        if folder.is_dir() and any(folder.iterdir()):
-            raise SettingsError(f"{folder} holds keys already; devices trust them, so nothing is overwritten")
     database = Database(state).open()
     try:
         signing, store = open_signing(database), MetadataStore(database)
@@ -68,8 +77,9 @@ def initialise(state: Path) -> list[KeyRow]:
         roots = [make_key(offline, "root")[0] for _ in range(ROOT_KEYS)]
         people = [make_key(offline, "targets")[0] for _ in range(TARGETS_KEYS)]
         server, plan = make_key(online, "online")[0], make_key(online, "plan")[0]
-        _sign_first(store, roots, people, server.public_key, plan.public_key)
-        signing.freshen()
+        with database.transaction():
+            _sign_first(store, roots, people, server.public_key, plan.public_key)
+            signing.freshen()
         write_root(state, store)
     finally:
         database.close()
@@ -92,6 +102,15 @@ def write_root(state: Path, store: MetadataStore) -> None:
     data = store.latest_bytes("root")
     assert data is not None
     write_atomic(root_file(state), data)
+
+
+def restore_root(state: Path) -> None:
+    """Write root.json where a run was interrupted just before it."""
+    database = Database(state).open()
+    try:
+        write_root(state, MetadataStore(database))
+    finally:
+        database.close()
 
 
 def _sign_first(

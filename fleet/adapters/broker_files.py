@@ -50,25 +50,23 @@ class BrokerFiles:
         return (self.folder / _PLAN).exists()
 
     def make(self, plan: BrokerPlan, now: dt.datetime) -> None:
-        """Make CAs, certificates and configuration; raise SettingsError where some are."""
-        there = [p.name for p in (self.folder / _PLAN, *self.folder.glob("*-ca.key")) if p.exists()]
-        if there:
-            raise SettingsError(
-                f"{self.folder} holds {there[0]} already, and devices may trust what is there: "
-                "nothing was written"
-            )
+        """Make CAs, certificates and configuration; raise SettingsError where they are.
+
+        After a run that was interrupted the CAs are kept, and the rest is made anew.
+        """
+        if self.exist:
+            raise SettingsError(f"{self.folder} is made already: nothing was written")
+        self._check_authority("broker-ca")
+        self._check_authority("device-ca")
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        devices, brokers = pki.Authority.make("devices", now), pki.Authority.make("broker CA", now)
+        devices = self._make_authority("device-ca", "devices", now)
+        brokers = self._make_authority("broker-ca", "broker CA", now)
         broker_key, server_key = pki.make_key(), pki.make_key()
         broker = brokers.broker(plan.hosts, broker_key.public_key(), now)
         life = dt.timedelta(days=pki.BROKER_DAYS)
         server = devices.client(SERVER_NAME, server_key.public_key(), now, life)
-        self._write("device-ca.key", pki.key_pem(devices.key), _SECRET)
-        self._write("broker-ca.key", pki.key_pem(brokers.key), _SECRET)
         self._write("broker.key", pki.key_pem(broker_key), _SECRET)
         self._write(f"{SERVER_NAME}.pem", pki.key_pem(server_key) + server.pem.encode(), _SECRET)
-        self._write("device-ca.pem", devices.pem)
-        self._write("broker-ca.pem", brokers.pem)
         self._write("broker.crt", broker.pem.encode())
         self.write_crl((), now)
         self.write_logins(())
@@ -122,6 +120,23 @@ class BrokerFiles:
     def running_claims_config(self, port: int, more: str) -> Path:
         """Return the same of the broker for enrolment."""
         return self._running("claims.conf", self.plan().claim_port, port, more)
+
+    def _check_authority(self, name: str) -> None:
+        """Refuse to make a CA anew whose key has been taken away: devices may trust its certificate."""
+        certificate, key = self.folder / f"{name}.pem", self.folder / f"{name}.key"
+        if certificate.exists() and not key.exists():
+            raise SettingsError(
+                f"{certificate} is there without {key.name}, and devices may trust it: nothing was written"
+            )
+
+    def _make_authority(self, name: str, title: str, now: dt.datetime) -> pki.Authority:
+        certificate, key = self.folder / f"{name}.pem", self.folder / f"{name}.key"
+        if certificate.exists():
+            return pki.Authority.load(certificate.read_bytes(), key.read_bytes())
+        made = pki.Authority.make(title, now)
+        self._write(key.name, pki.key_pem(made.key), _SECRET)
+        self._write(certificate.name, made.pem)  # last: with it the CA counts as made
+        return made
 
     def _running(self, name: str, old: int, port: int, more: str) -> Path:
         text = (self.folder / name).read_text(encoding="utf-8")

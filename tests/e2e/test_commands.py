@@ -94,7 +94,7 @@ def test_a_server_without_keys_says_how_to_get_some(tmp_path: Path) -> None:
 
 def test_keys_are_made_once(tmp_path: Path) -> None:
     assert run("fleet", "init", "--plain", "--state", tmp_path).returncode == 0
-    assert "holds keys already" in refusal("fleet", "init", "--plain", "--state", tmp_path, code=2)
+    assert "nothing was written" in refusal("fleet", "init", "--plain", "--state", tmp_path, code=2)
     assert "its devices expect signatures" in refusal(
         "fleet", "serve", "--unsigned", "--state", tmp_path, "--broker", "127.0.0.1:9", code=2
     )
