@@ -218,7 +218,9 @@ def _sink_name(settings: SinkSettings) -> str:
 
 
 def _make_link(broker: BrokerSettings, role: str) -> PahoLink:
-    return PahoLink(BrokerAddress(broker.host, broker.port), f"edgeflock-{role}-{secrets.token_hex(6)}")
+    """Return a link that takes pictures, too: what waits is bounded by the source's own queue."""
+    address, name = BrokerAddress(broker.host, broker.port), f"edgeflock-{role}-{secrets.token_hex(6)}"
+    return PahoLink(address, name, largest_bytes=None)
 
 
 def _line_opener(path: str) -> Callable[[], BufferedIOBase]:

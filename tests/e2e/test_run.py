@@ -393,6 +393,7 @@ def test_messages_are_answered_as_messages_and_a_strangers_do_no_harm(
         b"\x00" * 1000,
         os.urandom(10_000),
         b"{" * 100_000,
+        b"{" * 1_000_000,
         b'{"input": 1e999}',
         b"\xff\xd8\xff",
         b"RIFF\x00\x00\x00\x00WAVE",

@@ -7,6 +7,8 @@
 - Reconnects wait with full jitter; paho's own doubling brings a whole fleet back at once.
 - The offline queue of paho is in RAM and unbounded: `publish` takes nothing while offline.
 - To paho a refused publish is a published one, and a refused subscription a subscription: both are events.
+- What is larger than any message of ours is dropped before it waits for us: 20,000 such would be the memory
+  of a device. A broker that heeds MQTT 5's maximum packet size does not even send it.
 - With TLS the files are read before each connection: one that was replaced counts from the next on, and
   one that is missing is a reason to try again, not to end. A broker that refuses a certificate often
   closes before its reason is read, so a close before any answer counts as a refusal.
@@ -22,6 +24,7 @@ import queue
 import random
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -44,6 +47,7 @@ from wire.link import (
     Will,
     check_size,
 )
+from wire.messages import MAX_PAYLOAD_BYTES
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +59,10 @@ _CLOSED_AT_ONCE: Final = (
     "closed the connection before it answered: does the broker refuse this device's certificate "
     "(revoked, expired, of another CA)?"
 )
-_MAX_EVENTS: Final = 20_000  # past it the network thread waits, and the broker holds the rest back
+_PACKET_OVERHEAD: Final = 66 * 1024  # the longest topic that MQTT knows, and properties
+_MAX_EVENTS: Final = 20_000  # past them the network thread waits, and the broker holds the rest back
+_MAX_WAITING_BYTES: Final = 32 * 1024 * 1024
+_ROOM_EVERY_S: Final = 0.02
 
 
 @dataclass(frozen=True)
@@ -79,16 +86,28 @@ class Login:
 
 
 class PahoLink:
-    """A `wire.link.Link` to a real broker, MQTT 5."""
+    """A `wire.link.Link` to a real broker, MQTT 5.
+
+    `largest_bytes` is the largest payload that is taken; None takes whatever the broker lets through.
+    """
 
     def __init__(
-        self, address: BrokerAddress, client_id: str, will: Will | None = None, login: Login | None = None
+        self,
+        address: BrokerAddress,
+        client_id: str,
+        will: Will | None = None,
+        login: Login | None = None,
+        *,
+        largest_bytes: int | None = MAX_PAYLOAD_BYTES,
     ) -> None:
         self._address = address
         self._tls: NotingContext | None = None
         self._trouble: LinkDown | None = None
         self._answered = False
         self._turned_away = False
+        self._largest_bytes = largest_bytes
+        self._told_large = False
+        self._waiting_bytes = 0
         self._events: queue.Queue[LinkEvent] = queue.Queue(_MAX_EVENTS)
         self._lock = threading.Lock()
         self._subscribed: dict[str, None] = {}
@@ -114,6 +133,8 @@ class PahoLink:
     def start(self) -> None:
         properties = Properties(PacketTypes.CONNECT)
         properties.SessionExpiryInterval = _WILL_DELAY_S  # a delayed will needs a session that lives as long
+        if self._largest_bytes is not None:
+            properties.MaximumPacketSize = self._largest_bytes + _PACKET_OVERHEAD
         self._client.connect_async(
             self._address.host,
             self._address.port,
@@ -178,9 +199,12 @@ class PahoLink:
 
     def receive(self, timeout_s: float) -> LinkEvent | None:
         try:
-            return self._events.get(timeout=timeout_s)
+            event = self._events.get(timeout=timeout_s)
         except queue.Empty:
             return None
+        with self._lock:
+            self._waiting_bytes -= _size(event)
+        return event
 
     # --- network thread ---------------------------------------------------------------------
 
@@ -254,6 +278,14 @@ class PahoLink:
         return None
 
     def _on_message(self, _client: Any, _userdata: Any, message: mqtt.MQTTMessage) -> None:
+        if self._largest_bytes is not None and len(message.payload) > self._largest_bytes:
+            if not self._told_large:
+                log.warning(
+                    "%d bytes on %.80r are dropped, none of ours has more than %d (further ones in silence)",
+                    len(message.payload), message.topic, self._largest_bytes,
+                )  # fmt: skip
+            self._told_large = True
+            return
         self._put(Incoming(message.topic, bytes(message.payload), message.retain))
 
     def _on_publish(self, _client: Any, _userdata: Any, mid: int, reason: Any, _props: Any) -> None:
@@ -289,12 +321,23 @@ class PahoLink:
         self._client.reconnect_delay_set(delay_s, delay_s)
 
     def _put(self, event: LinkEvent) -> None:
+        size = _size(event)  # 0 for what the caller's own thread puts: it must not wait for itself
+        while size and not self._closed and self._waiting_bytes > _MAX_WAITING_BYTES:
+            time.sleep(_ROOM_EVERY_S)
         while not self._closed:
+            with self._lock:  # first: it may be taken before `put` returns
+                self._waiting_bytes += size
             try:
                 self._events.put(event, timeout=0.5)
             except queue.Full:
+                with self._lock:
+                    self._waiting_bytes -= size
                 continue
             return
+
+
+def _size(event: LinkEvent) -> int:
+    return len(event.payload) if isinstance(event, Incoming) else 0
 
 
 def _guarded(callback: Callable[..., None]) -> Callable[..., None]:
