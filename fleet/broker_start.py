@@ -87,6 +87,7 @@ def server_settings(arguments: argparse.Namespace) -> Iterator[ServerSettings]:
 
 def _start_plain(arguments: argparse.Namespace) -> RunningBroker:
     address = BrokerAddress(_LOCAL, arguments.port or _PLAIN_PORT)
+    arguments.state.mkdir(parents=True, exist_ok=True, mode=0o700)
     broker = start_broker(arguments.state / "broker", address)
     log.warning(
         "no certificates (`edgeflock fleet init` makes them): the broker is open to every program on "

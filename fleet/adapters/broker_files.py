@@ -58,7 +58,8 @@ class BrokerFiles:
             raise SettingsError(f"{self.folder} is made already: nothing was written")
         self._check_authority("broker-ca")
         self._check_authority("device-ca")
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)  # the mode is the last one's only
+        self.folder.mkdir(exist_ok=True, mode=0o700)
         devices = self._make_authority("device-ca", "devices", now)
         brokers = self._make_authority("broker-ca", "broker CA", now)
         broker_key, server_key = pki.make_key(), pki.make_key()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sqlite3
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -87,6 +90,10 @@ create table if not exists auto_release (
 _BUSY_S: Final = 10.0
 
 
+#: The claims' proof keys are in there. SQLite gives the files beside it the mode of the first.
+_SECRET: Final = 0o600
+
+
 class Database:
     """One connection to `<state>/fleet.db`."""
 
@@ -102,7 +109,8 @@ class Database:
                 f"no fleet in {self.state}: run `edgeflock fleet init --state {self.state}`"
             )
         try:
-            self.state.mkdir(parents=True, exist_ok=True)
+            self.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _keep_secret(path)
             self._connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
             self._connection.execute("pragma journal_mode=wal")
             self._connection.execute("pragma synchronous=full")
@@ -154,3 +162,16 @@ class Database:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _keep_secret(path: Path) -> None:
+    """Make the file if there is none, for its owner alone; close to others what an earlier version left open.
+
+    One that is there must not be opened: closing it again would end the locks of SQLite in this process.
+    """
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _SECRET))
+    for file in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
+        with contextlib.suppress(FileNotFoundError, PermissionError):  # the owner's affair, not a reader's
+            if stat.S_IMODE(file.stat().st_mode) != _SECRET:
+                file.chmod(_SECRET)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -140,3 +143,53 @@ def test_a_ca_whose_key_was_taken_away_is_not_made_anew(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"without broker-ca\.key"):
         init(tmp_path)
     assert {p: p.read_bytes() for p in folder.iterdir()} == before
+
+
+# --- who may read it ------------------------------------------------------------------------------
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def database_modes(state: Path) -> dict[str, int]:
+    database = Database(state).open()
+    try:
+        return {path.name: mode(path) for path in state.glob("fleet.db*")}
+    finally:
+        database.close()
+
+
+SECRET = dict.fromkeys(("fleet.db", "fleet.db-wal", "fleet.db-shm"), 0o600)
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_what_is_made_is_its_owners_alone(tmp_path: Path, plain: bool) -> None:
+    state = tmp_path / "fleet"
+    init(state, plain=plain)
+    assert mode(state) == 0o700
+    assert database_modes(state) == SECRET
+
+
+def test_a_folder_that_exists_keeps_its_mode_and_the_database_does_not(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    first = Database(tmp_path).open()
+    for path in tmp_path.glob("fleet.db*"):
+        path.chmod(0o644)
+    assert database_modes(tmp_path) == SECRET, "also of one that is in use"
+    first.close()
+    assert mode(tmp_path) == 0o755
+
+
+def test_a_second_opening_leaves_the_locks_of_the_first(tmp_path: Path) -> None:
+    """SQLite's locks belong to the process and the file: whoever opens and closes it ends them."""
+    database = Database(tmp_path).open()
+    alone = (
+        "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=0).execute('pragma journal_mode=delete')"
+    )
+    with database.snapshot():
+        Database(tmp_path).open().close()
+        other = [sys.executable, "-c", alone, str(tmp_path / "fleet.db")]
+        done = subprocess.run(other, capture_output=True, text=True, check=False)
+    assert "database is locked" in done.stderr
+    database.close()
