@@ -16,6 +16,7 @@ from fleet.adapters.certificate_store import CertificateStore
 from fleet.adapters.database import Database
 from fleet.adapters.signing_desk import login_line, make_token, now, open_store
 from fleet.enrolment import check_device
+from fleet.initialising import root_file
 from wire.adapters.files import write_atomic
 from wire.enrolment import Claim
 from wire.errors import SettingsError
@@ -39,14 +40,19 @@ example:
 _CLAIM: Final = """\
 {device} may claim its certificate until {until}, once{where}
 
-on the device, besides {ca}:
+on the device, beside its settings, {ca} and {root}:
     [broker]
     host = "{host}"
     port = {port}
     claim_port = {claim_port}
     ca = "broker-ca.pem"
     claim = "claim-token"
-or on its card: edgeflock flash --device {device} --ca {ca} --claim FILE …
+
+    [trust]
+    root = "root.json"
+or on its card:
+    edgeflock flash --boot FOLDER --device {device} --broker {host} --port {port} --claim-port {claim_port} \\
+        --root {root} --ca {ca} --claim {file}
 """
 
 
@@ -76,7 +82,8 @@ def _run_enroll(arguments: argparse.Namespace) -> int:
     print(
         _CLAIM.format(
             device=device, until=until, where=where, ca=files.broker_ca, host=plan.hosts[0],
-            port=plan.port, claim_port=plan.claim_port,
+            port=plan.port, claim_port=plan.claim_port, root=root_file(arguments.state),
+            file=arguments.out or "FILE",
         ),
         end="",
     )  # fmt: skip

@@ -5,9 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
+import re
+import shlex
 import signal
 import stat
 import subprocess
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -261,6 +264,57 @@ def test_a_fleet_is_made_once(fleet: Locked) -> None:
     assert {p: p.read_bytes() for p in fleet.files.folder.iterdir()} == before
     secret = {"device-ca.key", "broker-ca.key", "broker.key", "fleet-server.pem", "claims.passwd"}
     assert {p.name for p in before if stat.S_IMODE(p.stat().st_mode) == 0o600} == secret
+
+
+PAGE = (ROOT / "docs/how-to/secure-the-broker.md").read_text()
+
+
+def test_the_pages_commands_make_a_card(fleet: Locked) -> None:
+    boot = fleet.folder / "bootfs"
+    boot.mkdir()
+    (block,) = [b for b in re.findall(r"```sh\n(.*?)```", PAGE, re.S) if "enroll" in b]
+    block = block.replace("/srv/fleet", str(fleet.state)).replace("/media/$USER/bootfs", str(boot))
+    for line in block.replace("\\\n", " ").splitlines():
+        _, *arguments = shlex.split(line)
+        fleet.command(*(str(fleet.folder / a) if a == "kitchen-1.token" else a for a in arguments))
+    card = b"".join(path.read_bytes() for path in boot.rglob("*") if path.is_file())
+    for part in (
+        b"BEGIN CERTIFICATE",
+        b'name = "kitchen-1"',
+        (fleet.folder / "kitchen-1.token").read_bytes().strip(),
+    ):
+        assert part in card
+
+
+@pytest.mark.parametrize("source", ["page", "hint"])
+def test_the_settings_by_hand_let_a_device_in(fleet: Locked, source: str) -> None:
+    fleet.serve()
+    folder = fleet.folder / "kitchen-1"
+    folder.mkdir()
+    said = fleet.command(
+        "fleet", "enroll", "kitchen-1", "--state", fleet.state, "--out", folder / "claim-token"
+    )
+    if source == "page":
+        (block,) = re.findall(r"```toml\n(.*?)```", PAGE, re.S)
+        block = block.replace("8883", f"{fleet.port}\nclaim_port = {fleet.claim_port}")
+    else:
+        block = textwrap.dedent(said[said.index("    [broker]") : said.index("or on its card")])
+    block = re.sub(r'host = ".*"', 'host = "127.0.0.1"', block)
+    for path in (fleet.files.broker_ca, fleet.state / "root.json"):
+        (folder / path.name).write_bytes(path.read_bytes())
+    (folder / "device.toml").write_text(
+        f'[device]\nname = "kitchen-1"\nstate = "{folder}/state"\n[model]\nname = "digits"\n{block}'
+    )
+    fleet.start_device("kitchen-1")
+    fleet.wait("kitchen-1 online", lambda: fleet.presence("kitchen-1") == "online")
+
+
+def test_the_hint_of_enroll_makes_a_card(fleet: Locked) -> None:
+    boot, token = fleet.folder / "bootfs", fleet.folder / "token"
+    boot.mkdir()
+    said = fleet.command("fleet", "enroll", "pi-1", "--state", fleet.state, "--out", token)
+    hint = said[said.index("edgeflock flash") :].replace("\\\n", " ").replace("FOLDER", str(boot))
+    fleet.command(*shlex.split(hint)[1:])
 
 
 @pytest.mark.parametrize(
