@@ -88,7 +88,8 @@ use_username_as_clientid true
 allow_anonymous false
 password_file {{folder}}/claims.passwd
 acl_file {{folder}}/claims-acl.conf
-max_connections 100
+# Below the 1024 files that a process may usually have open. 2.0.11 drops a silent one after 90 s.
+max_connections 900
 """
 
 

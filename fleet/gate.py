@@ -151,6 +151,8 @@ class Gate:
         if logins != self._logins:
             lists.write_logins(logins)
             self._logins = logins
+            if self._parts.claims:  # at once: strangers may take the places of a broker that was started anew
+                self._parts.claims.reconnect()
 
 
 def _date(unix_s: float) -> str:

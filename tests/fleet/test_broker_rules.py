@@ -9,7 +9,9 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import itertools
+import socket
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +25,7 @@ from fleet.adapters.signing_desk import login_line, make_token
 from fleet.broker_setup import DEVICE_READS, DEVICE_WRITES
 from tests.support.locked_broker import WATCHER, WRITER, LockedBroker, Voice, needs_mosquitto, now
 from wire.adapters.paho_link import BrokerAddress, Login, PahoLink
+from wire.adapters.tls import TlsFiles, load, make_context
 from wire.enrolment import SERVER_NAME, Claim
 from wire.link import LinkDown, LinkEvent, LinkUp
 from wire.topics import LEAVES, Topics
@@ -453,6 +456,24 @@ def test_a_claim_hears_its_answer_and_nothing_else(
     keepers[SERVER_NAME].publish(TOPICS.claim(MINE.address, "crt"), fence)
     assert payload not in [p for _, p in claimant.hear_until(fence)]
     claimant.unsubscribe(topic_filter)
+
+
+def test_strangers_who_only_sit_there_leave_room_for_a_claim(
+    broker: LockedBroker, keepers: dict[str, Voice]
+) -> None:
+    """They speak TLS and say nothing more; mosquitto drops them after a minute and a half."""
+    context = make_context()
+    load(context, TlsFiles(broker.files.broker_ca))
+    here = ("127.0.0.1", broker.plan.claim_port)
+    with ExitStack() as strangers:
+        for _ in range(200):
+            sock = strangers.enter_context(socket.create_connection(here, timeout=10))
+            strangers.enter_context(context.wrap_socket(sock, server_hostname="127.0.0.1"))
+        link = PahoLink(broker.claim_address, MINE.address, login=Login(MINE.address, MINE.password))
+        link.start()
+        event = link.receive(10)
+        link.close()
+    assert event == LinkUp()
 
 
 def test_nothing_is_retained_there(broker: LockedBroker, keepers: dict[str, Voice]) -> None:

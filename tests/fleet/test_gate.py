@@ -24,7 +24,7 @@ from tests.support.requests import make_key, request
 from wire.codec import encode
 from wire.enrolment import CertificateAnswer, CertificateRequest, Claim, prove
 from wire.errors import MessageError
-from wire.link import Incoming
+from wire.link import Incoming, LinkDown, LinkUp
 from wire.memory_link import MemoryBroker
 from wire.topics import Topics
 
@@ -152,6 +152,19 @@ def test_an_expired_login_is_taken_off_the_list(door: Door) -> None:
     door.later = dt.timedelta(days=8)
     door.look()
     assert door.lists.logins == []
+
+
+def test_the_server_is_back_at_once_at_a_broker_that_was_started_anew(door: Door) -> None:
+    door.turn()
+    claims = door.gate._parts.claims
+    assert claims is not None
+    while claims.receive(0) is not None:
+        pass
+    door.token()
+    door.look()
+    assert [claims.receive(0), claims.receive(0)] == [LinkDown("reconnecting"), LinkUp()]
+    door.look()
+    assert claims.receive(0) is None
 
 
 def test_a_second_token_ends_the_first(door: Door) -> None:
