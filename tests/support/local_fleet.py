@@ -72,6 +72,7 @@ class LocalFleet:
         #: The [trust] table of devices that are started; a fleet without keys sets it before the server.
         self.trust = f'[trust]\nroot = "{self.state}/root.json"'
         self.address = BrokerAddress("127.0.0.1", free_port())
+        self.device_port = self.address.port  # where devices connect: a test may put something between
         self.broker: RunningBroker | None = None
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._logs: list[IO[bytes]] = []
@@ -101,7 +102,7 @@ class LocalFleet:
             name=name,
             folder=self.folder,
             data=self.data,
-            port=self.address.port,
+            port=self.device_port,
             model=model,
             trust=self.trust,
         )

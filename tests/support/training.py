@@ -31,6 +31,7 @@ class Bundles:
 
     `large` is `two` as version 3 with 3 MB of ballast in its golden file: about 50 chunks.
     `wrong` is `two` as version 4 with golden outputs that it does not give.
+    `huge` is `two` as version 8 with 8 MB of ballast: what a fault in the middle of a transfer needs.
     """
 
     one: Path
@@ -38,6 +39,7 @@ class Bundles:
     float_two: Path
     large: Path
     wrong: Path
+    huge: Path
 
 
 def train(folder: Path) -> Trained:
@@ -54,9 +56,10 @@ def convert_all(trained: Trained) -> Bundles:
         for source, version in ((trained.v1, "1"), (trained.v2, "2"))
     )
     float_two = _convert(trained, trained.v2, "2f", "--recipe", "float32")
-    large = _rewrite(two, "3", ballast=np.random.default_rng(1).bytes(3_000_000))
-    wrong = _rewrite(two, "4", shift=0.5)
-    return Bundles(one, two, float_two, large, wrong)
+    large = rewrite(two, "3", ballast=np.random.default_rng(1).bytes(3_000_000))
+    wrong = rewrite(two, "4", shift=0.5)
+    huge = rewrite(two, "8", ballast=np.random.default_rng(2).bytes(8_000_000))
+    return Bundles(one, two, float_two, large, wrong, huge)
 
 
 def _convert(trained: Trained, source: Path, version: str, *options: str) -> Path:
@@ -67,7 +70,8 @@ def _convert(trained: Trained, source: Path, version: str, *options: str) -> Pat
     return out
 
 
-def _rewrite(source: Path, version: str, *, ballast: bytes = b"", shift: float = 0.0) -> Path:
+def rewrite(source: Path, version: str, *, ballast: bytes = b"", shift: float = 0.0) -> Path:
+    """Write `source` as another version, with ballast in its golden file or shifted golden outputs."""
     bundle = unpack(source.read_bytes())
     with np.load(io.BytesIO(bundle.golden)) as archive:
         golden = {"inputs": archive["inputs"], "expected": archive["expected"] + np.float32(shift)}
