@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import platform
+import random
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +21,16 @@ from tests.support.training import Bundles, Trained, convert_all, train
 
 @dataclass(frozen=True)
 class Counts:
-    """How often to try: examples of a random test, SIGKILLs of a kill test."""
+    """How often to try: examples of a random test, SIGKILLs of a kill test, of update cycles, power cuts."""
 
     examples: int
     kills: int
+    update_kills: int
+    power_cuts: int
 
 
-SHORT, LONG = Counts(examples=60, kills=3), Counts(examples=1000, kills=50)
+SHORT = Counts(examples=60, kills=3, update_kills=8, power_cuts=3)
+LONG = Counts(examples=1000, kills=50, update_kills=200, power_cuts=40)
 
 # A noisy machine is no fault of a test.
 _PATIENT = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
@@ -81,6 +85,14 @@ def _counts(config: pytest.Config) -> Counts:
 @pytest.fixture(scope="session")
 def counts(pytestconfig: pytest.Config) -> Counts:
     return _counts(pytestconfig)
+
+
+@pytest.fixture
+def seed(pytestconfig: pytest.Config) -> int:
+    """Return what random moments begin with: always the same, or a fresh one with the full counts."""
+    number = random.randrange(2**32) if pytestconfig.getoption("--long-results") else 7
+    print(f"seed {number}")
+    return number
 
 
 @pytest.fixture(scope="session")
