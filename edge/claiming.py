@@ -97,7 +97,9 @@ class Claiming:
         return True
 
     def _rest(self, error: MessageError | OSError) -> None:
-        if str(error) != self._told:
+        # The whole text of an error of the disk names a file that is another one each time.
+        told = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        if told != self._told:
             log.warning("no enrolment yet: %s; trying again", error)
-        self._told = str(error)
+        self._told = told
         self._next = Deadline.after(_REST_S, self._clock)

@@ -136,9 +136,10 @@ class Renewal:
             yield
         except OSError as error:
             self._wait(_REST_S)
-            if str(error) != self._told:
+            told = error.strerror or str(error)  # the whole text names a file that is another one each time
+            if told != self._told:
                 log.warning("the certificate cannot be renewed: %s; trying again", error)
-            self._told = str(error)
+            self._told = told
 
     def _wait(self, seconds: float) -> None:
         self._look = Deadline.after(seconds, self._clock)

@@ -154,7 +154,7 @@ def start_configured(config: Path, address: BrokerAddress) -> RunningBroker:
     """Start mosquitto with the file `config`, which listens on `address`; otherwise like start_broker."""
     _refuse_taken(address)
     return _launch(
-        "mosquitto", [_need(find_mosquitto()), "-c", str(config)], address, config.parent / "broker.log"
+        "mosquitto", [_need(find_mosquitto()), "-c", str(config)], address, config.with_suffix(".log")
     )
 
 
