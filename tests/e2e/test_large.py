@@ -49,7 +49,7 @@ def incompressible(size_bytes: int) -> Built:
 def test_neither_device_nor_server_grows_with_the_blob(tmp_path: Path, size_bytes: int) -> None:
     broker = start_broker(tmp_path / "broker", BrokerAddress("127.0.0.1", free_port()), kind="mosquitto")
     state, port = tmp_path / "fleet", str(broker.address.port)
-    serve = edgeflock("fleet", "serve", "--state", state, "--broker", f"127.0.0.1:{port}")
+    serve = edgeflock("fleet", "serve", "--unsigned", "--state", state, "--broker", f"127.0.0.1:{port}")
     run = [sys.executable, "-m", "tests.support.device_process", str(tmp_path / "pi-1"), port]
     with (
         subprocess.Popen(serve, cwd=ROOT, stderr=subprocess.DEVNULL) as server,
