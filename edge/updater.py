@@ -20,14 +20,14 @@ from collections.abc import Callable
 from typing import Final
 
 from edge import pointer as pointers
-from edge.download import Download, NoSpaceError, Part
-from edge.fetching import choose_blob
+from edge.download import NoSpaceError
 from edge.lifecycle import DEADLINE_S, Cause, State, advance
 from edge.pointer import Pointer, Slot
 from edge.ports import Ports
 from edge.probation import Probation, median
 from edge.rollout import Choice, Holdings, Wishes, choose
 from edge.swapping import NoRoomError
+from edge.transfer import Transfer
 from wire.deadline import Deadline
 from wire.errors import BundleError, ModelError, TransferError
 from wire.messages import Blob, Event, ModelState, Release
@@ -56,9 +56,7 @@ class Updater:
         self._wishes = Wishes()
         self._pointer = Pointer()
         self._choice = Choice(Cause.UP_TO_DATE)
-        self._blob: Blob | None = None
-        self._part: Part | None = None
-        self._download: Download | None = None
+        self._transfer = Transfer(ports.store, ports.make_download)
         self._deadline: Deadline | None = None
         self._retry: Deadline | None = None
         self._failures = 0
@@ -103,17 +101,14 @@ class Updater:
 
     def receive(self, topic: BlobTopic, payload: bytes) -> None:
         """Take a chunk that arrived."""
-        if self._download is None:
-            return
         try:
-            self._download.receive(topic, payload, self._ports.clock())
+            self._transfer.receive(topic, payload, self._ports.clock())
         except (TransferError, OSError) as error:
             self._transfer_failed(error)
 
     def link_lost(self) -> None:
         self._link_up = False
-        if self._download is not None:
-            self._download.link_lost()
+        self._transfer.link_lost()
 
     def link_restored(self) -> None:
         """Go on with a download at once: what failed while the link was down failed for that."""
@@ -130,19 +125,19 @@ class Updater:
     def report(self) -> ModelState:
         """Return the state for the `reported` topic."""
         target = self._choice.release
-        download = self._download
+        progress = self._transfer.progress
         return ModelState(
             model=self._model,
             state=str(self.state),
             current=self._pointer.current.release if self._pointer.current else None,
             previous=self._pointer.previous.release if self._pointer.previous else None,
             target=target.name if target else None,
-            done_chunks=download.done if download else 0,
-            total_chunks=download.total if download else 0,
-            fetched_chunks=download.fetched if download else 0,
+            done_chunks=progress.done,
+            total_chunks=progress.total,
+            fetched_chunks=progress.fetched,
             error=self._error,
             attempt=self._pointer.attempts,
-            repeated_chunks=download.repeats if download else 0,
+            repeated_chunks=progress.repeats,
         )
 
     def close(self) -> None:
@@ -192,9 +187,10 @@ class Updater:
             return
         if self.state is State.DOWNLOAD:
             if (choice.cause, choice.release) == (Cause.WANTED, self._choice.release):
-                self._limit(choice)
+                self._choice = choice
+                self._transfer.limit(choice.rate_bytes_s)
                 return
-            self._end_download()
+            self._transfer.stop()
         self._choice = choice
         self._go(Cause.PLAN_CHANGED)
         self._go(choice.cause, choice.reason)
@@ -206,11 +202,6 @@ class Updater:
         if choice.cause is Cause.ON_DISK and release and not self._ports.store.holds(release.bundle_sha256):
             return choose(self._device, self._model, self._wishes, self._holdings())  # damaged, now removed
         return choice
-
-    def _limit(self, choice: Choice) -> None:
-        self._choice = choice
-        if self._download is not None:
-            self._download.limit(choice.rate_bytes_s)
 
     def _actionable(self, choice: Choice) -> bool:
         return choice.cause in (Cause.WANTED, Cause.ON_DISK)
@@ -249,82 +240,54 @@ class Updater:
     # --- transfer -----------------------------------------------------------------------------
 
     def _reserve(self) -> None:
-        release = self._release()
-        blob = self._choose_blob(release)
+        slots = (self._pointer.current, self._pointer.previous)
+        bases = {slot.sha256: slot.release for slot in slots if slot}
+        if self._failures >= _DELTA_TRIES:
+            bases.clear()
         try:
-            self._part = self._ports.store.reserve(blob, release)
+            self._transfer.reserve(self._release(), bases, frozenset(self._pointer.failed_blobs))
         except (NoSpaceError, OSError) as error:
             self._fail_softly(Cause.NO_SPACE, error)
             return
-        self._blob = blob
         self._go(Cause.SPACE_RESERVED)
-        self._download = self._ports.make_download(blob, self._part, self._choice.rate_bytes_s)
-        self._download.begin()
-
-    def _choose_blob(self, release: Release) -> Blob:
-        """Return the whole bundle, or an update of one that is whole here (its digest is looked at once)."""
-        bases = self._pointer.kept if self._failures < _DELTA_TRIES else frozenset()
-        while True:
-            blob = choose_blob(release, bases, frozenset(self._pointer.failed_blobs))
-            if blob.base_sha256 is None or self._holds(blob.base_sha256):
-                return blob
-            bases -= {blob.base_sha256}
-
-    def _holds(self, sha256: str) -> bool:
-        try:
-            return self._ports.store.holds(sha256)
-        except OSError:  # a disk that cannot read it: then it is no base
-            return False
+        self._transfer.begin(self._choice.rate_bytes_s)
 
     def _tick_download(self) -> None:
         self._look()
-        download = self._download
-        if download is None or not self._link_up:
+        transfer = self._transfer
+        if not transfer.running or not self._link_up:
             return
         if self._out_of_time():
-            self._end_download()
+            transfer.stop()
             self._fail_softly(Cause.TIMED_OUT, TransferError("the download took too long"))
             return
         try:
-            download.tick(self._ports.clock())
+            transfer.tick(self._ports.clock())
         except TransferError as error:
             self._transfer_failed(error)
             return
-        if download.finished:
-            self._go(Cause.COMPLETE, f"fetched {download.fetched} of {download.total} chunks{self._way()}")
+        if transfer.finished:
+            progress = transfer.progress
+            self._go(Cause.COMPLETE, f"fetched {progress.fetched} of {progress.total} chunks{transfer.way}")
             self._verify()
 
-    def _way(self) -> str:
-        """Say which bundle the blob updates, if it is no whole one."""
-        base = self._blob.base_sha256 if self._blob else None
-        slots = (self._pointer.current, self._pointer.previous)
-        name = next((slot.release for slot in slots if slot and slot.sha256 == base), base)
-        return f" of an update from {name}" if base else ""
-
     def _transfer_failed(self, error: Exception) -> None:
-        self._end_download()
+        self._transfer.stop()
         self._fail_softly(Cause.TRANSFER_FAILED, error)
 
-    def _end_download(self) -> None:
-        if self._download is not None:
-            self._download.stop()
-        self._download = None
-
     def _verify(self) -> None:
-        release = self._release()
-        assert self._part is not None
-        assert self._blob is not None
-        self._end_download()
+        self._transfer.stop()
         try:
-            self._ports.store.install(self._part, self._blob, release)
+            self._transfer.install(self._release())
         except NoSpaceError as error:
             self._fail_softly(Cause.NO_SPACE, error)
             return
         except (TransferError, OSError) as error:
-            if self._blob.base_sha256 is None:
+            delta = self._transfer.delta
+            if delta is None:
                 self._fail_softly(Cause.DAMAGED, error)
             else:
-                self._fall_back(self._blob, error)
+                self._fall_back(delta, error)
             return
         self._failures = 0
         self._go(Cause.VERIFIED)
@@ -334,7 +297,7 @@ class Updater:
         """Fetch the whole bundle, at once and for good: what was signed is sound, this way to it is not."""
         self._error = _short(f"an update could not be used: {error}")
         self._save(pointers.without_delta(self._pointer, delta.sha256))
-        self._go(Cause.DAMAGED, f"{error}{self._way()}; fetching the whole bundle")
+        self._go(Cause.DAMAGED, f"{error}{self._transfer.way}; fetching the whole bundle")
         self._look_again = True
 
     def _forget_failures(self) -> None:
@@ -387,6 +350,8 @@ class Updater:
                 return False
         except BundleError as error:
             self._fail_softly(Cause.TRIAL_INTERRUPTED, error)
+        except NoRoomError as error:
+            self._no_room(error)
         except ModelError as error:
             self._block(Cause.TRIAL_FAILED, str(error))
         else:
@@ -426,14 +391,18 @@ class Updater:
             self._fail_softly(Cause.FILE_LOST, error)
             return
         except NoRoomError as error:
-            self._save(pointers.not_attempted(self._pointer))
-            self._fail_softly(Cause.NO_SPACE, error)
+            self._no_room(error)
             return
         except ModelError as error:
             self._block(Cause.SWAP_FAILED, str(error))
             return
         self._go(Cause.SWAPPED)
         self._watch(release.name)
+
+    def _no_room(self, error: NoRoomError) -> None:
+        """Wait for memory: it may have gone since the trial, and nothing is held against the model."""
+        self._save(pointers.not_attempted(self._pointer))
+        self._fail_softly(Cause.NO_SPACE, error)
 
     def _serve(self, sha256: str, new: Slot | None = None) -> None:
         store, serving = self._ports.store, self._ports.serving

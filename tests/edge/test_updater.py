@@ -423,6 +423,19 @@ def test_a_shadow_that_fails_on_a_live_input_is_blocked(device: Device) -> None:
     assert device.updater.report().current == "digits/1"
 
 
+@pytest.mark.parametrize("shadows", [False, True])
+def test_a_model_for_which_no_memory_is_left_waits_and_is_not_blocked(device: Device, shadows: bool) -> None:
+    device.commit(ONE)
+    device.serving.no_room, device.serving.shadows = True, shadows
+    device.wish(ONE, TWO)
+    device.turn(lambda: device.updater.report().error is not None)
+    report = device.updater.report()
+    assert (report.state, report.current, report.attempt) == ("idle", "digits/1", 0)
+    assert report.error == "no memory is left"
+    device.serving.no_room = device.serving.shadows = False
+    device.turn(lambda: device.updater.report().current == "digits/2")
+
+
 def test_a_shadow_without_live_inputs_ends_in_time(device: Device) -> None:
     shadowing(device)
     device.clock.turn(DEADLINE_S[State.SHADOW])

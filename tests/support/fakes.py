@@ -11,6 +11,7 @@ from edge.backend import Array, Tensor
 from edge.golden import Verdict
 from edge.prediction import Prediction, Reading
 from edge.shadow import Pairs
+from edge.swapping import NoRoomError
 from wire.errors import ModelError
 from wire.histogram import BUCKETS, bucket_of
 from wire.manifest import Manifest
@@ -60,6 +61,7 @@ class ScriptedServing:
     """Serving without an interpreter: remembers what serves, fails where the test says so."""
 
     refuses: set[Path] = field(default_factory=set)
+    no_room: bool = False
     serves: Path | None = None
     inferences: int = 0
     errors: int = 0
@@ -80,6 +82,8 @@ class ScriptedServing:
     def prepare(self, bundle: Path, needs_bytes: int = 0) -> None:
         if bundle in self.refuses:
             raise ModelError("cannot be loaded here")
+        if self.no_room:
+            raise NoRoomError("no memory is left")
         self.candidate = bundle
         if self.unloads:
             self.serves = None
