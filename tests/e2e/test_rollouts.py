@@ -70,7 +70,7 @@ def test_a_cap_holds_over_seconds(fleet: LiveFleet) -> None:
     device = downloading(fleet, 40)
     first_s, last_s = device.arrivals[5], device.arrivals[35]  # the first may wait for the publisher
     rate = 30 * CHUNK_BYTES / (last_s - first_s)
-    assert rate <= 1.1 * RATE_BYTES_S  # below it: how far depends on the machine
+    assert rate == pytest.approx(RATE_BYTES_S, rel=0.1)
 
 
 def test_an_undo_downloads_nothing(fleet: LiveFleet) -> None:

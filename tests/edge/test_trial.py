@@ -35,7 +35,7 @@ def test_a_good_bundle_passes_with_its_measurements_on_each_interpreter(
     measured = verdict.measured
     assert measured is not None
     assert 0 < measured.p50_us <= measured.p99_us
-    assert 0 < measured.calls <= 300  # or what two seconds allow
+    assert measured.calls == 300 or measured.p99_us > 2e6 / 300  # it was slow: two seconds were over first
     assert measured.operators == 7
     assert measured.allocate_ms > 0
     assert 10_000_000 < measured.peak_rss_bytes < 400_000_000
