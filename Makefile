@@ -9,9 +9,10 @@ help:  ## list the targets
 demo: .venv/.demo  ## train, convert, push and hot-swap a real model on three local devices; ARGS=--keep
 	@.venv/bin/edgeflock demo $(ARGS)
 
+# Each worker holds TensorFlow in memory: no more of them than a small machine carries.
 test: .venv/.dev  ## run all checks: lint, types, walls, tests
 	@scripts/ensure-mosquitto
-	@scripts/check
+	@scripts/check --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test-long: .venv/.dev  ## run the tests with their full counts and write a dated JSON into benchmarks/results/
 	@scripts/ensure-mosquitto
