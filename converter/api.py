@@ -55,6 +55,7 @@ def convert_model(
     scale: Scale = "unit",
     preprocess: str | None = None,
     answers: AnswerOptions | None = None,
+    machines: tuple[str, ...] = (),
     signature: str | None = None,
     code: tuple[str | Path, ...] = (),
     report: str | Path | None = None,
@@ -64,9 +65,9 @@ def convert_model(
 ) -> ConvertResult:
     """Convert `model` with `data` and write the bundle (default: NAME-VERSION.bundle).
 
-    The options are those of `edgeflock convert`, as text; `rules` are its `--except`, and `answers` has
-    those about what a device answers (`AnswerOptions(top_k=3)`). `progress` is
-    called with what happens now and the share that is done, where that is known. Raises an
+    The options are those of `edgeflock convert`, as text; `rules` are its `--except`, `machines` its
+    `--machine`, and `answers` has those about what a device answers (`AnswerOptions(top_k=3)`). `progress`
+    is called with what happens now and the share that is done, where that is known. Raises an
     EdgeflockError with one line that says what to do; nothing is left behind then.
     """
     if budget is None and (board is not None or allow_miss):
@@ -92,6 +93,7 @@ def convert_model(
             data_options=DataOptions(target=target, image_size=image_size, scale=scale),
             preprocessing=parse_preprocessing(preprocess) if preprocess else None,
             postprocessing=parse_answers(answers or AnswerOptions()),
+            machines=machines,
         )
         return convert(request, progress)
 

@@ -44,7 +44,7 @@ from converter.workshop import Base, Order, Progress, Tried, Workshop
 from wire.blob import compress
 from wire.bundle import Bundle, pack, unpack
 from wire.errors import EdgeflockError, ModelError, SettingsError, UnavailableError
-from wire.manifest import Manifest, Postprocessing, Preprocessing
+from wire.manifest import MACHINES, Manifest, Postprocessing, Preprocessing
 from wire.topics import check_name
 
 #: The recipe that is no recipe: the smallest of a few that suit every device, if it keeps its accuracy.
@@ -57,7 +57,8 @@ class ConvertRequest:
 
     `recipe` and `compression` name one form; with AUTO the default plan is tried, and with a
     `budget` the search's. `allow_miss` hands out the closest form where none is inside the budget.
-    `base` is the bundle that devices hold now. `preprocessing` and `postprocessing` are declared to
+    `base` is the bundle that devices hold now. `machines` are those of wire.manifest.MACHINES that it is
+    for, none: all. `preprocessing` and `postprocessing` are declared to
     devices; images in a folder are prepared by the former too.
     """
 
@@ -76,6 +77,7 @@ class ConvertRequest:
     data_options: DataOptions = field(default_factory=DataOptions)
     preprocessing: Preprocessing | None = None
     postprocessing: Postprocessing = field(default_factory=Postprocessing)
+    machines: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,11 @@ def convert(request: ConvertRequest, progress: Progress) -> ConvertResult:
     bench = make_bench(data, converted, apart=request.budget is not None)
     check_rules(read_graphs(converted.tflite), request.rules)
     label = reporting.make_label(request.model, request.version, bench, converted, data)
-    label = replace(label, provenance={**label.provenance, **_exceptions(request.rules)})
+    label = replace(
+        label,
+        provenance={**label.provenance, **_exceptions(request.rules)},
+        machines=tuple(sorted(set(request.machines))),
+    )
     label = _declared(label, request, converted)
     order = Order(request.rules, base, _tuning(request, bench, converted))
     workshop = Workshop(converted, bench, label, order, progress)
@@ -168,6 +174,9 @@ def _check_request(request: ConvertRequest) -> None:
         raise SettingsError("--budget searches among recipes, --recipe names one: give one of the two")
     if request.compression and request.recipe == AUTO:
         raise SettingsError("--compress needs --recipe: say which form is to be compressed, such as int8")
+    for machine in request.machines:
+        if machine not in MACHINES:
+            raise SettingsError(f"--machine {machine!r}: choose {', '.join(MACHINES)}")
     if request.rules and request.recipe == "float32":
         raise SettingsError(
             "--except has nothing to except from float32: give --recipe weight-int8 or another"

@@ -20,6 +20,7 @@ from converter.declaring import AnswerOptions, parse_answers, parse_preprocessin
 from converter.recipes import RECIPES, parse_rule
 from converter.source import SourceOptions
 from wire.errors import SettingsError
+from wire.manifest import MACHINES
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -153,6 +154,14 @@ def _add_device(parser: argparse.ArgumentParser) -> None:
     add(
         "--activation", default="none", metavar="A", help="of scores, first: none (default), softmax, sigmoid"
     )
+    add(
+        "--machine",
+        dest="machines",
+        action="append",
+        default=[],
+        metavar="M",
+        help=f"only for boards of this kind ({', '.join(MACHINES)}; default: all); may be repeated",
+    )
     add("--first-class", type=int, default=0, metavar="N", help="the first label is for class N (default: 0)")
 
 
@@ -215,6 +224,7 @@ def _request(arguments: argparse.Namespace) -> ConvertRequest:
             scale=arguments.scale or "unit",
         ),
         preprocessing=preprocessing,
+        machines=tuple(arguments.machines),
         postprocessing=parse_answers(
             AnswerOptions(
                 arguments.top_k,

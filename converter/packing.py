@@ -60,6 +60,8 @@ class Label:
     source_sha256: str = ""
     operators: tuple[str, ...] = ()
     min_runtime: str = ""
+    memory_bytes: int = 0
+    machines: tuple[str, ...] = ()
     runtimes: tuple[str, ...] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
 
@@ -101,6 +103,8 @@ def make_bundle(
         postprocessing=label.postprocessing,
         operators=label.operators,
         min_runtime=label.min_runtime,
+        memory_bytes=label.memory_bytes,
+        machines=label.machines,
         provenance=dict(sorted(label.provenance.items())),
     )
     return Bundle(manifest, chosen.tflite, label.labels, golden.encode(proof.inputs, proof.expected))

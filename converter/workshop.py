@@ -13,12 +13,13 @@ from typing import Final, Protocol
 from converter import packing
 from converter.adapters import interpreter, quantizer
 from converter.adapters.finetune import Tuning, finetune_many
-from converter.adapters.flatbuffer import activation_ranges, min_runtime, operators
+from converter.adapters.flatbuffer import activation_ranges, min_runtime, operators, read_graphs
 from converter.bench import Bench
 from converter.budget import Cost, is_slower
 from converter.calibration import Calibration, merged, spread
 from converter.compression import Compression
 from converter.evaluation import Array, Latency
+from converter.memory import least_bytes
 from converter.packing import Candidate, Label
 from converter.recipes import RECIPES, Ranges, Recipe, Rule
 from converter.search import Entry, Variant
@@ -188,7 +189,12 @@ class Workshop:
     def label_of(self, candidate: Candidate) -> Label:
         """Return the label with what `candidate` needs of an interpreter."""
         names = tuple(f"{operator.name} {operator.version}" for operator in operators(candidate.tflite))
-        return replace(self.label, operators=names, min_runtime=min_runtime(candidate.tflite))
+        return replace(
+            self.label,
+            operators=names,
+            min_runtime=min_runtime(candidate.tflite),
+            memory_bytes=least_bytes(read_graphs(candidate.tflite), len(candidate.tflite)),
+        )
 
     def _timed_again(self, tried: Tried, float32: Tried) -> Tried:
         """Measure once more, in turn with float32, before a form is called slower than it."""

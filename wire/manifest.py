@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
+
+#: The userlands of boards, as `uname -m` has them of a system that is 32 or 64 bits throughout.
+MACHINES: Final = ("aarch64", "armv7l", "x86_64")
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,8 @@ class Manifest:
     `runtimes` are the interpreters on which the golden outputs were reproduced; `operators` are what
     the model needs (`CONV_2D 3`: name and version) and `min_runtime` the first TensorFlow Lite
     release that has them. `machines` are the userlands that it is for (`aarch64`, `armv7l`, `x86_64`;
-    none: all), `memory_bytes` what it needs beside an interpreter without a model (0: not known).
+    none: all), `memory_bytes` what it needs at the least beside an interpreter without a model (0: not
+    known).
     `metrics` are measured on the held-out split, `float_accuracy` among them.
     `source` is the SHA-256 of what was converted, `provenance` what else took part, by name:
     the data's digest and the versions of packages.

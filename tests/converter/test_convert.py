@@ -53,6 +53,7 @@ def test_the_bundle_says_what_is_in_it(trained: Trained, converted: ConvertResul
     assert manifest.runtimes[0].startswith("ai-edge-litert ")
     assert any(operator.startswith("CONV_2D ") for operator in manifest.operators)
     assert manifest.min_runtime
+    assert manifest.memory_bytes > manifest.tflite_bytes
 
 
 @pytest.mark.usefixtures("no_keras")
@@ -60,10 +61,12 @@ def test_what_is_declared_is_in_the_bundle_fitted_to_the_model(trained: Trained,
     declared = {
         "preprocessing": Preprocessing("image", scale=1 / 255),
         "postprocessing": Postprocessing("top-k", top_k=3),
+        "machines": ("armv7l", "aarch64", "armv7l"),
     }
     made = convert(request_for(trained, tmp_path / "x.bundle", "float32", **declared), quiet).manifest
     assert (made.preprocessing.channels, made.preprocessing.scale) == (1, 1 / 255)
     assert made.postprocessing == Postprocessing("top-k", top_k=3)
+    assert made.machines == ("aarch64", "armv7l")
     boxes = request_for(trained, tmp_path / "y.bundle", postprocessing=Postprocessing("boxes"))
     with pytest.raises(SettingsError, match="--boxes corners needs 2 outputs, there are 1"):
         convert(boxes, quiet)
@@ -309,3 +312,8 @@ def test_the_source_is_never_overwritten(trained: Trained, tmp_path: Path) -> No
     link.symlink_to(trained.v2)
     for out in (trained.v2, trained.data, link):
         refused(request_for(trained, out), SettingsError, "is the source: it would be overwritten")
+
+
+def test_a_board_that_is_not_known_is_one_line_and_no_file(trained: Trained, tmp_path: Path) -> None:
+    wrong = request_for(trained, tmp_path / "x.bundle", machines=("arm64",))
+    refused(wrong, SettingsError, "--machine 'arm64': choose aarch64, armv7l, x86_64")
