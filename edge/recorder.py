@@ -9,8 +9,8 @@ import numpy as np
 
 from edge.backend import Array
 from edge.meter import Meter
+from wire.counters import ModelCounters
 from wire.histogram import BUCKETS, pack
-from wire.messages import ModelCounters
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from wire.counters import MAX_COUNT, Buckets, ModelCounters
 from wire.errors import MessageError
 from wire.histogram import EMPTY, merge
 from wire.link import Incoming
 from wire.messages import (
-    Buckets,
     EventReport,
     Head,
-    ModelCounters,
     Online,
     Reported,
     SamplesReport,
@@ -24,9 +23,6 @@ from wire.topics import DeviceTopic, Leaf, Topics
 
 #: Decodes a payload as a message class (wire.codec.decode, or the server's faster one).
 Decode = Callable[[Any, bytes], Any]
-
-#: No device counts further between two boots; past it a sum could leave 64 bits.
-MAX_COUNT: Final = 2**40
 
 _KINDS: Final[dict[Leaf, Any]] = {
     "event": EventReport,

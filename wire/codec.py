@@ -2,6 +2,8 @@
 
 Rules:
 - a message is a frozen dataclass; a field's annotation is its whole schema;
+- a field that has its default is not written, but for the version `v`: a reader has the same one, and
+  most of a manifest or of a report's counters is not in use;
 - unknown fields are ignored (a newer peer), missing and mistyped ones are refused;
 - NaN and infinities are refused: JSON has none, and one NaN poisons every sum behind it;
 - a refusal is a `MessageError`, whatever the payload was.
@@ -16,7 +18,7 @@ import json
 import math
 import types
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import MISSING, asdict, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -42,10 +44,33 @@ def encode(message: Any) -> bytes:
     of a surrogate pair."""
     try:
         return json.dumps(
-            asdict(message), separators=(",", ":"), allow_nan=False, ensure_ascii=False
+            _plain(message), separators=(",", ":"), allow_nan=False, ensure_ascii=False
         ).encode()
     except ValueError as error:
         raise MessageError(type(message).__name__, str(error)) from error
+
+
+def _plain(value: Any) -> Any:
+    """Return a message as what JSON has, without the fields that say what they say by default."""
+    if is_dataclass(value):
+        kind: Any = type(value)
+        given = ((name, getattr(value, name), default) for name, default in _defaults(kind))
+        return {name: _plain(said) for name, said, default in given if default is MISSING or said != default}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return value
+
+
+@cache
+def _defaults(kind: Hashable) -> tuple[tuple[str, Any], ...]:
+    """Return the fields of a message class, each with its default; MISSING is written in any case."""
+    plan = []
+    for f in fields(kind):  # type: ignore[arg-type]  # it is a dataclass
+        default = f.default if f.default_factory is MISSING else f.default_factory()
+        plan.append((f.name, MISSING if f.name == "v" else default))
+    return tuple(plan)
 
 
 def decode(kind: type[T], payload: bytes) -> T:

@@ -17,6 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from wire.counters import ModelCounters
 from wire.manifest import Manifest
 from wire.topics import NAME, SHA256
 
@@ -132,32 +133,16 @@ class Event:
 
 
 @dataclass(frozen=True)
-class Buckets:
-    """A logarithmic histogram (see wire/histogram.py): `counts[i]` belongs to bucket `first + i`."""
-
-    first: int
-    counts: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class ModelCounters:
-    """What one release did since the last report of this boot.
-
-    `total` counts inferences since boot, so that the sum of all reports can be checked against it.
-    """
-
-    release: str
-    inferences: int
-    errors: int
-    latency_us: Buckets
-    labelled: int
-    correct: int
-    total: int
-
-
-@dataclass(frozen=True)
 class Vitals:
-    """Resource use, from psutil; percentages are of one core for the process, of all for the system."""
+    """Resource use; percentages are of one core for the process, of all for the system.
+
+    What a board does not tell is None. Byte counts of the network are since the board's start, those of
+    the disk since its file system was made. `throttled` is the firmware's register of a Raspberry Pi:
+    bits 0 to 3 are under-voltage, capped clock, throttling and the soft limit of temperature now, bits 16
+    to 19 the same since its start. `undervoltages` counts the times that under-voltage began since the
+    agent's start, `throttled_s` is how long the clock was below its highest while it was asked for, in
+    this interval.
+    """
 
     cpu_percent: float
     process_cpu_percent: float
@@ -165,6 +150,16 @@ class Vitals:
     memory_available_bytes: int
     disk_free_bytes: int
     temperature_c: float | None = None
+    swap_used_bytes: int | None = None
+    network_sent_bytes: int | None = None
+    network_received_bytes: int | None = None
+    disk_written_bytes: int | None = None
+    filesystem_errors: int | None = None
+    throttled: int | None = None
+    undervoltages: int | None = None
+    throttled_s: float | None = None
+    clock_mhz: float | None = None
+    uptime_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -183,19 +178,26 @@ class Loss:
 
 @dataclass(frozen=True)
 class Telemetry:
-    """One report: counters of the interval, resource use at its end."""
+    """One report: counters of the interval, resource use at its end, and the most that waited for a model."""
 
     interval_s: float
     models: tuple[ModelCounters, ...]
     vitals: Vitals
     loss: Loss
     final: bool = False
+    queue_depth: int = 0
 
 
 @dataclass(frozen=True)
 class Samples:
     """Sampled predictions of one release as columns; `truth` is None where no label is known yet,
-    `confidence` where the model gave no finite one."""
+    `confidence` where the model gave no finite one.
+
+    The other columns may be empty. `policies` says why each was taken: `uniform` (at `rate`; only these say
+    how a share of all is), `low-confidence` or `class`. `outputs` are the largest values of the first
+    output, the best first; `slices` are tags such as `site=lab`; `inputs` are base64 of the raw tensors,
+    sent only where the settings say so.
+    """
 
     release: str
     rate: float
@@ -203,9 +205,17 @@ class Samples:
     predicted: tuple[int, ...]
     confidence: tuple[float | None, ...]
     truth: tuple[int | None, ...]
+    times_s: tuple[float, ...] = ()
+    policies: tuple[str, ...] = ()
+    outputs: tuple[tuple[float, ...], ...] = ()
+    slices: tuple[tuple[str, ...], ...] = ()
+    inputs: tuple[str | None, ...] = ()
 
     def __post_init__(self) -> None:
         if len({len(self.ids), len(self.predicted), len(self.confidence), len(self.truth)}) != 1:
+            raise ValueError("columns of unequal length")
+        extra = (self.times_s, self.policies, self.outputs, self.slices, self.inputs)
+        if {len(column) for column in extra} - {0, len(self.ids)}:
             raise ValueError("columns of unequal length")
 
 
@@ -366,6 +376,22 @@ class Ack:
 
     streams: dict[str, tuple[Mark, ...]]
     v: int = 1
+
+
+@dataclass(frozen=True)
+class Truths:
+    """What was right, for answers that were given earlier: a class for each id.
+
+    A device counts those that it still remembers, each once.
+    """
+
+    ids: tuple[str, ...]
+    truths: tuple[int, ...]
+    v: int = 1
+
+    def __post_init__(self) -> None:
+        if len(self.ids) != len(self.truths):
+            raise ValueError("columns of unequal length")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from fleet.health import DEFAULT_INTERVAL_S, metadata_is_stale, presence
 from fleet.ingest import ReleaseTotal
 from fleet.progress import Device
 from fleet.view import DeviceFacts, DeviceRow, row
-from wire.messages import Buckets, Desired, Event, Reported, Telemetry
+from wire.counters import Buckets
+from wire.messages import Desired, Event, Reported, Telemetry
 
 
 class FleetReader:

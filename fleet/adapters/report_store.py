@@ -10,8 +10,9 @@ from fleet.adapters.database import Database
 from fleet.adapters.msgspec_codec import decode, encode
 from fleet.ingest import Arrival, Presence, ReleaseTotal, StateWord, Word
 from fleet.tracking import Tracker
+from wire.counters import Buckets
 from wire.errors import MessageError
-from wire.messages import Ack, Buckets, Mark, Telemetry
+from wire.messages import Ack, Mark, Telemetry
 from wire.topics import Leaf
 
 _Key = tuple[str, str, str]

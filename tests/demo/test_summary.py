@@ -10,7 +10,7 @@ from demo.summary import Findings, problems, release_line
 from fleet.accounting import Ledger
 from fleet.ingest import ReleaseTotal
 from fleet.view import DeviceRow
-from wire.messages import Buckets
+from wire.counters import Buckets
 
 ROW = DeviceRow("pi-1", "offline", current="digits/2")
 GOOD = Findings([ROW], "digits/2", Ledger(10, 3, ()), {"pi-1": [0, 1, 2]}, {"pi-1": 0}, {})

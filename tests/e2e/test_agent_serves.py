@@ -76,7 +76,7 @@ def test_no_http_request_is_lost_in_a_swap(fleet: LocalFleet, bundles: Bundles, 
     assert caller.versions == sorted(caller.versions)
     shadowed = [e.detail for _, e in fleet.reader.events("pi-1") if e.cause == "shadowed"]
     assert len(shadowed) == ("shadow" in model)
-    assert all("labelled=" in str(detail) for detail in shadowed)
+    assert all("pairs=20 " in str(detail) for detail in shadowed)
     assert fleet.end("pi-1") == 0
 
 

@@ -51,12 +51,16 @@ def command(folder: Path, out: str, *options: str) -> list[str]:
 
 
 def start(tmp_path: Path, folder: Path, out: str, *options: str) -> subprocess.Popen[str]:
-    """Start a run whose checkpoints are close together, and wait for its first."""
+    """Start a run whose checkpoints are close together, and wait for its first, or for its end."""
     process = subprocess.Popen(
         command(folder, place(tmp_path, out), "--resume", "--checkpoint-s", "0.02", *options),
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    assert wait_until(lambda: any(tmp_path.glob("*.unfinished/errors.ndjson")), Deadline.after(30))
+
+    def under_way() -> bool:
+        return any(tmp_path.glob("*.unfinished/errors.ndjson")) or process.poll() is not None
+
+    assert wait_until(under_way, Deadline.after(30), every_s=0.001)
     return process
 
 

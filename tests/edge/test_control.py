@@ -132,7 +132,7 @@ def test_no_legal_message_raises_through_and_no_plan_leaves_the_state_folder(
         (b'"size_bytes":40000', b'"size_bytes":0'),
         (b'"size_bytes":40000', b'"size_bytes":1152921504606846976'),
         (b'"blobs":[', b'"blobs":[],"x":['),
-        (b'"base_sha256":null', b'"base_sha256":"' + b"1" * 64 + b'"'),
+        (b'"size_bytes":40000', b'"size_bytes":40000,"base_sha256":"' + b"1" * 64 + b'"'),
         (b'"digits/1"', b'"digits/../1"'),
     ],
 )

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from wire.counters import Buckets, ModelCounters
 from wire.manifest import Golden, Manifest, TensorSpec
 from wire.messages import (
     Blob,
-    Buckets,
     Head,
     Loss,
-    ModelCounters,
     Release,
     Telemetry,
     TelemetryReport,

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import types
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from hypothesis import strategies as st
 
+from wire.counters import (
+    CONFIDENCE_BINS,
+    MAX_CLASSES,
+    MAX_COUNT,
+    RELIABILITY_BINS,
+    Cells,
+    Classes,
+    FeatureCounts,
+    ModelCounters,
+    Reliability,
+    SliceCounters,
+)
 from wire.manifest import Manifest
 from wire.messages import (
     MAX_BLOB_BYTES,
@@ -28,6 +41,7 @@ from wire.messages import (
     SamplesReport,
     Targets,
     TelemetryReport,
+    Truths,
 )
 from wire.topics import NAME, SHA256
 
@@ -45,6 +59,7 @@ MESSAGES = (
     SamplesReport,
     Targets,
     TelemetryReport,
+    Truths,
 )
 
 _SCALARS: dict[Any, st.SearchStrategy[Any]] = {
@@ -56,6 +71,8 @@ _SCALARS: dict[Any, st.SearchStrategy[Any]] = {
 
 _NAMES = st.from_regex(NAME, fullmatch=True)
 _DIGESTS = st.from_regex(SHA256, fullmatch=True)
+_COUNTS = st.integers(0, MAX_COUNT)
+_CLASSES = st.integers(0, MAX_CLASSES - 1)
 
 #: Fields that check themselves.
 _CHECKED: dict[Any, dict[str, st.SearchStrategy[Any]]] = {
@@ -77,14 +94,20 @@ _CHECKED: dict[Any, dict[str, st.SearchStrategy[Any]]] = {
     Online: {"boot": _NAMES},
     Reported: {"boot": _NAMES},
     Desired: {"groups": st.lists(_NAMES, max_size=3).map(tuple)},
+    FeatureCounts: {"counts": st.lists(_COUNTS, max_size=3).map(tuple)},
+    ModelCounters: {
+        "confidence": st.just(()) | st.tuples(*[_COUNTS] * CONFIDENCE_BINS),
+        "golden_runs": _COUNTS,
+        "golden_failed": _COUNTS,
+    },
 }
 
 
 def values_of(annotation: Any) -> st.SearchStrategy[Any]:
     """Return a strategy for values of a field annotation or a message class."""
     origin, args = get_origin(annotation), get_args(annotation)
-    if annotation is Samples:
-        return _samples()
+    if annotation in _COLUMNS:
+        return _COLUMNS[annotation]()
     if annotation is Release:
         return _releases()
     if is_dataclass(annotation):
@@ -115,12 +138,19 @@ def _releases(draw: st.DrawFn) -> Release:
     )
 
 
+def _column(draw: st.DrawFn, values: st.SearchStrategy[Any], n: int) -> tuple[Any, ...]:
+    return tuple(draw(st.lists(values, min_size=n, max_size=n)))
+
+
 @st.composite
 def _samples(draw: st.DrawFn) -> Samples:
     n = draw(st.integers(0, 4))
 
     def column(values: st.SearchStrategy[Any]) -> tuple[Any, ...]:
-        return tuple(draw(st.lists(values, min_size=n, max_size=n)))
+        return _column(draw, values, n)
+
+    def maybe(values: st.SearchStrategy[Any]) -> tuple[Any, ...]:
+        return column(values) if draw(st.booleans()) else ()
 
     return Samples(
         release=draw(_SCALARS[str]),
@@ -129,4 +159,50 @@ def _samples(draw: st.DrawFn) -> Samples:
         predicted=column(_SCALARS[int]),
         confidence=column(st.none() | _SCALARS[float]),
         truth=column(st.none() | _SCALARS[int]),
+        times_s=maybe(_SCALARS[float]),
+        policies=maybe(_SCALARS[str]),
+        outputs=maybe(st.lists(_SCALARS[float], max_size=2).map(tuple)),
+        slices=maybe(st.lists(_SCALARS[str], max_size=2).map(tuple)),
+        inputs=maybe(st.none() | _SCALARS[str]),
     )
+
+
+@st.composite
+def _cells(draw: st.DrawFn) -> Cells:
+    n = draw(st.integers(0, 3))
+    return Cells(_column(draw, _CLASSES, n), _column(draw, _CLASSES, n), _column(draw, _COUNTS, n))
+
+
+@st.composite
+def _classes(draw: st.DrawFn) -> Classes:
+    n = draw(st.integers(0, 3))
+    return Classes(_column(draw, _CLASSES, n), _column(draw, _COUNTS, n))
+
+
+@st.composite
+def _reliability(draw: st.DrawFn) -> Reliability:
+    labelled = _column(draw, _COUNTS, draw(st.sampled_from([0, RELIABILITY_BINS])))
+    return Reliability(labelled, tuple(draw(st.integers(0, n)) for n in labelled))
+
+
+@st.composite
+def _slices(draw: st.DrawFn) -> SliceCounters:
+    labelled = draw(_COUNTS)
+    return SliceCounters(draw(_SCALARS[str]), draw(_COUNTS), labelled, draw(st.integers(0, labelled)))
+
+
+@st.composite
+def _truths(draw: st.DrawFn) -> Truths:
+    n = draw(st.integers(0, 3))
+    return Truths(_column(draw, _SCALARS[str], n), _column(draw, _SCALARS[int], n))
+
+
+#: Messages whose columns belong together.
+_COLUMNS: dict[Any, Callable[[], st.SearchStrategy[Any]]] = {
+    Samples: _samples,
+    Cells: _cells,
+    Classes: _classes,
+    Reliability: _reliability,
+    SliceCounters: _slices,
+    Truths: _truths,
+}

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wire.counters import Buckets
 from wire.histogram import ALPHA, BUCKETS, EMPTY, bucket_of, count, merge, pack, quantile, value_of
-from wire.messages import Buckets
 
 latencies_us = st.floats(1.0, 100e6)
 
