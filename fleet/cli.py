@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Final
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from fleet import rollout_cli
+from fleet import group_cli, rollout_cli
 from fleet.adapters.database import Database
 from fleet.adapters.fleet_reader import FleetReader
-from fleet.adapters.registry import EVERYONE, Registry
+from fleet.adapters.registry import Registry
 from fleet.adapters.terminal import device_table, make_console
 from fleet.app import serve
+from fleet.assigning import EVERYONE
 from fleet.broker_start import add_certificate_options, server_settings
 from fleet.enrol_cli import add_enrolment
 from fleet.init_cli import add_init
@@ -112,6 +113,7 @@ def add_parser(commands: _SubParsersAction[argparse.ArgumentParser], version: st
     look.add_argument("--watch", action="store_true", help="keep showing, until Ctrl-C")
     look.add_argument("--json", action="store_true", help="print JSON")
     rollout_cli.add_parts(partial(_part, parts))
+    group_cli.add_parts(partial(_part, parts))
 
 
 def _part(

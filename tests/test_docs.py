@@ -73,6 +73,9 @@ def test_the_readme_stays_short() -> None:
             "abort",
             "undo",
             "status",
+            "group",
+            "pin",
+            "unpin",
         )
     ],
 )

@@ -36,7 +36,8 @@ PLAN_STATES: Final = ("run", "pause", "abort")
 WHOLE: Final = "xz"
 DELTA: Final = "delta-xz"
 
-_MAX_GROUPS: Final = 64
+#: Groups of one device: it subscribes to a plan of each, for each of its models.
+MAX_GROUPS: Final = 64
 
 #: The durable streams of a device, in the order in which their outbox is sent.
 STREAMS: Final = ("event", "telemetry", "samples")
@@ -357,7 +358,7 @@ class Desired:
     v: int = 1
 
     def __post_init__(self) -> None:
-        _check(len(self.groups) <= _MAX_GROUPS, f"{len(self.groups)} groups")
+        _check(len(self.groups) <= MAX_GROUPS, f"{len(self.groups)} groups")
         for group in self.groups:
             _check_name(group)
 

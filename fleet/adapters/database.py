@@ -30,6 +30,10 @@ create table if not exists desired (
     groups text not null,
     pins text not null default '{}'
 );
+-- Devices that a person spoke of before they said a word.
+create table if not exists awaited (
+    device text primary key
+);
 create table if not exists report (
     device text not null,
     stream text not null,

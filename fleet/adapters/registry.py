@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from fleet.adapters.database import Database
+from fleet.adapters.device_book import DeviceBook
 from fleet.adapters.plan_book import PlanBook
 from fleet.releasing import Built, seal
 from fleet.replanning import Entry
@@ -24,9 +24,6 @@ from wire.errors import SettingsError, TransferError
 from wire.messages import MAX_PAYLOAD_BYTES, Blob, Desired, Plan, Release, Targets
 
 log = logging.getLogger(__name__)
-
-#: Every device is a member: a fleet works before anybody has thought about groups.
-EVERYONE: Final = "all"
 
 #: Releases of one model that stay on the broker: one serves, one is the way back, one is on its way.
 KEPT_RELEASES: Final = 3
@@ -42,6 +39,7 @@ class Registry:
         self._database = database
         self._blobs = database.state / "blobs"
         self.book = PlanBook(database)
+        self.devices = DeviceBook(database)
 
     def open(self) -> Registry:
         self.book.open()
@@ -144,10 +142,10 @@ class Registry:
         return [decode(Release, row[0]) for row in rows]
 
     def targets(self) -> Targets:
-        """Return what plans may name: the newest releases of each model, those that a plan names now, and
-        those that an undo of it would return to."""
+        """Return what plans may name: the newest releases of each model, those that a plan or a pin names
+        now, and those that an undo of a plan would return to."""
         rows = self._database.sql.execute("select coalesce(max(sequence), 0) from release").fetchone()
-        planned = {plan.release for plan in self.plans()} | self.book.ways_back()
+        planned = {plan.release for plan in self.plans()} | self.book.ways_back() | self.devices.pinned()
         automatic = self._automatic()
         kept: list[Release] = []
         seen: dict[tuple[str, bool], int] = {}
@@ -229,26 +227,27 @@ class Registry:
         rows = self._database.sql.execute("select body from plan order by sequence")
         return tuple(decode(Plan, row[0]) for row in rows)
 
+    def put_desired(self, desired: Desired) -> None:
+        """Let this stand for its device, inside a transaction; raise SettingsError when it is too large."""
+        self.devices.put(desired)
+        self._check_fits("the desired state", seal(desired))
+        for name in desired.pins.values():  # it may be on its way off the broker
+            self._database.sql.execute("update release set cleared = 0 where name = ?", (name,))
+        if desired.pins:
+            self._check_fits("the targets", encode(self.targets()))
+
     def desired(self) -> dict[str, Desired]:
-        """Return what each known device should be."""
-        rows = self._database.sql.execute("select device, sequence, groups, pins from desired")
-        return {
-            device: Desired(sequence, tuple(json.loads(groups)), json.loads(pins), device)
-            for device, sequence, groups, pins in rows
-        }
+        """Return what each device that is known or awaited should be."""
+        return self.devices.desired()
 
     def welcome(self, devices: Iterable[str]) -> None:
-        """Make those of `devices` that are new here members of EVERYONE."""
-        groups = json.dumps([EVERYONE])
-        with self._database.transaction() as sql:
-            sql.executemany(
-                "insert or ignore into desired values (?, 1, ?, '{}')",
-                [(device, groups) for device in devices],
-            )
+        """Take note that `devices` are here; those that are new are members of EVERYONE."""
+        with self._database.transaction():
+            self.devices.welcome(devices)
 
     def members(self, group: str) -> list[str]:
-        """Return the devices of `group`."""
-        return sorted(device for device, desired in self.desired().items() if group in desired.groups)
+        """Return the devices of `group` that have been seen."""
+        return self.devices.members(group)
 
     def read_blob(self, sha256: str, start: int, stop: int) -> bytes:
         """Return bytes `start` to `stop` of a stored blob."""
