@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from fleet.adapters.broker_files import BrokerFiles
 from fleet.adapters.database import Database
+from fleet.adapters.fleet_reader import FleetReader
 from fleet.adapters.metadata_store import MetadataStore
 from fleet.adapters.msgspec_codec import decode
 from fleet.adapters.registry import Registry
@@ -141,6 +142,7 @@ class Server:
         self._link = link
         self._topics = topics
         self._store = ReportStore(database).open()
+        self._reader = FleetReader(database)
         self._registry = Registry(database).open()
         self._publisher = Publisher(link)
         echo = topics.device(CLIENT_ID, "echo")
@@ -153,6 +155,7 @@ class Server:
         self._sign = Deadline.after(0)
         self._registry_version = -1
         self._settled = False
+        self._uncollected = True  # a server that was killed may have left something
         self._look = Deadline.after(0)
         self._quiet = Deadline.after(0)
 
@@ -203,6 +206,15 @@ class Server:
             if self._settled and self._retired:
                 self._registry.cleared(release.name for release in self._retired)
                 self._retired = []
+                self._uncollected = True
+        if self._uncollected and self._settled and self._auditor.idle:  # an audit reads the files
+            self._collect()
+
+    def _collect(self) -> None:
+        count = self._registry.collect(self._reader.held())
+        self._uncollected = False
+        if count:
+            log.info("removed %d files of releases that nothing names any more", count)
 
     def _receive(self) -> list[Word]:
         words: list[Word] = []

@@ -73,6 +73,10 @@ create table if not exists release (
     body blob not null,
     cleared integer not null default 0
 );
+-- Releases whose blobs are no longer on the disk.
+create table if not exists collected (
+    name text primary key
+);
 create table if not exists plan (
     "group" text not null,
     model text not null,

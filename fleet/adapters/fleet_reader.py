@@ -14,7 +14,7 @@ from fleet.ingest import ReleaseTotal
 from fleet.progress import Device
 from fleet.view import DeviceFacts, DeviceRow, row
 from wire.counters import Buckets
-from wire.messages import Desired, Event, Reported, Telemetry
+from wire.messages import Desired, Event, ModelState, Reported, Telemetry
 
 
 class FleetReader:
@@ -67,6 +67,15 @@ class FleetReader:
             for name, online, last_seen_s, reported, telemetry in found
             if name in desired
         ]
+
+    def models(self) -> list[ModelState]:
+        """Return what each device said last of each of its models."""
+        found = self._database.sql.execute("select reported from device where reported is not null")
+        return [model for (reported,) in found for model in decode(Reported, reported).models]
+
+    def held(self) -> frozenset[str]:
+        """Return the releases that devices have on their disks, as far as they said."""
+        return frozenset(name for model in self.models() for name in (model.current, model.previous) if name)
 
     def ledger(self) -> Ledger:
         """Return the proof that every message is accounted for."""

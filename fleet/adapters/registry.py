@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from pathlib import Path
 from typing import Final
 
+from fleet.adapters.blob_folder import BlobFolder
 from fleet.adapters.database import Database
 from fleet.adapters.device_book import DeviceBook
 from fleet.adapters.plan_book import PlanBook
 from fleet.releasing import Built, seal
 from fleet.replanning import Entry
 from fleet.updates import bases_of
-from wire.adapters.files import sweep_temporaries, write_atomic
-from wire.blob import DIGEST_BYTES, chunk_count, decompress
 from wire.codec import decode, encode
 from wire.errors import SettingsError, TransferError
-from wire.messages import MAX_PAYLOAD_BYTES, Blob, Desired, Plan, Release, Targets
+from wire.messages import MAX_PAYLOAD_BYTES, Desired, Plan, Release, Targets
 
 log = logging.getLogger(__name__)
 
 #: Releases of one model that stay on the broker: one serves, one is the way back, one is on its way.
 KEPT_RELEASES: Final = 3
-
-#: A file of a push that is this old was left by one that was killed.
-_ABANDONED_S: Final = 3600.0
 
 
 class Registry:
@@ -37,18 +31,18 @@ class Registry:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._blobs = database.state / "blobs"
+        self._blobs = BlobFolder(database.state)
         self.book = PlanBook(database)
         self.devices = DeviceBook(database)
 
     def open(self) -> Registry:
         self.book.open()
-        self._blobs.mkdir(parents=True, exist_ok=True)
+        self._blobs.open()
         return self
 
     def sweep(self) -> None:
-        """Remove what killed commands left half-written; a push may be under way beside us."""
-        sweep_temporaries(self._blobs, older_than_s=_ABANDONED_S)
+        """Remove what killed commands left half-written."""
+        self._blobs.sweep()
 
     def add_release(self, built: Built) -> Release:
         """Store a release; of one that is there already, the blobs are made whole.
@@ -71,33 +65,25 @@ class Registry:
                     f"{release.name} was released with other content: convert it with a new --version"
                 )
             else:  # another xz may have made another blob of the same bundle
-                release = _with_older_updates(release, decode(Release, row[0]))
-                sql.execute("update release set body = ? where name = ?", (encode(release), release.name))
+                release = self._with_older_updates(release, decode(Release, row[0]))
+                sql.execute(
+                    "update release set body = ?, cleared = 0 where name = ?", (encode(release), release.name)
+                )
+                sql.execute("delete from collected where name = ?", (release.name,))
                 self._check_fits("the targets", encode(self.targets()))
             # Last before the commit: a refused release leaves no file, a stored one has its files.
-            write_atomic(self._path(built.description.sha256), built.blob)
-            write_atomic(self._path(built.description.chunks_sha256), built.digests)
+            self._blobs.write(built.description, built.blob, built.digests)
             for update in built.updates:
-                write_atomic(self._path(update.blob.sha256), update.data)
-                write_atomic(self._path(update.blob.chunks_sha256), update.digests)
+                self._blobs.write(update.blob, update.data, update.digests)
         return release
 
     def bases(self, release: Release) -> Iterator[tuple[Release, bytes]]:
         """Yield the releases that devices may update to `release` from, each with its bundle."""
         for base in bases_of(release, self.targets()):
             try:
-                yield base, self._read_bundle(base)
+                yield base, self._blobs.read_bundle(base)
             except (TransferError, OSError) as error:
                 log.warning("no update from %s: %s", base.name, error)
-
-    def _read_bundle(self, release: Release) -> bytes:
-        pieces = decompress(
-            [self._path(release.blobs[0].sha256).read_bytes()], size_bytes=release.bundle_bytes
-        )
-        bundle = b"".join(pieces)
-        if hashlib.sha256(bundle).hexdigest() != release.bundle_sha256:
-            raise TransferError("its blob here is damaged")
-        return bundle
 
     @staticmethod
     def _check_fits(what: str, payload: bytes) -> None:
@@ -112,18 +98,8 @@ class Registry:
 
         None when the whole bundle is not among them; without an update it is only larger.
         """
-        there = tuple(blob for blob in release.blobs if self._is_there(blob))
+        there = tuple(blob for blob in release.blobs if self._blobs.holds(blob))
         return replace(release, blobs=there) if there[:1] == release.blobs[:1] else None
-
-    def _is_there(self, blob: Blob) -> bool:
-        return (
-            self._size(blob.sha256) == blob.size_bytes
-            and self._size(blob.chunks_sha256) == chunk_count(blob.size_bytes) * DIGEST_BYTES
-        )
-
-    def _size(self, sha256: str) -> int:
-        path = self._path(sha256)
-        return path.stat().st_size if path.exists() else -1
 
     def retired(self) -> list[Release]:
         """Return the releases that left the targets and may still stand on the broker."""
@@ -132,13 +108,42 @@ class Registry:
         return [r for (body,) in rows if (r := decode(Release, body)).name not in kept]
 
     def cleared(self, names: Iterable[str]) -> None:
-        """Take note of releases whose blobs are no longer on the broker."""
+        """Take note of releases whose blobs are no longer on the broker, but for those pushed meanwhile."""
         with self._database.transaction() as sql:
-            sql.executemany("update release set cleared = 1 where name = ?", [(name,) for name in names])
+            kept = {release.name for release in self.targets().releases}
+            gone = [(name,) for name in names if name not in kept]
+            sql.executemany("update release set cleared = 1 where name = ?", gone)
+
+    def collect(self, held: Iterable[str]) -> int:
+        """Remove the blob files that nothing needs any more; return how many.
+
+        Needed are those of the targets, of what may still stand on the broker, and of the releases in
+        `held`, which devices have: they are what updates start from.
+        A push writes its files inside a transaction, so who holds one himself sees each file either with
+        its release or as one of a push that was killed or refused. And as a release counts as collected,
+        durably, before its first file goes, none that counts as here ever lacks one, whenever we are
+        killed: what we leave is removed the next time.
+        """
+        held = frozenset(held)
+        with self._database.transaction() as sql:
+            kept = {release.name for release in self._needed(held)}
+            gone = [(release.name,) for release in self.releases() if release.name not in kept]
+            sql.executemany("insert into collected values (?)", gone)
+        with self._database.transaction():
+            needed = {d for r in self._needed(held) for b in r.blobs for d in (b.sha256, b.chunks_sha256)}
+            return self._blobs.remove_all_but(needed)
+
+    def _needed(self, held: frozenset[str]) -> list[Release]:
+        names = {release.name for release in self.targets().releases} | held
+        uncleared = self._database.sql.execute("select name from release where not cleared")
+        names |= {name for (name,) in uncleared}
+        return [release for release in self.releases() if release.name in names]
 
     def releases(self) -> list[Release]:
-        """Return all releases, oldest first."""
-        rows = self._database.sql.execute("select body from release order by sequence")
+        """Return the releases whose blobs are here, oldest first."""
+        rows = self._database.sql.execute(
+            "select body from release where name not in (select name from collected) order by sequence"
+        )
         return [decode(Release, row[0]) for row in rows]
 
     def targets(self) -> Targets:
@@ -251,21 +256,15 @@ class Registry:
 
     def read_blob(self, sha256: str, start: int, stop: int) -> bytes:
         """Return bytes `start` to `stop` of a stored blob."""
-        with self._path(sha256).open("rb") as file:
-            file.seek(start)
-            return file.read(stop - start)
+        return self._blobs.read(sha256, start, stop)
 
     def changed(self) -> int:
         """Return a number that changes when another connection has written."""
         (version,) = self._database.sql.execute("pragma data_version").fetchone()
         return int(version)
 
-    def _path(self, sha256: str) -> Path:
-        return self._blobs / sha256
-
-
-def _with_older_updates(release: Release, stored: Release) -> Release:
-    """Keep the updates of a stored release from bases that are out of reach now: they are on the broker."""
-    bases = {blob.base_sha256 for blob in release.blobs}
-    older = tuple(blob for blob in stored.blobs[1:] if blob.base_sha256 not in bases)
-    return replace(release, blobs=(*release.blobs, *older))
+    def _with_older_updates(self, release: Release, stored: Release) -> Release:
+        """Keep the updates of a stored release from bases that are out of reach now, where they are here."""
+        bases = {blob.base_sha256 for blob in release.blobs}
+        others = [blob for blob in stored.blobs[1:] if blob.base_sha256 not in bases]
+        return replace(release, blobs=(*release.blobs, *(b for b in others if self._blobs.holds(b))))

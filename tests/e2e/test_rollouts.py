@@ -161,3 +161,5 @@ def test_the_chunks_of_old_releases_leave_the_broker(fleet: LiveFleet) -> None:
     fleet.wait("the looker is up", lambda: isinstance(link.receive(0.1), LinkUp))
     assert link.receive(1.0) is None
     link.close()
+    file = fleet.state / "blobs" / old.release.blobs[0].sha256
+    fleet.wait("its file leaves the disk", lambda: not file.exists())
