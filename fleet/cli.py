@@ -29,14 +29,15 @@ from fleet.broker_start import add_certificate_options, server_settings
 from fleet.enrol_cli import add_enrolment
 from fleet.init_cli import add_init
 from fleet.keys_cli import add_keys
-from fleet.releasing import Built, build
+from fleet.packing import pack, read_bundle
+from fleet.releasing import Built
 from fleet.signed_release import released
-from fleet.updates import travels, with_updates
+from fleet.updates import travels
 from fleet.view import DeviceRow
 from wire.adapters.files import only_owner
 from wire.adapters.signals import stop_on_signals
 from wire.deadline import Deadline
-from wire.errors import BundleError, SettingsError, UnavailableError
+from wire.errors import SettingsError, UnavailableError
 from wire.messages import Plan, Release
 from wire.topics import check_name
 from wire.wave import takes_part
@@ -145,15 +146,11 @@ def _run_serve(arguments: argparse.Namespace) -> int:
 
 def _run_push(arguments: argparse.Namespace) -> int:
     part = _part_of(arguments)
-    try:
-        data = arguments.bundle.read_bytes()
-    except OSError as error:
-        raise BundleError(f"{arguments.bundle}: {error.strerror}") from error
-    built = build(data, name=str(arguments.bundle))
+    bundle = read_bundle(arguments.bundle)
     database = Database(arguments.state).open(create=False)
     try:
         registry = Registry(database).open()
-        updated = with_updates(built, data, registry.bases(built.release))
+        built, updated = pack(bundle, registry, FleetReader(database).models())
         try:
             release, plan = _put(database, updated, arguments, part)
         except SettingsError:  # it may be the updates for which the targets have no room
@@ -166,7 +163,7 @@ def _run_push(arguments: argparse.Namespace) -> int:
         members = [device for device in known if takes_part(plan, device)]
         print(
             f"{release.name} -> {arguments.to} ({len(members)} devices so far): "
-            f"{release.bundle_bytes:,} bytes, on the wire {travels(release, registry.targets())}"
+            f"{release.bundle_bytes:,} bytes, on the wire {travels(release, registry.releases())}"
         )
         if arguments.wait is None:
             return 0

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from wire.blob import compress, describe, digest_list
+from wire.blob import Told, compress, describe, digest_list
 from wire.bundle import unpack
 from wire.codec import encode
 from wire.messages import Blob, Envelope, Release
 from wire.targets import payload_type
+
+#: Begins a step of the work under a name for people; what it returns hears how far the step is.
+Begin = Callable[[str], Told]
 
 
 @dataclass(frozen=True)
@@ -38,10 +42,15 @@ class Built:
         return self.release.blobs[0]
 
 
-def build(data: bytes, *, name: str) -> Built:
+def quiet(_step: str) -> Told:
+    """Begin a step that nobody watches."""
+    return lambda _done, _total: None
+
+
+def build(data: bytes, *, name: str, begin: Begin = quiet) -> Built:
     """Check the bundle `data` and make a release of it; raise BundleError when it is none."""
     bundle = unpack(data, name=name)
-    blob = compress(data)
+    blob = compress(data, begin(f"packing {bundle.manifest.model}/{bundle.manifest.version}"))
     release = Release(
         name=f"{bundle.manifest.model}/{bundle.manifest.version}",
         bundle_sha256=hashlib.sha256(data).hexdigest(),

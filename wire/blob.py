@@ -13,11 +13,14 @@ from __future__ import annotations
 
 import hashlib
 import lzma
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from wire.errors import BundleError, TransferError
 from wire.messages import MAX_BLOB_BYTES, Blob
+
+#: Hears how many bytes of a piece of work are done, and of how many.
+Told = Callable[[int, int], None]
 
 CHUNK_BYTES: Final = 64 * 1024
 DIGEST_BYTES: Final = 32
@@ -26,19 +29,37 @@ _DICTIONARY_BYTES: Final = 8 * 1024 * 1024
 #: xz needs its dictionary and about 32 KiB to decode; a file that asks for more is refused.
 _DECODE_LIMIT_BYTES: Final = _DICTIONARY_BYTES + 2 * 1024 * 1024
 _OUTPUT_STEP_BYTES: Final = 256 * 1024
+#: About 0.2 s of work: how often a progress bar moves.
+_INPUT_STEP_BYTES: Final = 256 * 1024
 #: How xz models a byte: by itself (int8 weights), or by its place among four (float32 weights).
 _MODELS: Final = ({"lc": 0, "lp": 0, "pb": 0}, {"lc": 0, "lp": 2, "pb": 2})
 
 
-def compress(data: bytes) -> bytes:
-    """Return `data` as xz with a dictionary that any board can hold: the smaller of two models of it."""
-    return min((_compress(data, model) for model in _MODELS), key=len)
+def compress(data: bytes, told: Told = lambda _done, _total: None) -> bytes:
+    """Return `data` as xz with a dictionary that any board can hold: the smaller of two models of it.
+
+    `told` hears how far it is, in bytes of `data` over all models.
+    """
+    done, total = 0, len(_MODELS) * len(data)
+
+    def add(taken: int) -> None:
+        nonlocal done
+        done += taken
+        told(done, total)
+
+    return min((_compress(data, model, add) for model in _MODELS), key=len)
 
 
-def _compress(data: bytes, model: dict[str, int]) -> bytes:
+def _compress(data: bytes, model: dict[str, int], taken: Callable[[int], None]) -> bytes:
     dictionary = max(4096, min(_DICTIONARY_BYTES, len(data)))
     chain = {"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": dictionary, **model}
-    return lzma.compress(data, format=lzma.FORMAT_XZ, check=lzma.CHECK_CRC32, filters=[chain])
+    encoder = lzma.LZMACompressor(format=lzma.FORMAT_XZ, check=lzma.CHECK_CRC32, filters=[chain])
+    out, view = [], memoryview(data)
+    for start in range(0, len(data), _INPUT_STEP_BYTES):
+        piece = view[start : start + _INPUT_STEP_BYTES]
+        out.append(encoder.compress(piece))
+        taken(len(piece))
+    return b"".join([*out, encoder.flush()])
 
 
 def decompress(pieces: Iterable[bytes], *, size_bytes: int) -> Iterator[bytes]:

@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wire.alignment import Form, Segment, align, zigzag
-from wire.blob import compress, decompress
+from wire.blob import Told, compress, decompress
 from wire.errors import TransferError
 
 _HEADER: Final = struct.Struct("<4s32sIII")
@@ -47,8 +47,11 @@ def pays(delta_bytes: int, whole_bytes: int) -> bool:
     return delta_bytes < _PAYS_BELOW * whole_bytes
 
 
-def encode(base: bytes, new: bytes) -> bytes:
-    """Return the delta that makes `new` of `base`. It may be larger than `new` compressed: compare."""
+def encode(base: bytes, new: bytes, told: Told = lambda _done, _total: None) -> bytes:
+    """Return the delta that makes `new` of `base`. It may be larger than `new` compressed: compare.
+
+    `told` hears how far its compression is, which takes nearly all of the time.
+    """
     segments = align(base, new, MAX_SEGMENTS)
     body = bytearray().join(_SEGMENT.pack(s.form, s.base, s.size) for s in segments)
     start = 0
@@ -58,7 +61,7 @@ def encode(base: bytes, new: bytes) -> bytes:
         body += _difference(segment, base, new[start : start + segment.size])
         start += segment.size
     digest = hashlib.sha256(base).digest()
-    return _HEADER.pack(_VERSION, digest, len(segments), len(new), len(body)) + compress(bytes(body))
+    return _HEADER.pack(_VERSION, digest, len(segments), len(new), len(body)) + compress(bytes(body), told)
 
 
 def apply(base: BinaryIO, pieces: Iterable[bytes], *, base_sha256: str, size_bytes: int) -> Iterator[bytes]:

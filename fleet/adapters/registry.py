@@ -18,7 +18,7 @@ from fleet.replanning import Entry
 from fleet.updates import bases_of
 from wire.codec import decode, encode
 from wire.errors import SettingsError, TransferError
-from wire.messages import MAX_PAYLOAD_BYTES, Desired, Plan, Release, Targets
+from wire.messages import MAX_PAYLOAD_BYTES, Desired, ModelState, Plan, Release, Targets
 
 log = logging.getLogger(__name__)
 
@@ -77,9 +77,12 @@ class Registry:
                 self._blobs.write(update.blob, update.data, update.digests)
         return release
 
-    def bases(self, release: Release) -> Iterator[tuple[Release, bytes]]:
-        """Yield the releases that devices may update to `release` from, each with its bundle."""
-        for base in bases_of(release, self.targets()):
+    def bases(self, release: Release, models: Iterable[ModelState] = ()) -> Iterator[tuple[Release, bytes]]:
+        """Yield the releases from which updates to `release` are made, each with its bundle.
+
+        `models` is what devices said that they run.
+        """
+        for base in bases_of(release, self.releases(), models):
             try:
                 yield base, self._blobs.read_bundle(base)
             except (TransferError, OSError) as error:

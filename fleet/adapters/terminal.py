@@ -1,13 +1,24 @@
-"""The fleet in a terminal: one table, the same for `fleet devices`, `--watch` and the demo."""
+"""The fleet in a terminal: one table, the same for `fleet devices`, `--watch` and the demo; and progress."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 
 from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
+from fleet.releasing import Begin, quiet
 from fleet.view import DeviceRow
 
 _UNKNOWN = "-"
@@ -46,6 +57,22 @@ def device_table(rows: Iterable[DeviceRow], *, title: str | None = None) -> Tabl
             str(row.errors + row.dropped),
         )
     return table
+
+
+@contextmanager
+def steps_shown() -> Iterator[Begin]:
+    """Show how far each step is that is begun, as a bar on standard error: on a terminal, or not at all."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield quiet
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        yield lambda step: partial(_show_step, progress, progress.add_task(step))
+
+
+def _show_step(progress: Progress, task: TaskID, done: int, total: int) -> None:
+    progress.update(task, completed=done, total=total)
 
 
 def printable(text: str) -> str:

@@ -15,8 +15,9 @@ from fleet.publishing import withdrawals
 from fleet.releasing import Built
 from fleet.updates import MOST_BASES, bases_of, travels, with_updates
 from tests.support.shelf import TOPICS, Goods, make_goods, make_successor
+from wire.blob import Told
 from wire.delta import apply
-from wire.messages import DELTA, WHOLE, Targets
+from wire.messages import DELTA, WHOLE, ModelState
 
 ONE = make_goods(1, 100_000)
 TWO = make_successor(2, ONE)
@@ -65,19 +66,68 @@ def test_an_update_that_saves_little_is_not_made(registry: Registry) -> None:
     assert push(registry, make_goods(2, 100_000)).updates == ()
 
 
-def test_the_bases_are_the_newest_releases_of_the_same_model() -> None:
-    releases = tuple(make_goods(n, 100).release for n in range(1, 7))
-    manifest = replace(releases[5].manifest, model="other")
-    stranger = replace(releases[5], name="other/6", manifest=manifest)
-    bases = bases_of(releases[4], Targets(1, (*releases[:5], stranger)))
-    assert [base.name for base in bases] == ["digits/4", "digits/3", "digits/2"][:MOST_BASES]
+RELEASES = [make_goods(n, 100).release for n in range(1, 8)]
+
+
+def runs(current: int | None, previous: int | None = None, model: str = "digits") -> ModelState:
+    """Return what a device says that runs these versions."""
+    names = [f"{model}/{n}" if n else None for n in (current, previous)]
+    return ModelState(model, "idle", *names)
+
+
+@pytest.mark.parametrize(
+    ("models", "bases"),
+    [
+        ([], (6, 5, 4)),  # nobody has said anything: the newest
+        ([runs(None)], (6, 5, 4)),
+        ([runs(2)], (2, 6, 5)),
+        ([runs(5, 4)], (5, 6, 4)),
+        ([runs(2), runs(2), runs(3), runs(1), runs(1), runs(1)], (1, 2, 3)),
+        ([runs(1), runs(2), runs(3), runs(4)], (4, 3, 2)),  # as many hold each: the newest
+        ([runs(5, 4)] * 6 + [runs(3, 2)] * 3 + [runs(1)] * 2, (5, 3, 1)),  # each device has a base once
+        ([runs(5, 4), runs(6, 4), runs(3)], (4, 3, 6)),  # one that two hold before what one runs
+        ([runs(9, 8), runs(2, model="faces")], (6, 5, 4)),  # nothing that is here, nothing of this model
+    ],
+)
+def test_the_bases_are_what_most_devices_hold_and_then_the_newest(
+    models: list[ModelState], bases: tuple[int, ...]
+) -> None:
+    manifest = replace(RELEASES[0].manifest, model="other")
+    here = [*RELEASES, replace(RELEASES[0], name="other/1", manifest=manifest)]
+    found = bases_of(RELEASES[6], here, models)
+    assert [base.name for base in found] == [f"digits/{n}" for n in bases]
+    assert len(found) == MOST_BASES
+
+
+def test_an_update_starts_from_what_a_device_runs_though_no_plan_names_it_any_more(
+    registry: Registry,
+) -> None:
+    push(registry, ONE)
+    for version in range(4, 8):
+        push(registry, make_goods(version, 1000))
+    assert "digits/1" not in {release.name for release in registry.targets().releases}
+    built = with_updates(bare(TWO), TWO.bundle, registry.bases(TWO.release, [runs(1)]))
+    assert [packed.blob.base_sha256 for packed in built.updates] == [ONE.release.bundle_sha256]
+    assert travels(built.release, registry.releases()).endswith(" as an update from digits/1")
+
+
+def test_each_step_of_packing_is_told_to_its_end() -> None:
+    told: dict[str, list[tuple[int, int]]] = {}
+
+    def begin(step: str) -> Told:
+        told[step] = []
+        return lambda done, total: told[step].append((done, total))
+
+    with_updates(bare(TWO), TWO.bundle, [(ONE.release, ONE.bundle), (THREE.release, THREE.bundle)], begin)
+    assert list(told) == ["update from digits/1", "update from digits/3"]
+    assert all(steps == sorted(steps) and steps[-1][0] == steps[-1][1] for steps in told.values())
 
 
 def test_what_travels_is_told_by_the_names_of_the_releases() -> None:
-    targets = Targets(1, (ONE.release, TWO.release, THREE.release))
+    here = [ONE.release, TWO.release, THREE.release]
     sizes = [f"{blob.size_bytes:,}" for blob in THREE.release.blobs]
-    assert travels(ONE.release, targets) == f"{ONE.release.blobs[0].size_bytes:,} bytes"
-    assert travels(THREE.release, targets) == (
+    assert travels(ONE.release, here) == f"{ONE.release.blobs[0].size_bytes:,} bytes"
+    assert travels(THREE.release, here) == (
         f"{sizes[0]} bytes, {sizes[1]} as an update from digits/2, {sizes[2]} as an update from digits/1"
     )
 

@@ -35,6 +35,20 @@ def test_compression_is_the_same_every_time() -> None:
     assert compress(DATA) == compress(DATA)
 
 
+def test_compression_says_how_far_it_is_and_is_what_xz_makes_in_one_go() -> None:
+    told: list[tuple[int, int]] = []
+    packed = compress(DATA, lambda done, total: told.append((done, total)))
+    assert [done for done, _ in told] == sorted({done for done, _ in told})
+    assert told[-1] == (2 * len(DATA), 2 * len(DATA))
+    assert len(told) == 6
+    chains = [
+        {"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": len(DATA), **model}
+        for model in ({"lc": 0, "lp": 0, "pb": 0}, {"lc": 0, "lp": 2, "pb": 2})
+    ]
+    once = [lzma.compress(DATA, check=lzma.CHECK_CRC32, filters=[chain]) for chain in chains]
+    assert packed == min(once, key=len)
+
+
 @pytest.mark.parametrize("size_bytes", [0, len(DATA) - 1, len(DATA) + 1])
 def test_a_blob_of_another_size_than_announced_is_refused(size_bytes: int) -> None:
     with pytest.raises(TransferError):
