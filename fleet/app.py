@@ -27,6 +27,7 @@ from fleet.adapters.registry import Registry
 from fleet.adapters.report_store import ReportStore
 from fleet.adapters.signing_desk import now, open_store
 from fleet.auditing import Auditor
+from fleet.expiry_watch import ExpiryWatch, lasting
 from fleet.gate import Gate, GateParts, Lists
 from fleet.ingest import Word, understand
 from fleet.publishing import (
@@ -98,8 +99,10 @@ def serve(settings: ServerSettings, stop: threading.Event) -> None:
         log.info("serving the fleet in %s through %s", settings.state, settings.broker)
         if signing is None:
             log.warning("unsigned: whoever reaches the broker decides what the devices run")
+        expiries = ExpiryWatch(lambda: lasting(database), time.monotonic)
         while not stop.is_set():
             server.turn()
+            expiries.turn()
     finally:
         link.close()
         if gate:

@@ -27,6 +27,7 @@ from fleet.app import serve
 from fleet.assigning import EVERYONE
 from fleet.broker_start import add_certificate_options, server_settings
 from fleet.enrol_cli import add_enrolment
+from fleet.expiry_watch import note_expiries
 from fleet.init_cli import add_init
 from fleet.keys_cli import add_keys
 from fleet.packing import pack, read_bundle
@@ -165,6 +166,7 @@ def _run_push(arguments: argparse.Namespace) -> int:
             f"{release.name} -> {arguments.to} ({len(members)} devices so far): "
             f"{release.bundle_bytes:,} bytes, on the wire {travels(release, registry.releases())}"
         )
+        note_expiries(arguments.state)
         if arguments.wait is None:
             return 0
         if not members:

@@ -47,6 +47,11 @@ def add_init(part: Callable[..., argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--plain", action="store_true", help="keys only: the broker stays open, and on 127.0.0.1"
     )
+    parser.add_argument(
+        "--renew",
+        action="store_true",
+        help="only new certificates for the broker and the server, by the CAs that there are",
+    )
     add_broker_options(parser)
 
 
@@ -81,6 +86,10 @@ def _own_names() -> list[str]:
 
 def _run(arguments: argparse.Namespace) -> int:
     state: Path = arguments.state
+    if arguments.renew:
+        if arguments.plain or arguments.host:
+            raise SettingsError("--renew makes what `init` was told before: leave out --host and --plain")
+        return _renew(state)
     broker = not arguments.plain and not BrokerFiles(state).exist
     keys, root = not has_keys(state), not root_file(state).exists()
     if not (broker or keys or root):
@@ -94,6 +103,17 @@ def _run(arguments: argparse.Namespace) -> int:
         restore_root(state)
         print(f"wrote {root_file(state)} again")
     print(told, end="")
+    return 0
+
+
+def _renew(state: Path) -> int:
+    files = BrokerFiles(state)
+    if not files.exist:
+        raise SettingsError(f"no certificates in {state}: run `edgeflock fleet init --state {state}` first")
+    files.renew(now())
+    print(
+        f"new certificates in {files.folder}; next: restart `edgeflock fleet serve`, or the broker of yours"
+    )
     return 0
 
 

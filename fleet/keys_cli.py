@@ -30,20 +30,27 @@ Shows the keys of a fleet, or changes them. Devices follow by themselves, also t
 example:
     edgeflock fleet keys show
     edgeflock fleet keys rotate targets --keys /media/stick
+    edgeflock fleet keys renew targets --keys /media/stick
     edgeflock fleet keys auto digits --on
 """
 
 _ROTATIONS: Final = ("root", "targets", "online", "plan")
 
+#: What people sign, and the server cannot renew by itself.
+_RENEWED: Final = ("root", "targets")
+
 
 def add_keys(parts: _SubParsersAction[argparse.ArgumentParser], part: Part) -> None:
     """Add `keys` to the fleet's commands."""
     keys = part(parts, "keys", "show or change keys", _KEYS_HELP, _run_show)
-    actions = keys.add_subparsers(dest="action", metavar="show|rotate|auto", required=True)
+    actions = keys.add_subparsers(dest="action", metavar="show|rotate|renew|auto", required=True)
     show = actions.add_parser("show", help="list the keys, where they lie, and what expires when")
     rotate = actions.add_parser("rotate", help="make new keys for a role and have the old ones sign them")
     rotate.add_argument("role", choices=_ROTATIONS)
     rotate.set_defaults(run=_run_rotate)
+    renew = actions.add_parser("renew", help="sign a role's metadata again before it expires, by its keys")
+    renew.add_argument("role", choices=_RENEWED)
+    renew.set_defaults(run=_run_renew)
     auto = actions.add_parser(
         "auto", help="let the server sign releases of one model with unchanged contract"
     )
@@ -52,9 +59,9 @@ def add_keys(parts: _SubParsersAction[argparse.ArgumentParser], part: Part) -> N
     switch.add_argument("--on", action="store_true", help="begin")
     switch.add_argument("--off", dest="on", action="store_false", help="end")
     auto.set_defaults(run=_run_auto)
-    for parser in (show, rotate, auto):  # may stand behind the action too
+    for parser in (show, rotate, renew, auto):  # may stand behind the action too
         parser.add_argument("--state", type=Path, default=argparse.SUPPRESS, help="the fleet's folder")
-    for parser in (rotate, auto):
+    for parser in (rotate, renew, auto):
         parser.add_argument(
             "--keys", type=Path, metavar="FOLDER", help="people's keys (<state>/keys/offline)"
         )
@@ -113,6 +120,12 @@ def _run_rotate(arguments: argparse.Namespace) -> int:
 
 def _tell_rotation(role: str, made: list[Path]) -> None:
     print(f"new keys for {role}: {', '.join(map(str, made))}; the old ones are put out of use (.retired)")
+
+
+def _run_renew(arguments: argparse.Namespace) -> int:
+    _at_desk(arguments, lambda desk: desk.renew(arguments.role))
+    print(f"{arguments.role} is signed again: `edgeflock fleet keys show` says until when")
+    return 0
 
 
 def _run_auto(arguments: argparse.Namespace) -> int:

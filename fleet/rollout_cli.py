@@ -19,6 +19,7 @@ from fleet.adapters.registry import Registry
 from fleet.adapters.rollout_table import rollout_view
 from fleet.adapters.steering import Steering, Wanted
 from fleet.adapters.terminal import make_console
+from fleet.expiry_watch import note_expiries
 from fleet.initialising import open_signing
 from fleet.progress import Rollout, as_json, rollout
 from wire.messages import Plan
@@ -138,6 +139,7 @@ def _say(made: list[Plan], what: str, skipped: list[str]) -> None:
 
 def _run_status(arguments: argparse.Namespace) -> int:
     wanted = Wanted.parse(arguments.model, None) if arguments.model else None
+    note_expiries(arguments.state)
     with _fleet(arguments.state) as (registry, steering, reader):
         if arguments.json:
             print(json.dumps([as_json(r) for r in _rollouts(registry, steering, reader, wanted)], indent=2))

@@ -52,6 +52,17 @@ class KeyDesk:
         retire(path for keyid, (_, path) in here.items() if keyid in retired)
         return [path for _, path in made]
 
+    def renew(self, what: str) -> None:
+        """Sign `root` or `targets` again, as they are and with the keys that they have: they live anew."""
+        if what == Root.type:
+            self._succeed(*self._checked_root())
+        else:
+            ring = self._ring()
+            self._signing.check_keys(ring)
+            self._signing.sign_targets(ring, again=True)
+        self._signing.freshen()
+        write_root(self._state, self._store)
+
     def automatic(self, model: str, *, on: bool) -> None:
         """Let the server sign releases of `model` whose contract is that of the newest one, or end that."""
         check_name("model", model)

@@ -62,13 +62,7 @@ class BrokerFiles:
         self.folder.mkdir(exist_ok=True, mode=0o700)
         devices = self._make_authority("device-ca", "devices", now)
         brokers = self._make_authority("broker-ca", "broker CA", now)
-        broker_key, server_key = pki.make_key(), pki.make_key()
-        broker = brokers.broker(plan.hosts, broker_key.public_key(), now)
-        life = dt.timedelta(days=pki.BROKER_DAYS)
-        server = devices.client(SERVER_NAME, server_key.public_key(), now, life)
-        self._write("broker.key", pki.key_pem(broker_key), _SECRET)
-        self._write(f"{SERVER_NAME}.pem", pki.key_pem(server_key) + server.pem.encode(), _SECRET)
-        self._write("broker.crt", broker.pem.encode())
+        self._certify(plan, brokers, devices, now)
         self.write_crl((), now)
         self.write_logins(())
         self._write("acl.conf", render_acl(plan.prefix).encode())
@@ -76,6 +70,37 @@ class BrokerFiles:
         self._write("mosquitto.conf", render_config(plan, self.folder).encode())
         self._write("claims.conf", render_claims_config(plan, self.folder).encode())
         self._write(_PLAN, encode(plan))
+
+    def renew(self, now: dt.datetime) -> None:
+        """Make new certificates for the broker and the server, and the same revocation list with a new end.
+
+        Devices trust the CAs, which stay, so none of them notices. Raises SettingsError where the key of
+        the broker's CA is not there.
+        """
+        try:
+            pem, key = self.broker_ca.read_bytes(), (self.folder / "broker-ca.key").read_bytes()
+        except OSError as error:
+            raise SettingsError(f"{error.filename}: {error.strerror}; bring it back for this") from error
+        self._certify(self.plan(), pki.Authority.load(pem, key), self.authority(), now)
+        self.write_crl(self.revoked(), now)
+
+    def expiries(self) -> list[tuple[Path, dt.datetime, bool]]:
+        """Return what ends when, and whether `renew` makes it anew; raise SettingsError for other files."""
+        names = {"broker.crt": True, f"{SERVER_NAME}.pem": True, "crl.pem": True}
+        names |= {"broker-ca.pem": False, "device-ca.pem": False}
+        found = [(path, names[path.name]) for path in sorted(self.folder.iterdir()) if path.name in names]
+        return [(path, pki.expiry(path.read_bytes()), renewable) for path, renewable in found]
+
+    def _certify(
+        self, plan: BrokerPlan, brokers: pki.Authority, devices: pki.Authority, now: dt.datetime
+    ) -> None:
+        broker_key, server_key = pki.make_key(), pki.make_key()
+        broker = brokers.broker(plan.hosts, broker_key.public_key(), now)
+        life = dt.timedelta(days=pki.BROKER_DAYS)
+        server = devices.client(SERVER_NAME, server_key.public_key(), now, life)
+        self._write("broker.key", pki.key_pem(broker_key), _SECRET)
+        self._write(f"{SERVER_NAME}.pem", pki.key_pem(server_key) + server.pem.encode(), _SECRET)
+        self._write("broker.crt", broker.pem.encode())
 
     def plan(self) -> BrokerPlan:
         """Return what `fleet init` was told; raise SettingsError where that cannot be read."""

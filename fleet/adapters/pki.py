@@ -179,6 +179,18 @@ def read_crl(pem: bytes) -> list[str]:
     return sorted(f"{entry.serial_number:x}" for entry in x509.load_pem_x509_crl(pem))
 
 
+def expiry(pem: bytes) -> dt.datetime:
+    """Return when the certificate or revocation list in `pem` ends; raise SettingsError for none."""
+    try:
+        if b"X509 CRL" in pem:
+            end = x509.load_pem_x509_crl(pem).next_update_utc
+            assert end is not None, "crl() sets it"
+            return end
+        return x509.load_pem_x509_certificate(pem).not_valid_after_utc
+    except ValueError as error:
+        raise SettingsError(f"no certificate: {error}") from error
+
+
 def public_pem(key: ec.EllipticCurvePublicKey) -> str:
     """Return a public key as PEM: the same text for the same key."""
     return key.public_bytes(

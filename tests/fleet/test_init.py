@@ -27,7 +27,14 @@ class PowerCutError(Exception):
 
 def init(state: Path, *, plain: bool = False) -> None:
     arguments = argparse.Namespace(
-        state=state, plain=plain, host=["hub.local"], bind="", prefix="edgeflock", port=8883, claim_port=8884
+        state=state,
+        plain=plain,
+        renew=False,
+        host=["hub.local"],
+        bind="",
+        prefix="edgeflock",
+        port=8883,
+        claim_port=8884,
     )
     assert init_cli._run(arguments) == 0
 
