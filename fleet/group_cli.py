@@ -15,6 +15,7 @@ from rich.table import Table
 
 from fleet.adapters.assignment import Assigned, Assignment
 from fleet.adapters.database import Database
+from fleet.adapters.fleet_reader import FleetReader
 from fleet.adapters.registry import Registry
 from fleet.adapters.terminal import make_console
 from fleet.assigning import EVERYONE, by_group
@@ -82,17 +83,18 @@ def _add_group(group: argparse.ArgumentParser) -> None:
 
 
 @contextmanager
-def _fleet(state: Path) -> Iterator[tuple[Registry, Assignment]]:
+def _fleet(state: Path) -> Iterator[tuple[Registry, Assignment, FleetReader]]:
     database = Database(state).open(create=False)
     try:
         registry, signing = Registry(database).open(), open_signing(database)
-        yield registry, Assignment(database, registry, signing.signed_names if signing.active else None)
+        signed = signing.signed_names if signing.active else None
+        yield registry, Assignment(database, registry, signed), FleetReader(database)
     finally:
         database.close()
 
 
 def _run_members(action: str, arguments: argparse.Namespace) -> int:
-    with _fleet(arguments.state) as (_, assignment):
+    with _fleet(arguments.state) as (_, assignment, _):
         change = assignment.add if action == "add" else assignment.remove
         made = change(arguments.group, arguments.devices)
     if made.changed:
@@ -106,7 +108,7 @@ def _run_members(action: str, arguments: argparse.Namespace) -> int:
 
 
 def _run_list(arguments: argparse.Namespace) -> int:
-    with _fleet(arguments.state) as (registry, _):
+    with _fleet(arguments.state) as (registry, _, _):
         awaited = registry.devices.awaited()
         groups = by_group(d for d in registry.desired().values() if d.device not in awaited or _assigned(d))
     if arguments.json:
@@ -136,16 +138,22 @@ def _run_pin(arguments: argparse.Namespace) -> int:
         raise SettingsError(
             f"which release for {arguments.device}? `edgeflock fleet pin DEVICE MODEL/VERSION`"
         )
-    with _fleet(arguments.state) as (_, assignment):
+    with _fleet(arguments.state) as (_, assignment, reader):
         made = assignment.pin(arguments.device, arguments.release)
+        refusing = arguments.device in reader.blocking(arguments.release)
     pinned = f"{arguments.device}: {arguments.release} is pinned"
     print(pinned if made.changed else f"nothing to do: {pinned} already")
     _note_unseen(made)
+    if refusing:
+        print(
+            f"note: {arguments.device} blocked it before and will refuse it; push it with --retry first",
+            file=sys.stderr,
+        )
     return 0
 
 
 def _list_pins(state: Path) -> int:
-    with _fleet(state) as (registry, _):
+    with _fleet(state) as (registry, _, _):
         pins = [(d, r) for d, desired in sorted(registry.desired().items()) for r in desired.pins.values()]
     for device, release in pins:
         print(f"{device} {release}")
@@ -155,7 +163,7 @@ def _list_pins(state: Path) -> int:
 
 
 def _run_unpin(arguments: argparse.Namespace) -> int:
-    with _fleet(arguments.state) as (_, assignment):
+    with _fleet(arguments.state) as (_, assignment, _):
         made = assignment.unpin(arguments.device, arguments.model)
     model = arguments.model
     if made.changed:

@@ -33,21 +33,27 @@ _EVERYBODY: Final = 100.0
 Earlier = Callable[[int], Entry | None]
 
 
-def restate(standing: Entry, state: str, sequence: int) -> Entry | None:
+def restate(standing: Entry, state: str, sequence: int, *, retry: bool = False) -> Entry | None:
     """Return the same rollout as plan `sequence` in `state`; None when it is in that state already.
 
-    Raises UnavailableError for a rollout that was aborted.
+    With `retry` it is tried once more where it was blocked. Raises UnavailableError for a rollout that was
+    aborted.
     """
     plan = standing.plan
-    if plan.state == state:
+    if plan.state == state and not retry:
         return None
     if plan.state == "abort":
         raise UnavailableError(f"{plan.release} was aborted in {plan.group}: push it again to go on")
-    return replace(standing, plan=replace(plan, state=state, sequence=sequence))
+    asked = sequence if retry else plan.retry
+    return replace(standing, plan=replace(plan, state=state, sequence=sequence, retry=asked))
 
 
-def undo(standing: Entry, earlier: Earlier, members: Iterable[str], sequence: int) -> Entry:
+def undo(
+    standing: Entry, earlier: Earlier, members: Iterable[str], sequence: int, *, retry: bool = False
+) -> Entry:
     """Return the plan `sequence` that leads `members` back to a release before the one that stands.
+
+    With `retry` that one is tried once more where it was blocked.
 
     To the newest that was planned for all who took part in what is undone: a release for one canary must
     not come to everybody. Where there never was such a plan, to the one before, and whoever took part in
@@ -62,7 +68,7 @@ def undo(standing: Entry, earlier: Earlier, members: Iterable[str], sequence: in
         if _leads_back(there, standing.plan):
             affected = [d for d in members if any(takes_part(plan, d) for plan in undone)]
             if all(takes_part(there, device) for device in affected):
-                return _planned_again(entry, (), sequence)
+                return _planned_again(entry, (), sequence, retry=retry)
             nearest = nearest or entry
         undone.append(there)
     if nearest is None:
@@ -72,7 +78,7 @@ def undo(standing: Entry, earlier: Earlier, members: Iterable[str], sequence: in
         d for d in members if takes_part(standing.plan, d) or _took_part(d, standing, nearest, earlier)
     ]
     returning = tuple(d for d in joining if not takes_part(nearest.plan, d))
-    return _planned_again(nearest, returning, sequence)
+    return _planned_again(nearest, returning, sequence, retry=retry)
 
 
 def ways_back(standing: Entry, earlier: Earlier) -> set[str]:
@@ -101,10 +107,10 @@ def _took_part(device: str, standing: Entry, until: Entry, earlier: Earlier) -> 
     return False
 
 
-def _planned_again(entry: Entry, returning: tuple[str, ...], sequence: int) -> Entry:
+def _planned_again(entry: Entry, returning: tuple[str, ...], sequence: int, *, retry: bool) -> Entry:
     plan = entry.plan
-    canaries = (*plan.canaries, *returning)
-    return Entry(replace(plan, state="run", sequence=sequence, canaries=canaries, retry=0), entry.before)
+    canaries, asked = (*plan.canaries, *returning), sequence if retry else 0
+    return Entry(replace(plan, state="run", sequence=sequence, canaries=canaries, retry=asked), entry.before)
 
 
 def _earlier(entry: Entry | None, earlier: Earlier) -> Entry | None:

@@ -23,6 +23,7 @@ from fleet.expiry_watch import note_expiries
 from fleet.initialising import open_signing
 from fleet.progress import Rollout, as_json, rollout
 from wire.messages import Plan
+from wire.wave import takes_part
 
 _REFRESH_S: Final = 0.5
 
@@ -39,10 +40,12 @@ example:
 """
 
 _RESUME_HELP = """\
-Lets a paused rollout go on; downloads fetch only what they lack.
+Lets a paused rollout go on; downloads fetch only what they lack. With --retry devices that blocked the
+release try it once more, also where the rollout was not paused.
 
 example:
     edgeflock fleet resume digits
+    edgeflock fleet resume digits/2 --retry
 """
 
 _ABORT_HELP = """\
@@ -57,7 +60,7 @@ example:
 _UNDO_HELP = """\
 Plans the release that was planned before, for everybody who may have got this one. A device holds the
 release before on its disk: it downloads nothing, tries it anew, and swaps it in. Again: the one before
-that.
+that. One that blocked it once refuses it, unless --retry asks for another try.
 
 example:
     edgeflock fleet undo digits
@@ -82,9 +85,13 @@ def add_parts(add: AddPart) -> None:
         ("abort", "end a rollout for good", _ABORT_HELP, "abort"),
     ):
         part = add(name, summary, text, _run_state)
-        part.set_defaults(state_wanted=state)
+        part.set_defaults(state_wanted=state, retry=False)
         _add_rollout(part, "--from")
-    _add_rollout(add("undo", "go back to the release before", _UNDO_HELP, _run_undo), "--to")
+        if name == "resume":
+            _add_retry(part)
+    back = add("undo", "go back to the release before", _UNDO_HELP, _run_undo)
+    _add_rollout(back, "--to")
+    _add_retry(back)
     status = add("status", "show how far rollouts are", _STATUS_HELP, _run_status)
     status.add_argument("model", nargs="?", metavar="MODEL", help="of this model, or release, only")
     look = status.add_mutually_exclusive_group()
@@ -97,6 +104,10 @@ def _add_rollout(part: argparse.ArgumentParser, option: str) -> None:
     part.add_argument(
         option, dest="group", metavar="GROUP", help="in this group only (each group that has a plan of it)"
     )
+
+
+def _add_retry(part: argparse.ArgumentParser) -> None:
+    part.add_argument("--retry", action="store_true", help="try it again where it was blocked before")
 
 
 @contextmanager
@@ -114,7 +125,7 @@ def _fleet(state: Path) -> Iterator[tuple[Registry, Steering, FleetReader]]:
 def _run_state(arguments: argparse.Namespace) -> int:
     wanted = Wanted.parse(arguments.model, arguments.group)
     with _fleet(arguments.state) as (_, steering, _):
-        made = steering.set_state(wanted, arguments.state_wanted)
+        made = steering.set_state(wanted, arguments.state_wanted, retry=arguments.retry)
     words = {"pause": "paused", "run": "goes on", "abort": "aborted"}
     _say(made, words[arguments.state_wanted], steering.skipped)
     return 0
@@ -122,10 +133,25 @@ def _run_state(arguments: argparse.Namespace) -> int:
 
 def _run_undo(arguments: argparse.Namespace) -> int:
     wanted = Wanted.parse(arguments.model, arguments.group)
-    with _fleet(arguments.state) as (_, steering, _):
-        made = steering.undo(wanted)
-    _say(made, "is the plan again", steering.skipped)
+    with _fleet(arguments.state) as (registry, steering, reader):
+        made = steering.undo(wanted, retry=arguments.retry)
+        _say(made, "is the plan again", steering.skipped)
+        for plan in made if not arguments.retry else ():
+            _note_blocked(plan, registry, reader)
     return 0
+
+
+def _note_blocked(plan: Plan, registry: Registry, reader: FleetReader) -> None:
+    """Say which devices of the plan will refuse it: a block is a device's, and a plan alone lifts none."""
+    members = [device for device in registry.members(plan.group) if takes_part(plan, device)]
+    blocked = reader.blocking(plan.release) & {*members}
+    if blocked:
+        count = f"{len(blocked)} of {len(members)} devices"
+        print(
+            f"note: {count} in {plan.group} blocked {plan.release} before and will refuse it; "
+            f"`edgeflock fleet resume {plan.release} --from {plan.group} --retry` lets them try it again",
+            file=sys.stderr,
+        )
 
 
 def _say(made: list[Plan], what: str, skipped: list[str]) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from fleet.accounting import Ledger, StreamFacts, balance
 from fleet.adapters.database import Database
 from fleet.adapters.metadata_store import MetadataStore
-from fleet.adapters.msgspec_codec import decode
+from fleet.adapters.msgspec_codec import decode, encode
+from fleet.blocking import blocking
 from fleet.health import DEFAULT_INTERVAL_S, metadata_is_stale, presence
 from fleet.ingest import ReleaseTotal
 from fleet.progress import Device
@@ -100,6 +101,15 @@ class FleetReader:
             (device,),
         )
         return [(time_s, decode(Event, body)) for time_s, body in found]
+
+    def blocking(self, release: str) -> frozenset[str]:
+        """Return the devices that have blocked `release`, as far as they told."""
+        found = self._database.sql.execute(
+            "select device, body from report where stream = 'event' and instr(body, ?) "
+            "order by received_s, sequence",
+            (encode(release),),  # cheaper than to decode every event that there ever was
+        )
+        return blocking(release, ((device, decode(Event, body)) for device, body in found))
 
     def refusals(self) -> dict[str, int]:
         """Return how many messages were not understood, by kind."""

@@ -44,19 +44,21 @@ class Steering:
         self._signed = signed
         self.skipped: list[str] = []
 
-    def set_state(self, wanted: Wanted, state: str) -> list[Plan]:
+    def set_state(self, wanted: Wanted, state: str, *, retry: bool = False) -> list[Plan]:
         """Put rollouts into `state`; return the new plans, without those that were in it already.
 
+        With `retry` devices that blocked the release try it once more.
         Raises SettingsError when there is no such rollout, UnavailableError for one that was aborted.
         """
-        return self._replan(wanted, lambda entry, sequence: restate(entry, state, sequence))
+        return self._replan(wanted, lambda entry, sequence: restate(entry, state, sequence, retry=retry))
 
-    def undo(self, wanted: Wanted) -> list[Plan]:
-        """Plan the releases that were planned before; return the new plans. Raises as `set_state` does."""
+    def undo(self, wanted: Wanted, *, retry: bool = False) -> list[Plan]:
+        """Plan the releases that were planned before; return the new plans. As `set_state` otherwise."""
         book, registry = self._registry.book, self._registry
 
         def back(entry: Entry, sequence: int) -> Entry:
-            return undo(entry, book.earlier, registry.members(entry.plan.group), sequence)
+            members = registry.members(entry.plan.group)
+            return undo(entry, book.earlier, members, sequence, retry=retry)
 
         return self._replan(wanted, back)
 

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from edge.golden import Verdict
 from edgeflock import main
 from fleet.adapters.broker import find_mosquitto
+from fleet.adapters.database import Database
+from fleet.adapters.fleet_reader import FleetReader
 from tests.support.live_fleet import TOPICS, LiveDevice, LiveFleet
 from tests.support.shelf import make_goods
 from wire.adapters.paho_link import PahoLink
@@ -86,6 +89,31 @@ def test_an_undo_downloads_nothing(fleet: LiveFleet) -> None:
     causes = [e.cause for e in device.events]
     assert "on-disk" in causes
     assert not {"wanted", "space-reserved"} & set(causes)
+
+
+def blocking(fleet: LiveFleet, release: str) -> frozenset[str]:
+    database = Database(fleet.state).open()
+    try:
+        return FleetReader(database).blocking(release)
+    finally:
+        database.close()
+
+
+def test_an_undo_to_what_a_device_blocked_is_told_and_a_retry_leads_it_there(
+    fleet: LiveFleet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    device = fleet.device()
+    device.trial.verdict = Verdict(False, "wrong answers")
+    fleet.push(ONE)
+    fleet.wait("it is blocked, and the server knows", lambda: blocking(fleet, "digits/1") == {"pi-1"})
+    device.trial.verdict = Verdict(True, "fine")
+    fleet.push(TWO)
+    fleet.commit(device, "digits/2")
+    order(fleet, "undo", "digits")
+    assert "1 of 1 devices in all blocked digits/1 before" in capsys.readouterr().err
+    fleet.wait("it refuses", lambda: device.updater.report().state == "blocked")
+    order(fleet, "resume", "digits/1", "--retry")
+    fleet.commit(device, "digits/1")
 
 
 def test_the_status_follows_a_rollout(fleet: LiveFleet, capsys: pytest.CaptureFixture[str]) -> None:

@@ -212,3 +212,15 @@ def test_a_push_that_asks_for_another_try_says_so_through_a_pause(fleet: Fleet) 
     for state in ("pause", "run"):
         fleet.steering.set_state(DIGITS, state)
     assert (fleet.plan.retry, fleet.plan.sequence) == (2, 4)
+
+
+def test_an_undo_may_ask_for_another_try_and_so_may_a_rollout_that_stands(fleet: Fleet) -> None:
+    fleet.push(1)
+    fleet.push(2, retry=True)
+    (made,) = fleet.steering.undo(DIGITS)
+    assert (made.retry, made.sequence) == (0, 3)
+    (made,) = fleet.steering.set_state(DIGITS, "run", retry=True)
+    assert (made.release, made.state, made.retry, made.sequence) == ("digits/1", "run", 4, 4)
+    fleet.push(2)
+    (made,) = fleet.steering.undo(DIGITS, retry=True)
+    assert (made.release, made.retry, made.sequence) == ("digits/1", 6, 6)

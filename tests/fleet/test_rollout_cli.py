@@ -11,10 +11,10 @@ from edgeflock import main
 from fleet.adapters.database import Database
 from fleet.adapters.registry import Registry
 from fleet.adapters.report_store import ReportStore
-from fleet.ingest import Presence, StateWord
+from fleet.ingest import Arrival, Presence, StateWord
 from fleet.releasing import Built
 from tests.support.shelf import make_goods
-from wire.messages import ModelState, Online, Reported
+from wire.messages import Event, Head, ModelState, Online, Reported
 
 
 @pytest.fixture
@@ -88,6 +88,44 @@ def test_what_is_aborted_or_has_nothing_before_it_ends_with_one(
         "edgeflock: no other release of digits was planned for all before",
         "edgeflock: digits/1 was aborted in all: push it again to go on",
     ]
+
+
+def block(state: Path, device: str, sequence: int, *events: Event) -> None:
+    database = Database(state).open()
+    ReportStore(database).open().take(
+        Arrival(device, "event", Head("b1", sequence + i, 1, 0.0), event) for i, event in enumerate(events)
+    )
+    database.close()
+
+
+BLOCKED = Event("digits", "stage", "blocked", "trial-failed", "digits/1", "wrong answers")
+
+
+def test_an_undo_says_who_blocked_what_it_leads_back_to(
+    state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    block(state, "pi-1", 1, BLOCKED)
+    assert fleet("undo", "digits", "--state", state) == 0
+    said = capsys.readouterr()
+    assert said.out == "digits/1 in all: is the plan again\n"
+    assert said.err == (
+        "note: 1 of 2 devices in all blocked digits/1 before and will refuse it; "
+        "`edgeflock fleet resume digits/1 --from all --retry` lets them try it again\n"
+    )
+    assert fleet("resume", "digits/1", "--from", "all", "--retry", "--state", state) == 0
+    assert capsys.readouterr() == ("digits/1 in all: goes on\n", "")
+
+
+def test_an_undo_that_asks_for_another_try_needs_no_note(
+    state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    block(state, "pi-1", 1, BLOCKED)
+    assert fleet("undo", "digits", "--retry", "--state", state) == 0
+    assert capsys.readouterr().err == ""
+    database = Database(state).open()
+    (plan,) = Registry(database).open().plans()
+    database.close()
+    assert plan.retry == plan.sequence
 
 
 def test_a_folder_without_a_fleet_ends_with_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
