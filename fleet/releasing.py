@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from wire.blob import Told, compress, describe, digest_list
 from wire.bundle import unpack
 from wire.codec import encode
-from wire.messages import Blob, Envelope, Release
+from wire.errors import SettingsError
+from wire.messages import MAX_PAYLOAD_BYTES, Blob, Envelope, Release
 from wire.targets import payload_type
+
+#: What to do when a fleet has too many models: nothing takes one out of it.
+FULL: Final = "take back pins that are not needed, and use another fleet (--state) for further models"
 
 #: Begins a step of the work under a name for people; what it returns hears how far the step is.
 Begin = Callable[[str], Told]
@@ -59,6 +63,21 @@ def build(data: bytes, *, name: str, begin: Begin = quiet) -> Built:
         manifest=bundle.manifest,
     )
     return Built(release, blob, digest_list(blob))
+
+
+def counted(names: Iterable[str]) -> str:
+    """Return how many releases and models these names are of, for people."""
+    names = list(names)
+    models = {name.partition("/")[0] for name in names}
+    return f"{len(names)} releases of {len(models)} models"
+
+
+def check_fits(what: str, payload: bytes, advice: str) -> None:
+    """Raise SettingsError for what no message can carry."""
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        raise SettingsError(
+            f"{what} would have {len(payload):,} bytes, a message takes {MAX_PAYLOAD_BYTES:,}: {advice}"
+        )
 
 
 def seal(message: Any) -> bytes:

@@ -59,6 +59,11 @@ def with_updates(
     return replace(built, release=release, updates=tuple(updates))
 
 
+def without_updates(release: Release) -> Release:
+    """Return the release as one that travels whole only."""
+    return replace(release, blobs=release.blobs[:1])
+
+
 def travels(release: Release, here: Iterable[Release]) -> str:
     """Return what goes over the wire, for people: "40,504 bytes, 1,212 as an update from digits/1"."""
     names = {other.bundle_sha256: other.name for other in here}

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from tuf.api.metadata import Metadata, Root, Timestamp
+from tuf.api.metadata import Metadata, Root, Targets, Timestamp
 from tuf.api.serialization.json import JSONSerializer
 
 from fleet.adapters.database import Database
-from wire.errors import SettingsError
-from wire.messages import MAX_PAYLOAD_BYTES
-from wire.targets import ISSUED
+from fleet.releasing import FULL, check_fits, counted
+from wire.targets import ISSUED, RELEASE
 
 #: Versions of a role that are remembered; of the root, all: a device may have slept through any of them.
 REMEMBERED: Final = 32
@@ -52,11 +51,7 @@ class MetadataStore:
     def add(self, role: str, metadata: Metadata[Any]) -> bytes:
         """Add a version of `role`; raise SettingsError for one that no message can carry."""
         data = metadata.to_bytes(JSONSerializer(compact=True))
-        if len(data) > MAX_PAYLOAD_BYTES:
-            raise SettingsError(
-                f"the signed {role} would have {len(data)} bytes, a message takes {MAX_PAYLOAD_BYTES}: "
-                "use fewer models in one fleet"
-            )
+        check_fits(f"the signed {role}{_content(metadata.signed)}", data, FULL)
         version = metadata.signed.version
         with self._database.transaction() as sql:
             sql.execute("insert into metadata values (?, ?, ?)", (role, version, data))
@@ -65,6 +60,13 @@ class MetadataStore:
                     "delete from metadata where role = ? and version <= ?", (role, version - REMEMBERED)
                 )
         return data
+
+
+def _content(signed: Any) -> str:
+    if not isinstance(signed, Targets):
+        return ""
+    releases = [name for name, file in signed.targets.items() if RELEASE in (file.custom or {})]
+    return f" ({counted(name.removeprefix('auto/') for name in releases)})"
 
 
 def file_name(role: str, version: int) -> str:

@@ -13,12 +13,12 @@ from fleet.adapters.blob_folder import BlobFolder
 from fleet.adapters.database import Database
 from fleet.adapters.device_book import DeviceBook
 from fleet.adapters.plan_book import PlanBook
-from fleet.releasing import Built, seal
+from fleet.releasing import FULL, Built, check_fits, counted, seal
 from fleet.replanning import Entry
-from fleet.updates import bases_of
+from fleet.updates import bases_of, without_updates
 from wire.codec import decode, encode
 from wire.errors import SettingsError, TransferError
-from wire.messages import MAX_PAYLOAD_BYTES, Desired, ModelState, Plan, Release, Targets
+from wire.messages import Desired, ModelState, Plan, Release, Targets
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class Registry:
                     "select ?, coalesce(max(sequence), 0) + 1, ? from release",
                     (release.name, encode(release)),
                 )
-                self._check_fits("the targets", encode(self.targets()))
+                self._check_targets_fit()
             elif decode(Release, row[0]).bundle_sha256 != release.bundle_sha256:
                 raise SettingsError(
                     f"{release.name} was released with other content: convert it with a new --version"
@@ -70,7 +70,7 @@ class Registry:
                     "update release set body = ?, cleared = 0 where name = ?", (encode(release), release.name)
                 )
                 sql.execute("delete from collected where name = ?", (release.name,))
-                self._check_fits("the targets", encode(self.targets()))
+                self._check_targets_fit()
             # Last before the commit: a refused release leaves no file, a stored one has its files.
             self._blobs.write(built.description, built.blob, built.digests)
             for update in built.updates:
@@ -88,13 +88,9 @@ class Registry:
             except (TransferError, OSError) as error:
                 log.warning("no update from %s: %s", base.name, error)
 
-    @staticmethod
-    def _check_fits(what: str, payload: bytes) -> None:
-        if len(payload) > MAX_PAYLOAD_BYTES:
-            raise SettingsError(
-                f"{what} would have {len(payload)} bytes, a message takes {MAX_PAYLOAD_BYTES}: "
-                "use fewer models or canaries in one fleet"
-            )
+    def _check_targets_fit(self) -> None:
+        targets = self.targets()
+        check_fits(f"the targets ({counted(r.name for r in targets.releases)})", encode(targets), FULL)
 
     def publishable(self, release: Release) -> Release | None:
         """Return the release with those of its blobs that are on the disk in their full size.
@@ -151,17 +147,22 @@ class Registry:
 
     def targets(self) -> Targets:
         """Return what plans may name: the newest releases of each model, those that a plan or a pin names
-        now, and those that an undo of a plan would return to."""
+        now, and those that an undo of a plan would return to.
+
+        Only what may be installed now is listed with its updates: room is short, and of the others a device
+        has the bundle, or fetches it whole.
+        """
         rows = self._database.sql.execute("select coalesce(max(sequence), 0) from release").fetchone()
-        planned = {plan.release for plan in self.plans()} | self.book.ways_back() | self.devices.pinned()
+        installed = {p.release for p in self.plans() if p.state != "abort"} | self.devices.pinned()
+        named = {plan.release for plan in self.plans()} | self.book.ways_back() | installed
         automatic = self._automatic()
         kept: list[Release] = []
         seen: dict[tuple[str, bool], int] = {}
         for release in reversed(self.releases()):
             kind = (release.manifest.model, release.name in automatic)
             seen[kind] = seen.get(kind, 0) + 1
-            if seen[kind] <= KEPT_RELEASES or release.name in planned:
-                kept.append(release)
+            if seen[kind] <= KEPT_RELEASES or release.name in named:
+                kept.append(release if release.name in installed else without_updates(release))
         return Targets(version=rows[0], releases=tuple(reversed(kept)))
 
     def signed_by_people(self) -> list[Release]:
@@ -228,8 +229,8 @@ class Registry:
         self.book.put(entry)
         sql = self._database.sql
         sql.execute("update release set cleared = 0 where name = ?", (entry.plan.release,))
-        self._check_fits("the plan", seal(entry.plan))
-        self._check_fits("the targets", encode(self.targets()))
+        check_fits("the plan", seal(entry.plan), "name fewer canaries")
+        self._check_targets_fit()
 
     def plans(self) -> tuple[Plan, ...]:
         rows = self._database.sql.execute("select body from plan order by sequence")
@@ -238,11 +239,11 @@ class Registry:
     def put_desired(self, desired: Desired) -> None:
         """Let this stand for its device, inside a transaction; raise SettingsError when it is too large."""
         self.devices.put(desired)
-        self._check_fits("the desired state", seal(desired))
+        check_fits("the desired state", seal(desired), "fewer groups or pins")
         for name in desired.pins.values():  # it may be on its way off the broker
             self._database.sql.execute("update release set cleared = 0 where name = ?", (name,))
         if desired.pins:
-            self._check_fits("the targets", encode(self.targets()))
+            self._check_targets_fit()
 
     def desired(self) -> dict[str, Desired]:
         """Return what each device that is known or awaited should be."""
