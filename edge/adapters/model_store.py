@@ -1,10 +1,11 @@
-"""The device's disk: installed bundles, half-downloaded blobs, and the pointer.
+"""One model's part of the device's disk: installed bundles, half-downloaded blobs, and the pointer.
 
-    <state>/pointer.json          which model serves (edge/pointer.py)
-    <state>/models/<sha256>.tflite   installed bundles, complete by construction: renamed into place
-    <state>/parts/<sha256>.part   a blob on its way; which chunks it holds is found by hashing it
-    <state>/parts/<sha256>.list   the digests of its chunks
+    <folder>/pointer.json          which bundle serves (edge/pointer.py)
+    <folder>/models/<sha256>.tflite   installed bundles, complete by construction: renamed into place
+    <folder>/parts/<sha256>.part   a blob on its way; which chunks it holds is found by hashing it
+    <folder>/parts/<sha256>.list   the digests of its chunks
 
+The folder is the model's alone: edge/adapters/model_folders.py says which it is.
 A file in models/ is never written in place: truncating a model that an interpreter has mapped ends
 the process with SIGBUS.
 """
@@ -92,16 +93,16 @@ class PartFile:
 
 
 class ModelStore:
-    """Models on the disk of one device."""
+    """Bundles of one model on the disk of one device."""
 
-    def __init__(self, state: Path) -> None:
-        self._state = state
-        self._models = state / "models"
-        self._parts = state / "parts"
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._models = folder / "models"
+        self._parts = folder / "parts"
 
     def open(self) -> None:
         """Make the folders and remove what a killed run left half-written."""
-        for folder in (self._state, self._models, self._parts):
+        for folder in (self._folder, self._models, self._parts):
             folder.mkdir(parents=True, exist_ok=True)
             sweep_temporaries(folder)
 
@@ -138,7 +139,7 @@ class ModelStore:
         return frozenset(p.stem for p in self._models.glob("*.tflite"))
 
     def free_bytes(self) -> int:
-        return shutil.disk_usage(self._state).free
+        return shutil.disk_usage(self._folder).free
 
     def reserve(self, blob: Blob, release: Release) -> PartFile:
         """Make room for a blob and the bundle in it; raise NoSpaceError before the first byte."""
@@ -201,11 +202,11 @@ class ModelStore:
             sync_folder(self._models)
 
     def _remove_parts(self, but: str = "") -> None:
-        """Forget blobs on their way: one download at a time, so no other matters."""
+        """Forget blobs on their way: a model has one download at a time, so no other matters."""
         for path in self._parts.iterdir():
             if path.stem != but:
                 path.unlink(missing_ok=True)
 
     @property
     def _pointer_path(self) -> Path:
-        return self._state / "pointer.json"
+        return self._folder / "pointer.json"

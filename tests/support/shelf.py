@@ -35,20 +35,25 @@ class Goods:
     @property
     def plan(self) -> Plan:
         return Plan(
-            int(self.release.name[-1]), "all", "digits", self.release.name, self.release.bundle_sha256
+            int(self.release.name[-1]),
+            "all",
+            self.release.manifest.model,
+            self.release.name,
+            self.release.bundle_sha256,
         )
 
 
-def make_goods(version: int, size_bytes: int = 300_000) -> Goods:
+def make_goods(version: int, size_bytes: int = 300_000, model: str = "digits") -> Goods:
     """Return a release of incompressible bytes; what is in a bundle does not matter to its transfer."""
-    bundle = random.Random(version).randbytes(size_bytes)
+    seed = version if model == "digits" else f"{model}/{version}"
+    bundle = random.Random(seed).randbytes(size_bytes)
     blob = compress(bundle)
     release = Release(
-        f"digits/{version}",
+        f"{model}/{version}",
         hashlib.sha256(bundle).hexdigest(),
         len(bundle),
         (describe(blob),),
-        replace(MANIFEST, version=str(version)),
+        replace(MANIFEST, model=model, version=str(version)),
     )
     return Goods(release, bundle, blob, digest_list(blob))
 
