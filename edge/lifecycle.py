@@ -3,8 +3,9 @@
 Rules:
 - a transition is a row of the table; an illegal event raises and changes nothing;
 - every state that waits for something outside has a deadline, so no device hangs for ever; idle, wait-wave
-  and blocked wait for the plan, by design; the rest end by themselves (commit and rollback once the disk
-  takes the pointer: what serves meanwhile is right already);
+  and blocked wait for the plan, by design, and wait-turn for another model, which has deadlines
+  (edge/turns.py); the rest end by themselves (commit and rollback once the disk takes the pointer: what
+  serves meanwhile is right already);
 - what a state needs after a power cut is recomputed from the disk, never from the state's name.
 
 docs/reference/lifecycle.md is generated from the table.
@@ -22,6 +23,7 @@ class State(StrEnum):
     IDLE = "idle"
     CHECK = "check"
     WAIT_WAVE = "wait-wave"
+    WAIT_TURN = "wait-turn"
     SPACE = "space"
     DOWNLOAD = "download"
     VERIFY = "verify"
@@ -47,6 +49,8 @@ class Cause(StrEnum):
     UNFIT = "unfit"
     WANTED = "wanted"
     ON_DISK = "on-disk"
+    QUEUED = "queued"
+    OUR_TURN = "our-turn"
     NO_SPACE = "no-space"
     SPACE_RESERVED = "space-reserved"
     COMPLETE = "complete"
@@ -85,7 +89,10 @@ TRANSITIONS: Final[dict[tuple[State, Cause], State]] = {
     (_S.CHECK, _C.NOT_OUR_WAVE): _S.WAIT_WAVE,
     (_S.CHECK, _C.WANTED): _S.SPACE,
     (_S.CHECK, _C.ON_DISK): _S.STAGE,
+    (_S.CHECK, _C.QUEUED): _S.WAIT_TURN,
     (_S.WAIT_WAVE, _C.PLAN_CHANGED): _S.CHECK,
+    (_S.WAIT_TURN, _C.OUR_TURN): _S.CHECK,
+    (_S.WAIT_TURN, _C.PLAN_CHANGED): _S.CHECK,
     (_S.SPACE, _C.SPACE_RESERVED): _S.DOWNLOAD,
     (_S.SPACE, _C.NO_SPACE): _S.IDLE,
     (_S.DOWNLOAD, _C.COMPLETE): _S.VERIFY,
@@ -95,6 +102,7 @@ TRANSITIONS: Final[dict[tuple[State, Cause], State]] = {
     (_S.VERIFY, _C.VERIFIED): _S.STAGE,
     (_S.VERIFY, _C.DAMAGED): _S.IDLE,
     (_S.VERIFY, _C.NO_SPACE): _S.IDLE,
+    (_S.VERIFY, _C.QUEUED): _S.WAIT_TURN,
     (_S.STAGE, _C.TRIAL_PASSED): _S.SWAP,
     (_S.STAGE, _C.TRIAL_FAILED): _S.BLOCKED,
     (_S.STAGE, _C.TIMED_OUT): _S.BLOCKED,

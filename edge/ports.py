@@ -13,6 +13,7 @@ from edge.fitness import Board
 from edge.golden import Verdict
 from edge.pointer import Pointer
 from edge.shadow import Pairs
+from edge.turns import Turns
 from wire.deadline import Clock
 from wire.link import Link
 from wire.manifest import Manifest
@@ -100,7 +101,7 @@ class Ports:
     """What the updater acts through. `journal` must have stored the event when it returns.
 
     `board` is what a model would find here; a median latency of more than `slower_limit` times the usual
-    one sends a model on probation back (0: none does).
+    one sends a model on probation back (0: none does). `turns` is shared by all models of the device.
     """
 
     store: Store
@@ -111,6 +112,7 @@ class Ports:
     clock: Clock
     board: Board = field(default_factory=Board)
     slower_limit: float = 0.0
+    turns: Turns = field(default_factory=Turns)
 
 
 class Outbox(Protocol):

@@ -8,7 +8,9 @@ Rules:
 - what changes the pointer is done first in memory (the candidate is loaded), then on the disk, then
   for the callers: a crash between two of these leaves a model that serves;
 - a transfer that fails is tried again with a growing pause and blocks nothing; a model that fails
-  its trial, its swap or its probation is blocked by its digest.
+  its trial, its swap or its probation is blocked by its digest;
+- before a download and before a trial it asks whether it is its turn (edge/turns.py): other models of
+  the device have their own updaters.
 
 Everything here runs on the agent's control thread, but for `recover`, which runs before it.
 """
@@ -17,6 +19,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from edge import pointer as pointers
@@ -28,6 +31,7 @@ from edge.probation import Probation, median
 from edge.rollout import Choice, Holdings, Wishes, choose
 from edge.swapping import NoRoomError
 from edge.transfer import Transfer
+from edge.turns import NEEDS, Errand, Place
 from wire.deadline import Deadline
 from wire.errors import BundleError, ModelError, TransferError
 from wire.messages import Blob, Event, ModelState, Release
@@ -37,6 +41,9 @@ log = logging.getLogger(__name__)
 
 #: States in which a candidate is, or may be, loaded.
 _HOLDING: Final = (State.STAGE, State.SHADOW, State.SWAP)
+
+#: States in which what is wanted is looked at again; in the others it is when they end.
+_LOOKING: Final = (State.IDLE, State.WAIT_WAVE, State.WAIT_TURN, State.BLOCKED, State.DOWNLOAD)
 
 #: A delta that fails to arrive so often in a row gives way to the whole bundle.
 _DELTA_TRIES: Final = 3
@@ -57,6 +64,7 @@ class Updater:
         self._pointer = Pointer()
         self._choice = Choice(Cause.UP_TO_DATE)
         self._transfer = Transfer(ports.store, ports.make_download)
+        self._place = Place(ports.turns, model)
         self._deadline: Deadline | None = None
         self._retry: Deadline | None = None
         self._failures = 0
@@ -177,24 +185,43 @@ class Updater:
         if self._retry is not None and self._retry.passed:
             self._retry = None
             self._look_again = True
-        if not self._look_again or self._retry is not None:
+        if not (self._look_again or self._place.up) or self._retry is not None:
             return
-        if self.state not in (State.IDLE, State.WAIT_WAVE, State.BLOCKED, State.DOWNLOAD):
+        if self.state not in _LOOKING:
             return
         self._look_again = False
         choice = self._choose()
         if choice == self._choice and not self._actionable(choice):
             return
+        same = (choice.cause, choice.release) == (self._choice.cause, self._choice.release)
         if self.state is State.DOWNLOAD:
-            if (choice.cause, choice.release) == (Cause.WANTED, self._choice.release):
+            if same:
                 self._choice = choice
                 self._transfer.limit(choice.rate_bytes_s)
                 return
             self._transfer.stop()
+        if self.state is State.WAIT_TURN and same and self._place.waits:
+            self._choice = choice
+            return
         self._choice = choice
-        self._go(Cause.PLAN_CHANGED)
+        self._go(Cause.OUR_TURN if self._place.up else Cause.PLAN_CHANGED)
+        self._follow(choice)
+
+    def _follow(self, choice: Choice) -> None:
+        """Go where the choice leads, or wait for the turn that it needs."""
+        needs = NEEDS.get(choice.cause)
+        if needs is not None and not self._may(needs):
+            self._error = None
+            return
         self._go(choice.cause, choice.reason)
         self._act_on(choice)
+
+    def _may(self, errand: Errand) -> bool:
+        """Return whether it is our turn; wait for it otherwise."""
+        first = self._place.ask(errand)
+        if first is not None:
+            self._go(Cause.QUEUED, f"the {errand} of {first} comes first")
+        return first is None
 
     def _choose(self) -> Choice:
         choice = choose(self._device, self._model, self._wishes, self._holdings())
@@ -290,8 +317,11 @@ class Updater:
                 self._fall_back(delta, error)
             return
         self._failures = 0
-        self._go(Cause.VERIFIED)
-        self._begin_trial()
+        if self._may(Errand.TRIAL):
+            self._go(Cause.VERIFIED)
+            self._begin_trial()
+        else:
+            self._choice = replace(self._choice, cause=Cause.ON_DISK)
 
     def _fall_back(self, delta: Blob, error: Exception) -> None:
         """Fetch the whole bundle, at once and for good: what was signed is sound, this way to it is not."""
@@ -379,8 +409,7 @@ class Updater:
         self._save(pointers.not_attempted(self._pointer))
         self._choice = choice
         self._go(Cause.PLAN_CHANGED)
-        self._go(choice.cause, choice.reason)
-        self._act_on(choice)
+        self._follow(choice)
         return False
 
     def _swap(self) -> None:
@@ -516,6 +545,7 @@ class Updater:
         else:
             self._error = str(error)
             self._retry = Deadline.after(_FIRST_RETRY_S, self._ports.clock)
+            self._place.step_out()
 
     def _put_back(self) -> None:
         """Let go of a candidate that did not come to serve; serve what stands if that was unloaded for it."""
@@ -546,6 +576,7 @@ class Updater:
             f": {detail}" if detail else "",
         )
         self.state = after
+        self._place.moved(before, after)
         if before in _HOLDING and after not in (*_HOLDING, State.PROBATION):
             self._put_back()
         limit_s = DEADLINE_S.get(after)

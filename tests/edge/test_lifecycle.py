@@ -30,6 +30,7 @@ def test_no_model_serves_that_was_not_tried() -> None:
 
 def test_every_state_that_waits_for_another_process_has_a_deadline() -> None:
     waits = {State.IDLE, State.WAIT_WAVE, State.BLOCKED}  # for the plan, by design
+    waits.add(State.WAIT_TURN)  # for another model, in a state that has a deadline
     at_once = {State.CHECK, State.SPACE, State.VERIFY, State.SWAP, State.COMMIT, State.ROLLBACK}
     assert set(DEADLINE_S) == set(State) - waits - at_once
     ends = {
