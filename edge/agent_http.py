@@ -1,13 +1,14 @@
-"""The agent's HTTP side: the serving model over the same protocols as `edgeflock serve`. Wiring."""
+"""The agent's HTTP side: the serving models over the same protocols as `edgeflock serve`. Wiring."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge.recorder import Recorder
 from edge.serving import Serving
-from edge.settings import AgentSettings
+from edge.settings import HttpSettings
 from wire.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -17,14 +18,16 @@ if TYPE_CHECKING:
 
 
 class AgentHttp:
-    """A server over the agent's runtime, or nothing where the settings ask for none.
+    """A server over the agent's runtimes, by model, or nothing where the settings ask for none.
 
     `open` binds, `start` serves on a thread, `stop` answers what is inside and ends.
     """
 
-    def __init__(self, settings: AgentSettings, serving: Serving, recorder: Recorder, software: str) -> None:
+    def __init__(
+        self, settings: HttpSettings, servings: Mapping[str, Serving], recorder: Recorder, software: str
+    ) -> None:
         self._settings = settings
-        self._serving = serving
+        self._servings = dict(servings)
         self._recorder = recorder
         self._software = software
         self._application: Application | None = None
@@ -32,7 +35,7 @@ class AgentHttp:
 
     def open(self) -> None:
         """Bind the address; raise SettingsError or UnavailableError when it cannot be had."""
-        http = self._settings.http
+        http = self._settings
         if not http.port and not http.unix:
             return
         # Only here: a device that serves nothing over HTTP has none of it in memory.
@@ -55,13 +58,12 @@ class AgentHttp:
             certificate=Path(http.certificate) if http.certificate else None,
             key=Path(http.key) if http.key else None,
         )
-        shelf = LiveShelf(self._settings.model.name, self._serving.runtime)
+        shelf = LiveShelf({model: serving.runtime for model, serving in self._servings.items()})
+        observers = {serving.runtime: serving.observe for serving in self._servings.values()}
         options = Options(
             limits=limits_of(http), token=token, batching=batching_of(http), version=self._software
         )
-        self._application, self._server = make_server(
-            shelf, listen, options, self._judged, self._serving.observe
-        )
+        self._application, self._server = make_server(shelf, listen, options, self._judged, observers)
         self._server.open()
 
     def start(self) -> None:

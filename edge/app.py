@@ -3,16 +3,18 @@
 Threads of the process, what each owns, and what may cross:
 
     main      the inference loop: source -> Serving.answer; owns the source and the watchdog's ping
-    control   edge/control.py: updater, outbox, reports, shadow; owns the disk and the sinks' queues
+    control   edge/control.py: updaters, outbox, reports, shadow; owns the disk and the sinks' queues
     sink …    one for each sink: owns its file or connection
-    http      only with [http]: requests -> the same runtime; more of them for a slow model or long bodies
+    http      only with [http]: requests -> the same runtimes; more of them for a slow model or long bodies
     signals   turns SIGTERM and SIGINT into the stop event
     enrol     only until a claim token has become a certificate: owns its own link
     network   paho's; owns the socket, puts events into the link's queue
     source    only with lines, mqtt, a camera or a microphone: takes what comes into a queue
 
-Crossing: the ResultQueue (main to control), the meters' counters (whoever runs the model writes,
-control folds), the runtime's one reference (control assigns, others read), and the stop event.
+Crossing: the ResultQueues (main to control), the meters' counters (whoever runs a model writes,
+control folds), each runtime's one reference (control assigns, others read), and the stop event.
+
+What belongs to one model is in edge/agent_model.py; the device may have several.
 """
 
 from __future__ import annotations
@@ -27,45 +29,34 @@ import time
 from pathlib import Path
 from typing import Final
 
-from edge.adapters.child_trial import MEMORY_BYTES, ChildTrial
-from edge.adapters.cores import shared_out
-from edge.adapters.loaders import choose_loader
+from edge.adapters.model_folders import model_folders
 from edge.adapters.model_store import ModelStore
 from edge.adapters.notify import notify
 from edge.adapters.outbox import Outbox
 from edge.adapters.sources import IDLE
 from edge.adapters.tflite import backend_version
-from edge.adapters.vitals import VitalsReader, available_bytes, total_bytes, userland
+from edge.adapters.vitals import VitalsReader
 from edge.agent_http import AgentHttp
+from edge.agent_model import AgentModel, Shared, try_bundle
 from edge.broker_access import Enrolment, broker_address, check_tls, make_renewal
 from edge.control import Control, Identity, Parts
 from edge.download import Download, Part
-from edge.fitness import Board
-from edge.golden import Verdict
-from edge.lifecycle import DEADLINE_S, State
-from edge.loading import read_bundle, release_name
 from edge.online.delivery import DeliveryRules
 from edge.online.opening import OpenSinks, OpenSource, open_sinks, open_source
 from edge.online.tally import Tally
-from edge.pointer import committed, installed
-from edge.ports import Ports
 from edge.recorder import Recorder
 from edge.reporting import Sampler
-from edge.results import ResultQueue
 from edge.runtime import Runtime
-from edge.selfcheck import SelfCheck
-from edge.serving import HowToServe, Serving
-from edge.settings import AgentSettings, ModelSettings, SourceSettings
-from edge.swapping import PROCESS_BYTES, SwapPolicy
+from edge.serving import Serving
+from edge.settings import AgentSettings, SourceSettings
 from edge.trust import NoTrust, Trust
 from edge.trusting import make_trust
-from edge.updater import Updater
+from edge.turns import Turns
 from wire.adapters.files import only_owner
 from wire.adapters.paho_link import PahoLink
 from wire.adapters.signals import stop_on_signals
 from wire.codec import encode
-from wire.deadline import Deadline
-from wire.errors import ModelError, UnavailableError
+from wire.errors import UnavailableError
 from wire.link import Will
 from wire.messages import Blob, Online
 from wire.topics import Topics
@@ -75,7 +66,6 @@ log = logging.getLogger(__name__)
 #: Python's default of 5 ms lets a busy control thread hold up an inference for that long.
 _SWITCH_INTERVAL_S: Final = 0.0005
 
-_RESULTS: Final = 4096
 _WATCHDOG_EVERY_S: Final = 1.0
 _CONNECT_S: Final = 5.0
 
@@ -90,7 +80,7 @@ def run(settings: AgentSettings, software: str) -> int:
     state = Path(settings.device.state)
     with only_owner(state / "lock", "agent"):
         agent = _Agent(settings, software, stop)
-        agent.adopt_first_bundle()
+        agent.open()
         stop_on_signals(stop)
         return agent.work()
 
@@ -101,21 +91,24 @@ def check(settings: AgentSettings) -> str:
     Raises UnavailableError when the broker does not answer, besides what `run` raises.
     """
     address = broker_address(settings)
-    backend = backend_version(settings.model.backend)
-    with only_owner(Path(settings.device.state) / "lock", "agent"):
-        ModelStore(Path(settings.device.state)).open()
-        trust = make_trust(settings.trust, Path(settings.device.state))
+    state, names = Path(settings.device.state), [model.name for model in settings.model]
+    backends = _backends(settings)
+    with only_owner(state / "lock", "agent"):
+        for folder in model_folders(state, names).values():
+            ModelStore(folder).open()
+        trust = make_trust(settings.trust, state)
     if settings.source.kind == "npz":
         open_source(settings.source, settings.broker, Runtime(), Tally(log.warning), threading.Event())
-    if settings.model.bundle:
-        _try(settings, Path(settings.model.bundle))
+    for model in settings.model:
+        if model.bundle:
+            try_bundle(model, strict=len(names) > 1)
     try:
         socket.create_connection((address.host, address.port), timeout=_CONNECT_S).close()
     except OSError as error:
         raise UnavailableError(f"no broker at {address}: {error.strerror or error}") from error
     check_tls(settings, _CONNECT_S)
     told = f"; {trust.reason}" if isinstance(trust, NoTrust) else ""
-    return f"settings are good; {backend}; broker {address} answers{told}"
+    return f"settings are good; {backends}; broker {address} answers{told}"
 
 
 class _Agent:
@@ -123,30 +116,32 @@ class _Agent:
 
     def __init__(self, settings: AgentSettings, software: str, stop: threading.Event) -> None:
         self._settings = settings
-        self._identity = Identity(settings.device.name, settings.model.name, secrets.token_hex(6), software)
+        self._identity = Identity(settings.device.name, secrets.token_hex(6), software)
         self._stop = stop
-        self._store = ModelStore(Path(settings.device.state))
         self._recorder = Recorder()
-        self._results = ResultQueue(_RESULTS)
-        self._serving = Serving(_how_to_serve(settings.model), self._recorder, self._results)
+        self._models: dict[str, AgentModel] = {}
         self._tally = Tally(log.warning)
         self._trust: Trust = NoTrust()
         self._crashed = False
 
-    def adopt_first_bundle(self) -> None:
-        """Install the bundle of the settings if no push has brought one; raise when it cannot serve."""
-        self._store.open()
-        self._trust = make_trust(self._settings.trust, Path(self._settings.device.state))
-        path = Path(self._settings.model.bundle)
-        if not self._settings.model.bundle or self._store.read_pointer().current:
-            return
-        release = _try(self._settings, path)
-        slot = self._store.adopt(path.read_bytes(), release)
-        self._store.write_pointer(committed(installed(self._store.read_pointer(), slot)))
+    def open(self) -> None:
+        """Find each model its folder, and install first bundles; raise when the only one cannot serve."""
+        settings, state = self._settings, Path(self._settings.device.state)
+        folders = model_folders(state, [model.name for model in settings.model])
+        for model in settings.model:
+            self._models[model.name] = AgentModel(model, folders[model.name], self._recorder)
+        self._trust = make_trust(settings.trust, state)
+        for own in self._models.values():
+            own.open(alone=len(self._models) == 1)
+
+    @property
+    def _fed(self) -> Serving:
+        """What answers the source."""
+        return self._models[self._settings.fed].serving
 
     def work(self) -> int:
         """Infer until told to stop; return the exit code."""
-        settings, runtime = self._settings, self._serving.runtime
+        settings, runtime = self._settings, self._fed.runtime
         sinks_settings = [sink for sink in settings.sink if sink.kind != "none"]
         source = open_source(
             settings.source, settings.broker, runtime, self._tally, self._stop,
@@ -157,14 +152,15 @@ class _Agent:
             # A slow sink may cost results, but no inference: here nobody waits for one.
             rules=DeliveryRules(wait=False), settle=source.settle,
         )  # fmt: skip
-        http = AgentHttp(settings, self._serving, self._recorder, self._identity.software)
+        servings = {name: model.serving for name, model in self._models.items()}
+        http = AgentHttp(settings.http, servings, self._recorder, self._identity.software)
         outbox = Outbox(Path(settings.device.state) / "outbox.db", self._identity.boot)
         outbox.open()
         http.open()
         control = self._make_control(outbox, sinks)
         answered = threading.Event()  # the last answer is given: only then is the last report cut
         thread = threading.Thread(target=self._run_control, args=(control, answered), name="control")
-        log.info("agent %s starts with %s", self._identity.device, backend_version(settings.model.backend))
+        log.info("agent %s starts with %s", self._identity.device, _backends(settings))
         if settings.trust.unsigned:
             log.warning("trust.unsigned: whoever reaches the broker decides what runs here")
         thread.start()
@@ -173,7 +169,7 @@ class _Agent:
         http.start()
         notify("READY=1")
         try:
-            _inference_loop(source, self._serving, _pause_s(settings.source), self._stop)
+            _inference_loop(source, self._fed, _pause_s(settings.source), self._stop)
         finally:
             notify("STOPPING=1")
             http.stop()
@@ -205,38 +201,28 @@ class _Agent:
         def make_download(blob: Blob, part: Part, rate_bytes_s: int | None) -> Download:
             return Download(blob, part, link, topics, rate_bytes_s=rate_bytes_s)
 
-        trial = _make_trial(settings.model)
-        updater = Updater(
-            settings.device.name,
-            settings.model.name,
-            Ports(
-                store=self._store,
-                trial=trial,
-                serving=self._serving,
-                make_download=make_download,
-                journal=lambda event: outbox.add("event", event),
-                clock=time.monotonic,
-                board=Board(userland(), backend_version(settings.model.backend), _trial_memory_bytes()),
-                slower_limit=settings.model.slower_limit,
-            ),
+        shared = Shared(
+            device=settings.device.name,
+            make_download=make_download,
+            journal=lambda event: outbox.add("event", event),
+            clock=time.monotonic,
+            turns=Turns(),
         )
-        updater.recover()
+        models = tuple(model.recover(shared) for model in self._models.values())
+        servings = [model.serving for model in self._models.values()]
         parts = Parts(
             link=link,
             topics=topics,
             trust=self._trust,
-            updater=updater,
+            models=models,
             outbox=outbox,
             recorder=self._recorder,
-            results=self._results,
             sampler=Sampler(settings.telemetry.sample_rate, random.random),
             vitals=VitalsReader(Path(settings.device.state)).read,
             sinks=(sinks.write,),
             results_lost=lambda: self._tally.lost + self._tally.dropped_rows,
-            inputs_refused=lambda: self._serving.inputs_refused + self._tally.refused,
-            check=SelfCheck(self._serving),
-            observed=self._serving.take_observed,
-            free_bytes=self._store.free_bytes,
+            inputs_refused=lambda: sum(s.inputs_refused for s in servings) + self._tally.refused,
+            free_bytes=ModelStore(Path(settings.device.state)).free_bytes,
             clock=time.monotonic,
             wall_clock=time.time,
             renewal=make_renewal(settings),
@@ -248,18 +234,8 @@ def _pause_s(settings: SourceSettings) -> float:
     return 1 / settings.rate_hz if settings.kind == "npz" and settings.rate_hz else 0.0
 
 
-def _how_to_serve(settings: ModelSettings) -> HowToServe:
-    threads, pool = shared_out(settings.threads, settings.pool)
-    return HowToServe(
-        loader=choose_loader(settings.backend, threads=threads, isolation=settings.isolation),
-        pool=pool,
-        overhead_bytes=PROCESS_BYTES if settings.isolation == "process" else 0,
-        policy=SwapPolicy(settings.swap),
-        shadow_share=settings.shadow_share,
-        shadow_pairs=settings.shadow_pairs,
-        available_bytes=available_bytes,
-        random=random.random,
-    )
+def _backends(settings: AgentSettings) -> str:
+    return ", ".join(dict.fromkeys(backend_version(model.backend) for model in settings.model))
 
 
 def _inference_loop(source: OpenSource, serving: Serving, pause_s: float, stop: threading.Event) -> None:
@@ -292,35 +268,3 @@ class _Pinger:
         if now_s - self._last_s >= _WATCHDOG_EVERY_S:
             notify("WATCHDOG=1")
             self._last_s = now_s
-
-
-def _make_trial(settings: ModelSettings) -> ChildTrial:
-    return ChildTrial(
-        settings.backend,
-        settings.threads,
-        memory_bytes=_trial_memory_bytes(),
-        p99_us=settings.p99_limit_ms * 1e3 or None,
-    )
-
-
-def _trial_memory_bytes() -> int:
-    """On a small board a model gets at most half of the memory; what is more it would not serve with."""
-    return min(MEMORY_BYTES, total_bytes() // 2)
-
-
-def _try(settings: AgentSettings, bundle: Path) -> str:
-    """Put a bundle from the disk through the trial and return its release name."""
-    release = release_name(read_bundle(bundle))
-    trial = _make_trial(settings.model)
-    verdict: Verdict | None = None
-    trial.start(bundle)
-    try:
-        deadline = Deadline.after(DEADLINE_S[State.STAGE])
-        while verdict is None and not deadline.passed:
-            time.sleep(0.02)
-            verdict = trial.poll()
-    finally:
-        trial.kill()
-    if verdict is None or not verdict.passed:
-        raise ModelError(f"{bundle} failed its trial: {verdict.reason if verdict else 'no answer'}")
-    return release

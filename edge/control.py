@@ -1,7 +1,7 @@
 """The control thread: everything an agent does besides inference.
 
-It takes messages from the link, drives the updater, cuts reports, and sends the outbox. Nothing in
-here is waited for by the inference thread, and nothing in here waits for the network.
+It takes messages from the link, drives the updater of each model, cuts reports, and sends the outbox.
+Nothing in here is waited for by the inference thread, and nothing in here waits for the network.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from edge.recorder import Recorder
 from edge.renewal import Renewal
 from edge.reporting import Sampler
 from edge.results import Result, ResultQueue, Sink
+from edge.rollout import wishes_about
 from edge.selfcheck import SelfCheck
 from edge.trust import RefusedError, Trust
 from edge.updater import Updater
@@ -40,32 +41,42 @@ _DETAIL: Final = 500
 
 @dataclass(frozen=True)
 class Identity:
-    """Who speaks: the device, this start of its agent, its software, and the model it is there for."""
+    """Who speaks: the device, this start of its agent, and its software."""
 
     device: str
-    model: str
     boot: str
     software: str
 
 
 @dataclass(frozen=True)
+class OwnModel:
+    """One model of the device: its state machine, its answers, and the check of them.
+
+    `results` are those of a source, for the sinks; `observed` those that went to who asked (HTTP).
+    """
+
+    name: str
+    updater: Updater
+    results: ResultQueue
+    observed: Callable[[], list[Result]]
+    check: SelfCheck
+
+
+@dataclass(frozen=True)
 class Parts:
-    """What the control thread works with; each is made in edge/app.py."""
+    """What the control thread works with; each is made in edge/app.py. There is one model at least."""
 
     link: Link
     topics: Topics
     trust: Trust
-    updater: Updater
+    models: tuple[OwnModel, ...]
     outbox: Outbox
     recorder: Recorder
-    results: ResultQueue
     sampler: Sampler
     vitals: Callable[[], Vitals]
     sinks: tuple[Sink, ...]
     results_lost: Callable[[], int]
     inputs_refused: Callable[[], int]
-    check: SelfCheck
-    observed: Callable[[], list[Result]]
     free_bytes: Callable[[], int]
     clock: Clock
     wall_clock: Callable[[], float]
@@ -80,7 +91,7 @@ class Control:
         self._parts = parts
         self._interval_s = interval_s
         self._orders = Orders(
-            Addressee(identity.device, identity.model, identity.boot),
+            Addressee(identity.device, tuple(model.name for model in parts.models), identity.boot),
             parts.trust,
             Ways(parts.link, parts.topics, self._refuse, self._count, parts.clock),
         )
@@ -103,7 +114,8 @@ class Control:
                 self._step(_IDLE_WAIT_S)
             self._say_goodbye()
         finally:
-            parts.updater.close()
+            for model in parts.models:
+                model.updater.close()
             parts.link.close()
 
     def _step(self, wait_s: float) -> None:
@@ -114,7 +126,8 @@ class Control:
             self._handle(event)
             event = self._parts.link.receive(0)
         self._follow_orders()
-        self._parts.updater.tick()
+        for model in self._parts.models:
+            model.updater.tick()
         if self._parts.renewal:
             self._parts.renewal.tick(self._parts.link)
         self._drain_results()
@@ -143,7 +156,8 @@ class Control:
                 self._birth_due = True
                 self._told = None
                 self._parts.outbox.reconnected()
-                self._parts.updater.link_restored()
+                for model in self._parts.models:
+                    model.updater.link_restored()
                 if self._parts.renewal:
                     self._parts.renewal.link_up()
             case LinkDown(reason, refused):
@@ -153,7 +167,8 @@ class Control:
                     log.warning("%s; inference goes on, trying again", reason)
                 self._up = False
                 self._last_down = reason
-                self._parts.updater.link_lost()
+                for model in self._parts.models:
+                    model.updater.link_lost()
                 self._orders.link_lost()
             case PublishRefused(_, reason):
                 log.warning("the broker refuses a report: %s", reason)
@@ -164,11 +179,12 @@ class Control:
         try:
             match self._parts.topics.parse(message.topic):
                 case BlobTopic() as topic:
-                    self._parts.updater.receive(topic, message.payload)
+                    for model in self._parts.models:  # who has not asked for it passes it over
+                        model.updater.receive(topic, message.payload)
                 case DeviceTopic(device, leaf) if device == self._identity.device:
                     self._handle_own(leaf, message.payload)
-                case PlanTopic(group, model):
-                    self._orders.take_plan(group, model, message.payload)
+                case PlanTopic(group, about):
+                    self._orders.take_plan(group, about, message.payload)
                 case MetaTopic(file):
                     self._orders.take_metadata(file, message.payload)
                 case _:
@@ -196,7 +212,8 @@ class Control:
                 self._parts.renewal.receive(payload, self._parts.link)
             case "cmd" if decode(Command, payload).name == "check-now":
                 self._orders.look_again()
-                self._parts.updater.check_now()
+                for model in self._parts.models:
+                    model.updater.check_now()
             case _:
                 raise MessageError(leaf, "not a message to a device")
 
@@ -208,22 +225,30 @@ class Control:
             self._bad["crash"] += 1
             return
         if wishes is not None:
-            self._parts.updater.wish(wishes)
+            for model in self._parts.models:
+                model.updater.wish(wishes_about(model.name, wishes))
 
-    def _refuse(self, about: str, error: RefusedError) -> None:
-        """Journal what was refused: who attacks a device should be seen in its log."""
+    def _refuse(self, about: str, error: RefusedError, whose: str | None) -> None:
+        """Journal what was refused: who attacks a device should be seen in its log.
+
+        What is about no model stands under the first one.
+        """
         self._bad[error.rule] += 1
-        state, detail = str(self._parts.updater.state), f"{error} ({about})"
-        self._store("event", Event(self._identity.model, state, state, "refused", None, detail[:_DETAIL]))
+        models = self._parts.models
+        model = next((model for model in models if model.name == whose), models[0])
+        state, detail = str(model.updater.state), f"{error} ({about})"
+        self._store("event", Event(model.name, state, state, "refused", None, detail[:_DETAIL]))
 
     # --- to the outbox and the link -----------------------------------------------------------
 
     def _drain_results(self) -> None:
-        results, observed = self._parts.results.take_all(), self._parts.observed()
-        if results or observed:
+        for model in self._parts.models:
+            results, observed = model.results.take_all(), model.observed()
+            if not results and not observed:
+                continue
             self._parts.sampler.offer(results)
             try:
-                self._parts.check.offer([*results, *observed])
+                model.check.offer([*results, *observed])
                 for sink in self._parts.sinks:
                     sink(results)
             except Exception:  # the outermost loop of results: whatever they hold, the agent lives on
@@ -233,11 +258,11 @@ class Control:
     def _report(self, *, final: bool = False) -> None:
         parts, now_s = self._parts, self._parts.clock()
         loss = Loss(
-            results_dropped=parts.results.dropped + parts.results_lost(),
+            results_dropped=sum(model.results.dropped for model in parts.models) + parts.results_lost(),
             outbox_dropped=parts.outbox.dropped,
             bad_messages=self._bad.total(),
             inputs_refused=parts.inputs_refused(),
-            stuck_outputs=parts.check.found,
+            stuck_outputs=sum(model.check.found for model in parts.models),
         )
         telemetry = Telemetry(
             interval_s=max(0.001, round(now_s - self._last_report_s, 3)),
@@ -270,7 +295,7 @@ class Control:
         if self._told is not None:
             if replace(reported, sequence=0, time_s=0.0, free_bytes=0) == self._told:
                 return
-            if reported.models[0].state == self._told.models[0].state and now_s < self._tell_due_s:
+            if _states(reported) == _states(self._told) and now_s < self._tell_due_s:
                 return  # progress within one state: a few times a second is enough
         self._sequence += 1
         if self._publish_own("reported", encode(replace(reported, sequence=self._sequence))):
@@ -283,7 +308,7 @@ class Control:
             boot=self._identity.boot,
             sequence=self._sequence,
             time_s=parts.wall_clock(),
-            models=(self._model_state(),),
+            models=tuple(map(self._model_state, parts.models)),
             groups=self._orders.groups,
             free_bytes=parts.free_bytes(),
             targets_version=standing.targets,
@@ -292,10 +317,10 @@ class Control:
             clock=standing.clock,
         )
 
-    def _model_state(self) -> ModelState:
-        """Return the state of the model, with what is refused now among its errors."""
-        state = self._parts.updater.report()
-        errors = dict.fromkeys(e for e in (state.error, self._orders.error) if e)
+    def _model_state(self, model: OwnModel) -> ModelState:
+        """Return the state of a model, with what is refused now among its errors."""
+        state = model.updater.report()
+        errors = dict.fromkeys(e for e in (state.error, self._orders.error(model.name)) if e)
         return replace(state, error="; ".join(errors)[:_DETAIL] or None)
 
     def _publish_own(self, leaf: Leaf, payload: bytes) -> bool:
@@ -319,3 +344,7 @@ class Control:
             log.warning("the server has not acknowledged everything; the rest stays in the outbox")
         self._publish_own("online", encode(Online(self._identity.boot, False, self._identity.software)))
         wait_until(lambda: parts.link.unacknowledged == 0, Deadline.after(1.0, parts.clock))
+
+
+def _states(reported: Reported) -> list[str]:
+    return [model.state for model in reported.models]

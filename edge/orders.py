@@ -1,5 +1,7 @@
 """What the server orders: its metadata, plans and desired state, held until they can be verified.
 
+One for the device: metadata and desired state are about all of its models, a plan and a release about one.
+
 It fetches the metadata that is missing, lets `Trust` verify everything, and hands out wishes. It waits
 for nothing: `turn` does what can be done now.
 
@@ -17,7 +19,7 @@ Everything here runs on the agent's control thread.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -33,8 +35,11 @@ from wire.topics import Topics
 
 log = logging.getLogger(__name__)
 
-#: The place of the desired state among the orders; no group has such a name.
-_DESIRED: Final = "/desired"
+#: What an order is about: the group and the model of a plan.
+_About = tuple[str, str]
+_Errors = Mapping[_About, RefusedError]
+#: The place of the desired state among the orders; no group has such a name, and it comes first.
+_DESIRED: Final[_About] = ("/desired", "")
 #: After a disk that failed, or metadata that had expired: a clock may have been set meanwhile.
 _AGAIN_S: Final = 60.0
 
@@ -44,18 +49,18 @@ class Addressee:
     """Whose orders these are. `boot` tells an echo of this run from one of an earlier one."""
 
     device: str
-    model: str
+    models: tuple[str, ...]
     boot: str
 
 
 @dataclass(frozen=True)
 class Ways:
-    """What orders act through. `refused` journals what a refusal was about, and why; `counted` counts
-    messages without the form of one."""
+    """What orders act through. `refused` journals what a refusal was about, why, and the model whose plan or
+    release it was, if it was one's; `counted` counts messages without the form of one."""
 
     link: Link
     topics: Topics
-    refused: Callable[[str, RefusedError], None]
+    refused: Callable[[str, RefusedError, str | None], None]
     counted: Callable[[MessageError], None]
     clock: Clock
 
@@ -68,8 +73,18 @@ class _Accepted:
     order: Plan | Desired
 
 
-#: What an order or a release is refused for, and what it was about.
-_Problem = tuple[str, RefusedError]
+@dataclass(frozen=True)
+class _Problem:
+    """What an order or a release is refused for; `model` is None where it is about all of them."""
+
+    about: str
+    error: RefusedError
+    model: str | None = None
+
+
+def _order_problem(name: _About, error: RefusedError) -> _Problem:
+    group, model = name
+    return _Problem("desired state", error) if name == _DESIRED else _Problem(group, error, model)
 
 
 class Orders:
@@ -81,8 +96,8 @@ class Orders:
         self._ways = ways
         self._files = MetadataFiles()
         self._refusals = Refusals()
-        self._accepted: dict[str, _Accepted] = {}  # by group, or _DESIRED
-        self._waiting: dict[str, bytes] = {}
+        self._accepted: dict[_About, _Accepted] = {}
+        self._waiting: dict[_About, bytes] = {}
         self._groups: frozenset[str] = frozenset()
         self._refresh_due = True
         self._look_due = False
@@ -91,7 +106,7 @@ class Orders:
         self._again: Deadline | None = None
         self._stopped: RefusedError | None = None
         self._metadata_error: str | None = None
-        self._order_error: str | None = None
+        self._problems: list[_Problem] = []
         # Changes that may explain a refusal, how many of them were looked at twice, and the echo awaited.
         self._changes = 0
         self._looked_twice = 0
@@ -104,10 +119,12 @@ class Orders:
         """The groups whose plans are followed."""
         return tuple(sorted(self._groups))
 
-    @property
-    def error(self) -> str | None:
-        """What is refused now, in one line."""
-        return str(self._stopped) if self._stopped else self._metadata_error or self._order_error
+    def error(self, model: str) -> str | None:
+        """What is refused now that concerns `model`, in one line."""
+        if self._stopped or self._metadata_error:
+            return str(self._stopped) if self._stopped else self._metadata_error
+        concern = [str(problem.error) for problem in self._problems if problem.model in (None, model)]
+        return concern[-1] if concern else None
 
     # --- what the control thread calls --------------------------------------------------------
 
@@ -138,10 +155,10 @@ class Orders:
 
         An empty one, which anybody could publish, withdraws nothing.
         """
-        if model != self._to.model or group not in self._groups:
+        if model not in self._to.models or group not in self._groups:
             raise MessageError("topic", f"the plan of {group}/{model} is none of ours")
         if payload:
-            self._hold(group, payload)
+            self._hold((group, model), payload)
 
     def look_again(self) -> None:
         """Ask for the newest timestamp, whatever is known."""
@@ -165,7 +182,7 @@ class Orders:
 
     # --- verifying ----------------------------------------------------------------------------
 
-    def _hold(self, name: str, payload: bytes) -> None:
+    def _hold(self, name: _About, payload: bytes) -> None:
         self._waiting[name] = payload
         self._changes += 1
         self._look_due = True
@@ -176,7 +193,7 @@ class Orders:
         if str(stopped) != str(self._stopped):
             self._stopped, self._look_due = stopped, True
             if stopped:
-                self._refuse("metadata", stopped)
+                self._refuse(_Problem("metadata", stopped))
 
     def _attempt(self) -> None:
         refresh, self._refresh_due, self._look_due = self._refresh_due, False, False
@@ -221,20 +238,20 @@ class Orders:
 
     def _refresh_failed(self, error: RefusedError) -> None:
         self._metadata_error = str(error)
-        self._refuse("metadata", error)
+        self._refuse(_Problem("metadata", error))
         self._again = Deadline.after(_AGAIN_S, self._ways.clock)
 
     def _open_orders(self, *, again: bool) -> None:
         """Open what waits, and with `again` what was opened before; make wishes of it."""
-        refused = [(name, error) for name in sorted(self._waiting) if (error := self._open(name))]
-        lapsed = [(n, error) for n in sorted(self._accepted) if again and (error := self._lapse(n))]
+        refused = {name: error for name in sorted(self._waiting) if (error := self._open(name))}
+        lapsed = {name: error for name in sorted(self._accepted) if again and (error := self._lapse(name))}
         named = self._trust.named(sorted(self._names()), self._files.read)
         self._trust.commit()
         self._follow_groups()
         self._conclude(refused, lapsed, named.refused)
         self._wish(named)
 
-    def _open(self, name: str) -> RefusedError | None:
+    def _open(self, name: _About) -> RefusedError | None:
         """Open an order that waits; return why it does not take the place of the one before it."""
         payload = self._waiting[name]
         try:
@@ -246,7 +263,7 @@ class Orders:
         del self._waiting[name]
         return None
 
-    def _lapse(self, name: str) -> RefusedError | None:
+    def _lapse(self, name: _About) -> RefusedError | None:
         """Return why an order that was accepted no longer verifies: its keys were taken away."""
         try:
             self._opened(name, self._accepted[name].payload)
@@ -254,26 +271,32 @@ class Orders:
             return error
         return None
 
-    def _opened(self, name: str, payload: bytes) -> Plan | Desired:
+    def _opened(self, name: _About, payload: bytes) -> Plan | Desired:
         if name == _DESIRED:
             return self._trust.desired(payload, device=self._to.device)
-        return self._trust.plan(payload, group=name, model=self._to.model)
+        group, model = name
+        return self._trust.plan(payload, group=group, model=model)
 
     def _conclude(
-        self, refused: list[_Problem], lapsed: list[_Problem], unnamed: tuple[RefusedError, ...]
+        self, refused: _Errors, lapsed: _Errors, unnamed: tuple[tuple[str, RefusedError], ...]
     ) -> None:
         """Tell what is refused, once it is sure that nothing newer on its way explains it."""
-        self._order_error = None
-        problems = [*refused, *lapsed, *(("release", error) for error in unnamed)]
+        self._problems = []
+        problems = [_order_problem(name, error) for name, error in (*refused.items(), *lapsed.items())]
+        problems += [self._release_problem(name, error) for name, error in unnamed]
         verified = self._trust.standing().targets is not None  # without it the metadata's own refusal is told
         if not problems or not verified or self._incomplete or not self._looked():
             return
-        for name, error in problems:
-            self._refuse("desired state" if name == _DESIRED else name, error)
-            self._order_error = str(error)
-        for name, _ in lapsed:
+        self._problems = problems
+        for problem in problems:
+            self._refuse(problem)
+        for name in lapsed:
             del self._accepted[name]
             self._look_due = True
+
+    def _release_problem(self, name: str, error: RefusedError) -> _Problem:
+        model = name.partition("/")[0]
+        return _Problem("release", error, model if model in self._to.models else None)
 
     def _looked(self) -> bool:
         """Return whether the newest timestamp was asked for and followed since the last change."""
@@ -289,8 +312,8 @@ class Orders:
     def _names(self) -> set[str]:
         orders = [accepted.order for accepted in self._accepted.values()]
         names = {order.release for order in orders if isinstance(order, Plan)}
-        pins = [o.pins[self._to.model] for o in orders if isinstance(o, Desired) and self._to.model in o.pins]
-        return names | set(pins)
+        pins = [order.pins for order in orders if isinstance(order, Desired)]
+        return names | {each[model] for each in pins for model in self._to.models if model in each}
 
     def _wish(self, named: Named) -> None:
         orders = [accepted.order for accepted in self._accepted.values()]
@@ -307,13 +330,17 @@ class Orders:
         groups = frozenset(desired.groups) if isinstance(desired, Desired) else frozenset()
         if groups == self._groups:
             return
-        for group in self._groups - groups:
-            self._accepted.pop(group, None)
-            self._waiting.pop(group, None)
-        link, topics, model = self._ways.link, self._ways.topics, self._to.model
-        link.unsubscribe([topics.plan(group, model) for group in sorted(self._groups - groups)])
-        link.subscribe([topics.plan(group, model) for group in sorted(groups - self._groups)])
+        gone, new = self._plans_of(self._groups - groups), self._plans_of(groups - self._groups)
+        for name in gone:
+            self._accepted.pop(name, None)
+            self._waiting.pop(name, None)
+        link, topics = self._ways.link, self._ways.topics
+        link.unsubscribe([topics.plan(*name) for name in gone])
+        link.subscribe([topics.plan(*name) for name in new])
         self._groups = groups
+
+    def _plans_of(self, groups: frozenset[str]) -> list[_About]:
+        return [(group, model) for group in sorted(groups) for model in self._to.models]
 
     # --- asking and telling -------------------------------------------------------------------
 
@@ -332,10 +359,11 @@ class Orders:
     def _unsubscribe(self, files: list[str]) -> None:
         self._ways.link.unsubscribe([self._ways.topics.meta(file) for file in files])
 
-    def _refuse(self, about: str, error: RefusedError) -> None:
-        if self._refusals.first(f"{about}: {error}", self._ways.clock()):
+    def _refuse(self, problem: _Problem) -> None:
+        about, error, model = problem.about, problem.error, problem.model
+        if self._refusals.first(f"{model}: {about}: {error}", self._ways.clock()):
             log.error("refused: %s: %s", about, error)
-            self._ways.refused(about, error)
+            self._ways.refused(about, error, model)
 
     def _say(self, text: str) -> None:
         if text != self._said:

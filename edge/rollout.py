@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from edge.fitness import Board, unfit
 from edge.lifecycle import Cause
@@ -23,6 +23,15 @@ class Wishes:
     plans: tuple[Plan, ...] = ()
     targets: Targets | None = None
     stopped: str | None = None
+
+
+def wishes_about(model: str, wishes: Wishes) -> Wishes:
+    """Return `wishes` without the plans and releases of other models: news of those are none to this one."""
+    targets = wishes.targets
+    if targets is not None:
+        ours = tuple(r for r in targets.releases if r.manifest.model == model)
+        targets = replace(targets, releases=ours)
+    return replace(wishes, plans=tuple(p for p in wishes.plans if p.model == model), targets=targets)
 
 
 @dataclass(frozen=True)

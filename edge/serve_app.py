@@ -18,6 +18,7 @@ import os
 import secrets
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -98,7 +99,7 @@ def make_server(
     listen: Listen,
     options: Options,
     on_judgement: OnJudgement | None = None,
-    observe: Observe | None = None,
+    observers: Mapping[Runtime, Observe] | None = None,
 ) -> tuple[Application, UvicornServer]:
     """Return the application for a shelf and a server for it that is not open yet."""
 
@@ -111,7 +112,7 @@ def make_server(
         clock=time.monotonic,
         boot=secrets.token_hex(4),
         connections=connections,
-        observe=observe,
+        observers=observers or {},
     )
     application = Application(shelf, ports, options, on_judgement)
     server = UvicornServer(application, listen, options.limits)

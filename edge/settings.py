@@ -8,13 +8,17 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, Final, get_args, get_origin, get_type_hints
 
 from edge.backend import ISOLATIONS
 from edge.online.streams import SINKS, SOURCES
 from edge.swapping import SwapPolicy
 from wire.errors import SettingsError
 from wire.topics import Topics, check_name
+
+#: With 64 groups (wire/messages.py) fewer plans than the 1,020 retained messages of which a broker may drop
+#: the rest in silence (wire/window.py); the reported state of so many fits one message.
+MOST_MODELS: Final = 15
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class TrustSettings:
 
 @dataclass(frozen=True)
 class ModelSettings:
-    #: The model that this device serves; releases are named `<model>/<version>`.
+    #: A model that this device serves; releases are named `<model>/<version>`.
     name: str
     #: A bundle to serve until the first push. Empty: wait for a push.
     bundle: str = ""
@@ -100,6 +104,8 @@ class SourceSettings:
     audio_hz: int = 16_000
     #: How many messages or windows of a live source wait for the model before the oldest is dropped.
     queue: int = 16
+    #: The model that answers its samples. Empty: the first one.
+    model: str = ""
 
 
 @dataclass(frozen=True)
@@ -163,7 +169,8 @@ class AgentSettings:
     """All of it. Unknown keys are refused: a misspelt setting must not pass for the default."""
 
     device: DeviceSettings
-    model: ModelSettings
+    #: One `[model]`, or up to MOST_MODELS `[[model]]` with names of their own.
+    model: tuple[ModelSettings, ...]
     broker: BrokerSettings = field(default_factory=BrokerSettings)
     trust: TrustSettings = field(default_factory=TrustSettings)
     source: SourceSettings = field(default_factory=SourceSettings)
@@ -171,6 +178,11 @@ class AgentSettings:
     sink: tuple[SinkSettings, ...] = ()
     http: HttpSettings = field(default_factory=HttpSettings)
     telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
+
+    @property
+    def fed(self) -> str:
+        """The model that answers the source."""
+        return self.source.model or self.model[0].name
 
 
 def load(path: Path) -> AgentSettings:
@@ -224,9 +236,9 @@ def _build(kind: Any, raw: Any, origin: str, at: str) -> Any:
         if name in raw:
             given[name] = _value(hints[name], raw[name], origin, f"{at}{name}")
         elif spec.default is MISSING and spec.default_factory is MISSING:
-            if not is_dataclass(hints[name]):
+            if not is_dataclass(hints[name]) and get_origin(hints[name]) is not tuple:
                 raise SettingsError(f"{origin}: {at}{name} is missing")
-            given[name] = _build(hints[name], {}, origin, f"{name}.")
+            given[name] = _value(hints[name], {}, origin, name)  # which names what it lacks
     return kind(**given)
 
 
@@ -246,7 +258,8 @@ def _value(kind: Any, value: Any, origin: str, at: str) -> Any:
 def _check(settings: AgentSettings, origin: str) -> None:
     try:
         check_name("device.name", settings.device.name)
-        check_name("model.name", settings.model.name)
+        for model in settings.model:
+            check_name("model.name", model.name)
         Topics(settings.broker.prefix)
     except SettingsError as error:
         raise SettingsError(f"{origin}: {error}") from error
@@ -254,17 +267,8 @@ def _check(settings: AgentSettings, origin: str) -> None:
         "broker.port must be 1 to 65535": 0 < settings.broker.port < 65536,
         **_tls_rules(settings),
         "trust.unsigned goes without trust.root": not (settings.trust.unsigned and settings.trust.root),
-        "model.threads must be 1 to 64": 0 < settings.model.threads <= 64,
-        "model.pool must be 0 to 64": 0 <= settings.model.pool <= 64,
-        f"model.isolation must be {' or '.join(ISOLATIONS)}": settings.model.isolation in ISOLATIONS,
-        f"model.swap must be one of {', '.join(SwapPolicy)}": settings.model.swap in set(SwapPolicy),
-        "model.shadow_share must be 0 to 1": 0 <= settings.model.shadow_share <= 1,
-        "model.p99_limit_ms must be 0 or more": settings.model.p99_limit_ms >= 0,
-        "model.shadow_pairs must be 1 to 1000000": 1 <= settings.model.shadow_pairs <= 1_000_000,
+        **_models_rules(settings),
         **http_rules(settings.http),
-        "model.slower_limit must be 0, or at least 1.5": (
-            settings.model.slower_limit == 0 or settings.model.slower_limit >= 1.5
-        ),
         **source_rules(settings.source),
         "telemetry.interval_s must be at least 0.1": settings.telemetry.interval_s >= 0.1,
         "telemetry.sample_rate must be 0 to 1": 0 <= settings.telemetry.sample_rate <= 1,
@@ -274,6 +278,33 @@ def _check(settings: AgentSettings, origin: str) -> None:
     for rule, holds in itertools.chain(rules.items(), *(one.items() for one in several), [twice]):
         if not holds:
             raise SettingsError(f"{origin}: {rule}")
+
+
+def _models_rules(settings: AgentSettings) -> dict[str, bool]:
+    """Return what must hold of the models, alone and together."""
+    names = [model.name for model in settings.model]
+    rules = {
+        f"there must be 1 to {MOST_MODELS} models, not {len(names)}": 0 < len(names) <= MOST_MODELS,
+        "a model is there twice: give each [[model]] a name of its own": len(set(names)) == len(names),
+        f"source.model must be one of {', '.join(names)}": settings.source.model in ("", *names),
+    }
+    for model in settings.model:
+        whose = f" (model {model.name})" if len(names) > 1 else ""
+        rules |= {f"{rule}{whose}": holds for rule, holds in _model_rules(model).items()}
+    return rules
+
+
+def _model_rules(model: ModelSettings) -> dict[str, bool]:
+    return {
+        "model.threads must be 1 to 64": 0 < model.threads <= 64,
+        "model.pool must be 0 to 64": 0 <= model.pool <= 64,
+        f"model.isolation must be {' or '.join(ISOLATIONS)}": model.isolation in ISOLATIONS,
+        f"model.swap must be one of {', '.join(SwapPolicy)}": model.swap in set(SwapPolicy),
+        "model.shadow_share must be 0 to 1": 0 <= model.shadow_share <= 1,
+        "model.p99_limit_ms must be 0 or more": model.p99_limit_ms >= 0,
+        "model.shadow_pairs must be 1 to 1000000": 1 <= model.shadow_pairs <= 1_000_000,
+        "model.slower_limit must be 0, or at least 1.5": model.slower_limit == 0 or model.slower_limit >= 1.5,
+    }
 
 
 def http_rules(http: HttpSettings) -> dict[str, bool]:

@@ -49,10 +49,10 @@ class Standing:
 
 @dataclass(frozen=True)
 class Named:
-    """The verified releases among those that were asked for, and why others are none."""
+    """The verified releases among those that were asked for; the names of others, and why they are none."""
 
     targets: Targets | None = None
-    refused: tuple[RefusedError, ...] = ()
+    refused: tuple[tuple[str, RefusedError], ...] = ()
 
 
 class Trust(Protocol):

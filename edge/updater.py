@@ -78,8 +78,12 @@ class Updater:
 
     # --- what the agent calls -----------------------------------------------------------------
 
-    def recover(self) -> None:
-        """Serve what the disk says should serve, or the one before it. Call once, at start."""
+    def recover(self, problem: str | None = None) -> None:
+        """Serve what the disk says should serve, or the one before it. Call once, at start.
+
+        `problem` is what went wrong with the model before that, for the report.
+        """
+        self._error = problem and _short(problem)
         try:
             store = self._ports.store
             self._pointer = store.read_pointer()

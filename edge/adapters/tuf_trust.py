@@ -192,9 +192,9 @@ class TufTrust:
             try:
                 releases.append(self._release(updater, name))
             except RefusedError as error:
-                refused.append(RefusedError(error.rule, f"{name}: {error}"))
+                refused.append((name, RefusedError(error.rule, f"{name}: {error}")))
             except AbsentError as error:
-                refused.append(RefusedError("AbsentError", f"{name}: {error}"))
+                refused.append((name, RefusedError("AbsentError", f"{name}: {error}")))
         return Named(Targets(verified.version("targets"), tuple(releases)), tuple(refused))
 
     def _release(self, updater: Updater, name: str) -> Release:

@@ -6,7 +6,7 @@ that a model has to be waited for: the application does that, and `finish` makes
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hmac import compare_digest
 from itertools import count
@@ -40,7 +40,7 @@ class Ports:
     """What the service uses of the world.
 
     `boot` begins every prediction's id: different at each start, so that ids never return.
-    `connections` tells how many are open. `observe` is told of single inputs and their answers.
+    `connections` tells how many are open. `observers` are told of single inputs and answers.
     """
 
     json: Json
@@ -48,7 +48,7 @@ class Ports:
     clock: Clock
     boot: str
     connections: Callable[[], int] = lambda: 0
-    observe: Observe | None = None
+    observers: Mapping[Runtime, Observe] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -257,7 +257,12 @@ class Service:
         limits = self._options.limits
         ports = self._ports
         lane = Lane(
-            runtime, ports.make_workers, ports.clock, self._options.batching, limits, observe=ports.observe
+            runtime,
+            ports.make_workers,
+            ports.clock,
+            self._options.batching,
+            limits,
+            observe=ports.observers.get(runtime),
         )
         self._lanes[runtime] = lane
         return lane

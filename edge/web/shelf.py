@@ -10,7 +10,7 @@ Rules:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -104,21 +104,20 @@ class ModelShelf:
 
 
 class LiveShelf:
-    """A shelf of one runtime whose model comes and goes: an agent's.
+    """A shelf of runtimes whose models come and go: an agent's.
 
-    Its name and version are those of the model that serves at the moment of the question. Before
-    there is one, it is known by `name`, and not ready.
+    The version is that of the model that serves at the moment of the question. Before there is one,
+    it is known by the name of its runtime, and not ready.
     """
 
-    def __init__(self, name: str, runtime: Runtime) -> None:
-        self._name = name
-        self._runtime = runtime
+    def __init__(self, runtimes: Mapping[str, Runtime]) -> None:
+        self._runtimes = dict(runtimes)
         self.changes = 0
 
     def find(self, name: str, version: str = "", label: str = "") -> Place:
-        place = self._place()
-        if name != place.name:
+        if name not in self._runtimes:
             raise not_found(f"no model {name[:100]!r}")
+        place = self._place(name)
         if label:
             raise not_found(f"no label {label[:100]!r} of model {name!r}")
         if version and version != place.version:
@@ -129,10 +128,11 @@ class LiveShelf:
         return [self.find(name)]
 
     def __iter__(self) -> Iterator[Place]:
-        yield self._place()
+        yield from map(self._place, self._runtimes)
 
-    def _place(self) -> Place:
-        return Place(self._name, version_of(self._runtime.release or ""), self._runtime)
+    def _place(self, name: str) -> Place:
+        runtime = self._runtimes[name]
+        return Place(name, version_of(runtime.release or ""), runtime)
 
 
 def version_of(release: str) -> str:

@@ -13,7 +13,7 @@ from edge.loading import load
 from edge.recorder import Recorder
 from edge.results import ResultQueue
 from edge.serving import HowToServe, Serving
-from edge.settings import AgentSettings, DeviceSettings, HttpSettings, ModelSettings
+from edge.settings import HttpSettings
 from fleet.adapters.broker import free_port
 from tests.support.served import ask
 from tests.support.tiny_model import tiny_tflite
@@ -29,8 +29,7 @@ def test_the_settings_limits_and_batching_hold(tmp_path: Path) -> None:
     serving.runtime.swap(load("tiny/1", path, make_loader()))
     port = free_port()
     http = HttpSettings(port=port, max_rows=2, max_body_mb=0.001, batch_rows=4, batch_wait_ms=1.0)
-    settings = AgentSettings(DeviceSettings("pi-1"), ModelSettings("tiny"), http=http)
-    agent = AgentHttp(settings, serving, recorder, "0")
+    agent = AgentHttp(http, {"tiny": serving}, recorder, "0")
     agent.open()
     agent.start()
     try:
@@ -39,3 +38,36 @@ def test_the_settings_limits_and_batching_hold(tmp_path: Path) -> None:
             assert ask(port, "POST", "/v1/models/tiny:predict", body)[0] == status
     finally:
         agent.stop()
+
+
+def test_each_model_answers_under_its_name_and_observes_its_own_callers(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.tflite"
+    path.write_bytes(tiny_tflite())
+    recorder = Recorder()
+    servings = {
+        name: Serving(HowToServe(make_loader()), recorder, ResultQueue(10)) for name in ("ants", "bees")
+    }
+    for name, serving in servings.items():
+        serving.runtime.swap(load(f"{name}/1", path, make_loader(), meter=recorder.meter(f"{name}/1")))
+    port = free_port()
+    agent = AgentHttp(HttpSettings(port=port), servings, recorder, "0")
+    agent.open()
+    agent.start()
+    try:
+        for name, count in (("ants", 1), ("bees", 2)):
+            for n in range(count):
+                identity = f"{name}-{n}"
+                question = {"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [0.0] * 4}
+                body = json.dumps({"id": identity, "inputs": [question]}).encode()
+                assert ask(port, "POST", f"/v2/models/{name}/infer", body)[0] == 200
+                truth = json.dumps({"id": identity, "truth": 0}).encode()
+                assert ask(port, "POST", "/feedback", truth)[0] == 200
+    finally:
+        agent.stop()
+    observed = {
+        name: [result.prediction.release for result in serving.take_observed()]
+        for name, serving in servings.items()
+    }
+    assert observed == {"ants": ["ants/1"], "bees": ["bees/1", "bees/1"]}
+    counted = {counters.release: (counters.inferences, counters.labelled) for counters in recorder.cut()}
+    assert counted == {"ants/1": (1, 1), "bees/1": (2, 2)}

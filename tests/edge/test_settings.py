@@ -22,7 +22,7 @@ def write(folder: Path, text: str) -> Path:
 
 def test_two_names_are_enough(tmp_path: Path) -> None:
     settings = load(write(tmp_path, GOOD))
-    assert (settings.device.name, settings.model.name, settings.broker.port) == ("pi-1", "digits", 1883)
+    assert (settings.device.name, settings.model[0].name, settings.broker.port) == ("pi-1", "digits", 1883)
 
 
 def test_one_sink_or_several(tmp_path: Path) -> None:
@@ -36,9 +36,35 @@ def test_one_sink_or_several(tmp_path: Path) -> None:
     assert load(write(tmp_path, GOOD)).sink == ()
 
 
+SEVERAL = GOOD.replace("[model]", "[[model]]") + '[[model]]\nname = "faces"\nthreads = 2\n'
+
+
+def test_one_model_or_several(tmp_path: Path) -> None:
+    settings = load(write(tmp_path, SEVERAL))
+    assert [(model.name, model.threads) for model in settings.model] == [("digits", 1), ("faces", 2)]
+    assert settings.fed == "digits"
+    assert load(write(tmp_path, SEVERAL + '[source]\nmodel = "faces"\n')).fed == "faces"
+    assert load(write(tmp_path, GOOD)).fed == "digits"
+
+
+def test_a_mistake_of_one_among_several_models_says_whose(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=re.escape("model.pool must be 0 to 64 (model faces)")):
+        load(write(tmp_path, SEVERAL + "pool = 65\n"))
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
+        ('[device]\nname = "pi-1"\n', "model.name is missing"),
+        ("model = []\n" + GOOD.partition("[model]")[0], "there must be 1 to 15 models, not 0"),
+        (SEVERAL.replace("faces", "digits"), "a model is there twice"),
+        (SEVERAL.replace('name = "faces"', ""), "model.name is missing"),
+        (SEVERAL.replace("faces", "a/b"), "model.name 'a/b'"),
+        (SEVERAL + '[source]\nmodel = "face"\n', "source.model must be one of digits, faces"),
+        (
+            '[device]\nname = "a"\n' + "".join(f'[[model]]\nname = "m{n}"\n' for n in range(16)),
+            "there must be 1 to 15 models, not 16",
+        ),
         (
             GOOD + '[[sink]]\nkind = "ndjson"\n[[sink]]\nkind = "csv"\n',
             "sink.path is needed for a sink of kind csv",

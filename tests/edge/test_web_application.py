@@ -395,7 +395,7 @@ async def ask(client: Client) -> Response:
 
 def test_a_live_model_may_be_swapped_at_any_time(tmp_path: Path) -> None:
     runtime = Runtime()
-    client = client_of(LiveShelf("tiny", runtime))
+    client = client_of(LiveShelf({"tiny": runtime}))
     assert client.post(V2, v2_input()).status == 503
     assert client.get("/v2/health/ready").status == 503
     for version in ("1", "2", "3"):
@@ -407,7 +407,7 @@ def test_a_live_model_may_be_swapped_at_any_time(tmp_path: Path) -> None:
 
 def test_no_request_fails_while_models_are_swapped(tmp_path: Path) -> None:
     runtime, stop = tiny_runtime(tmp_path, "tiny/0"), threading.Event()
-    client = client_of(LiveShelf("tiny", runtime))
+    client = client_of(LiveShelf({"tiny": runtime}))
 
     def swap() -> None:
         version = 0

@@ -94,7 +94,7 @@ def test_the_same_version_twice_is_refused() -> None:
 
 
 def test_a_live_shelf_before_its_first_model_is_there_and_not_ready() -> None:
-    live = LiveShelf("m", Runtime())
+    live = LiveShelf({"m": Runtime()})
     with pytest.raises(HttpError) as refused:
         live.find("m").model()
     assert refused.value.status == 503

@@ -245,7 +245,8 @@ def test_automatic_releases_are_off_until_people_allow_them(fleet: Fleet, tmp_pa
     fleet.desk(stick).automatic("digits", on=False)
     fleet.turn()
     trust.refresh(fleet.read())
-    assert [r.rule for r in trust.named(["digits/2"], fleet.read()).refused] == ["UnsignedTargetError"]
+    refused = trust.named(["digits/2"], fleet.read()).refused
+    assert [(name, error.rule) for name, error in refused] == [("digits/2", "UnsignedTargetError")]
 
 
 def test_a_missing_key_of_an_automatic_role_stops_nothing_else(

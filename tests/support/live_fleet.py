@@ -12,7 +12,7 @@ from typing import Final
 
 from edge.adapters.model_store import ModelStore
 from edge.adapters.outbox import Outbox
-from edge.control import Control, Identity, Parts
+from edge.control import Control, Identity, OwnModel, Parts
 from edge.download import Download, Part
 from edge.ports import Ports
 from edge.recorder import Recorder
@@ -52,13 +52,13 @@ class LiveDevice:
         ports = Ports(store, self.trial, self.serving, self._make_download, self._journal, time.monotonic)
         self.updater = Updater(name, "digits", ports)
         self.updater.recover()
+        model = OwnModel("digits", self.updater, ResultQueue(10), list, SelfCheck(self.serving))
         parts = Parts(
-            self.link, TOPICS, Unsigned(), self.updater, self.outbox, Recorder(), ResultQueue(10),
-            Sampler(0.0, lambda: 1.0), lambda: VITALS, (), lambda: 0, lambda: 0, SelfCheck(self.serving),
-            list, store.free_bytes, time.monotonic, time.time,
+            self.link, TOPICS, Unsigned(), (model,), self.outbox, Recorder(), Sampler(0.0, lambda: 1.0),
+            lambda: VITALS, (), lambda: 0, lambda: 0, store.free_bytes, time.monotonic, time.time,
         )  # fmt: skip
         self._stop = threading.Event()
-        control = Control(Identity(name, "digits", "b1", "test"), parts, interval_s=5.0)
+        control = Control(Identity(name, "b1", "test"), parts, interval_s=5.0)
         self._thread = threading.Thread(target=control.run, args=(self._stop,), name=name)
         self._thread.start()
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from edge.adapters.model_folders import model_folders
 from edge.adapters.model_store import ModelStore
 from edge.adapters.outbox import Outbox
-from edge.control import Control, Identity, Parts
+from edge.control import Control, Identity, OwnModel, Parts
 from edge.download import Download
 from edge.ports import Ports
 from edge.recorder import Recorder
@@ -14,6 +16,7 @@ from edge.reporting import Sampler
 from edge.results import ResultQueue
 from edge.selfcheck import SelfCheck
 from edge.trust import Trust, Unsigned
+from edge.turns import Turns
 from edge.updater import Updater
 from tests.support.examples import VITALS
 from tests.support.fakes import ScriptedServing, ScriptedTrial, TurnedClock
@@ -28,37 +31,53 @@ OWN: dict[Leaf, str] = {leaf: TOPICS.device("pi-1", leaf) for leaf in LEAVES}
 
 
 class Agent:
-    """An agent's control thread, stepped by the test."""
+    """An agent's control thread, stepped by the test.
+
+    `updater`, `serving` and `results` are those of the first model.
+    """
 
     def __init__(
-        self, state: Path, trust: Trust | None = None, broker: MemoryBroker | None = None, boot: str = "b1"
+        self,
+        state: Path,
+        trust: Trust | None = None,
+        broker: MemoryBroker | None = None,
+        boot: str = "b1",
+        models: Sequence[str] = ("digits",),
     ) -> None:
         self.broker, self.clock = broker or MemoryBroker(), TurnedClock()
         self.link = self.broker.link(Will(OWN["online"], encode(Online(boot, False))))
         self.outbox = Outbox(state / "outbox.db", boot, clock=self.clock)
-        self.recorder, self.results, self.serving = Recorder(), ResultQueue(100), ScriptedServing()
-        store = ModelStore(state)
-        store.open()
+        self.recorder, self.turns = Recorder(), Turns()
+        self.servings = {model: ScriptedServing() for model in models}
         self.outbox.open()
-        ports = Ports(
-            store,
-            ScriptedTrial(),
-            self.serving,
-            lambda blob, part, rate: Download(blob, part, self.link, TOPICS, rate_bytes_s=rate),
-            lambda event: self.outbox.add("event", event),
-            self.clock,
-        )
-        self.updater = Updater("pi-1", "digits", ports)
+        folders = model_folders(state, models)
+        self.models = {model: self._own(model, folder) for model, folder in folders.items()}
+        first = next(iter(self.models.values()))
+        self.updater, self.results, self.serving = first.updater, first.results, self.servings[first.name]
         parts = Parts(
-            self.link, TOPICS, trust or Unsigned(), self.updater, self.outbox, self.recorder, self.results,
-            Sampler(1.0, lambda: 0.0), lambda: VITALS, (), lambda: 0, lambda: 0, SelfCheck(self.serving),
-            list, lambda: 10**9, self.clock, lambda: 1.7e9,
+            self.link, TOPICS, trust or Unsigned(), tuple(self.models.values()), self.outbox, self.recorder,
+            Sampler(1.0, lambda: 0.0), lambda: VITALS, (), lambda: 0, lambda: 0, lambda: 10**9, self.clock,
+            lambda: 1.7e9,
         )  # fmt: skip
-        self.control = Control(Identity("pi-1", "digits", boot, "test"), parts, interval_s=10.0)
+        self.control = Control(Identity("pi-1", boot, "test"), parts, interval_s=10.0)
         self.voice = self.broker.link()
         self.voice.start()
         self.control._subscribe()
         self.link.start()
+
+    def _own(self, model: str, folder: Path) -> OwnModel:
+        store, serving = ModelStore(folder), self.servings[model]
+        store.open()
+        ports = Ports(
+            store,
+            ScriptedTrial(),
+            serving,
+            lambda blob, part, rate: Download(blob, part, self.link, TOPICS, rate_bytes_s=rate),
+            lambda event: self.outbox.add("event", event),
+            self.clock,
+            turns=self.turns,
+        )
+        return OwnModel(model, Updater("pi-1", model, ports), ResultQueue(100), list, SelfCheck(serving))
 
     def step(self, n: int = 3) -> None:
         for _ in range(n):
