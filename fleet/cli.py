@@ -34,7 +34,7 @@ from fleet.packing import pack, read_bundle
 from fleet.releasing import Built
 from fleet.signed_release import released
 from fleet.updates import travels
-from fleet.view import DeviceRow
+from fleet.view import DeviceRow, one_each
 from wire.adapters.files import only_owner
 from wire.adapters.signals import stop_on_signals
 from wire.deadline import Deadline
@@ -69,8 +69,8 @@ example:
 """
 
 _DEVICES_HELP = """\
-Shows a row for each device: model, state, throughput, latency, accuracy with its 95 % interval
-(Wilson), and resources.
+Shows a row for each model of each device: state, throughput, latency, accuracy with its 95 % interval
+(Wilson), and the device's resources.
 
 example:
     edgeflock fleet devices --watch
@@ -235,7 +235,8 @@ def _wait(
     with Progress(*columns, TimeElapsedColumn(), console=make_console()) as progress:
         task = progress.add_task(f"devices on {release}", total=len(members))
         while True:
-            rows = [row for row in reader.rows() if row.device in members]
+            found = [row for row in reader.rows() if row.device in members]
+            rows = one_each(found, release.rpartition("/")[0])
             progress.update(task, completed=sum(_settled(row, release) for row in rows))
             refusing = _refusing(rows, release)
             before &= refusing

@@ -1,19 +1,21 @@
-"""What a person sees of a device: one row, computed from what the store holds."""
+"""What a person sees of a device: a row for each of its models, computed from what the store holds."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 from fleet.health import DEFAULT_INTERVAL_S, presence
 from fleet.ingest import ReleaseTotal
 from fleet.statistics import wilson
 from wire.histogram import quantile
-from wire.messages import Reported, Telemetry
+from wire.messages import ModelState, Reported, Telemetry
 
 
 @dataclass(frozen=True)
 class DeviceRow:
-    """One device, now. None is "not known yet"; times in microseconds are of the last report."""
+    """One model on one device, now. None is "not known yet"; times in microseconds are of the last report."""
 
     device: str
     presence: str
@@ -57,15 +59,41 @@ class DeviceFacts:
     stale_metadata: bool = False
 
 
-def row(facts: DeviceFacts) -> DeviceRow:
-    """Return the row of one device. Accuracy is of the release that serves now."""
-    model = facts.reported.models[0] if facts.reported and facts.reported.models else None
+def rows(facts: DeviceFacts) -> list[DeviceRow]:
+    """Return a row for each model of a device, or one without a model. Accuracy is of what serves now.
+
+    What a release did stands in the row of its model, and in the first what is of no model that is
+    reported: each is there once. Resources and what was dropped are the device's, the same in all rows.
+    """
+    models = facts.reported.models if facts.reported else ()
+    first, further = models[0] if models else None, models[1:]
+    theirs = frozenset(model.model for model in further)
+    others = [_row(facts, model, partial(_is_of, frozenset({model.model}))) for model in further]
+    return [_row(facts, first, lambda release: not _is_of(theirs, release)), *others]
+
+
+def one_each(found: Iterable[DeviceRow], model: str) -> list[DeviceRow]:
+    """Return one row for each device: that of `model`, or its first where it reports no such model."""
+    chosen: dict[str, DeviceRow] = {}
+    for row in found:
+        if row.device not in chosen or row.model == model:
+            chosen[row.device] = row
+    return list(chosen.values())
+
+
+def _is_of(models: frozenset[str], release: str) -> bool:
+    return release.rpartition("/")[0] in models
+
+
+def _row(facts: DeviceFacts, model: ModelState | None, is_mine: Callable[[str], bool]) -> DeviceRow:
     telemetry = facts.telemetry
     interval_s = telemetry.interval_s if telemetry else DEFAULT_INTERVAL_S
     current = model.current if model else None
     total = facts.totals.get(current or "", ReleaseTotal())
     interval = wilson(total.correct, total.labelled)
-    latest = next((c for c in telemetry.models if c.release == current), None) if telemetry else None
+    totals = [counted for release, counted in facts.totals.items() if is_mine(release)]
+    counters = [c for c in telemetry.models if is_mine(c.release)] if telemetry else []
+    latest = next((c for c in counters if c.release == current), None)
     vitals = telemetry.vitals if telemetry else None
     return DeviceRow(
         device=facts.device,
@@ -78,10 +106,10 @@ def row(facts: DeviceFacts) -> DeviceRow:
         done_chunks=model.done_chunks if model else 0,
         total_chunks=model.total_chunks if model else 0,
         fetched_chunks=model.fetched_chunks if model else 0,
-        inferences=sum(t.inferences for t in facts.totals.values()),
-        errors=sum(t.errors for t in facts.totals.values()),
+        inferences=sum(t.inferences for t in totals),
+        errors=sum(t.errors for t in totals),
         dropped=telemetry.loss.results_dropped + telemetry.loss.outbox_dropped if telemetry else 0,
-        rate_hz=sum(c.inferences for c in telemetry.models) / interval_s if telemetry else None,
+        rate_hz=sum(c.inferences for c in counters) / interval_s if telemetry else None,
         p50_us=quantile(latest.latency_us, 0.5) if latest else None,
         p99_us=quantile(latest.latency_us, 0.99) if latest else None,
         accuracy=total.correct / total.labelled if total.labelled else None,

@@ -13,7 +13,7 @@ from fleet.blocking import blocking
 from fleet.health import DEFAULT_INTERVAL_S, metadata_is_stale, presence
 from fleet.ingest import ReleaseTotal
 from fleet.progress import Device
-from fleet.view import DeviceFacts, DeviceRow, row
+from fleet.view import DeviceFacts, DeviceRow, rows
 from wire.counters import Buckets
 from wire.messages import Desired, Event, ModelState, Reported, Telemetry
 
@@ -25,13 +25,13 @@ class FleetReader:
         self._database = database
 
     def rows(self) -> list[DeviceRow]:
-        """Return a row for each device, by name."""
+        """Return a row for each model of each device, by the device's name."""
         now_s = time.time()
         totals, issued_s = self.totals(), MetadataStore(self._database).issued_s()
         found = self._database.sql.execute(
             "select name, online, last_seen_s, reported, telemetry from device order by name"
         )
-        rows = []
+        made = []
         for name, online, last_seen_s, reported_bytes, telemetry in found:
             reported = decode(Reported, reported_bytes) if reported_bytes else None
             version = reported.timestamp_version if reported and online else None
@@ -44,8 +44,8 @@ class FleetReader:
                 totals=totals.get(name, {}),
                 stale_metadata=metadata_is_stale(version, issued_s, now_s),
             )
-            rows.append(row(facts))
-        return rows
+            made += rows(facts)
+        return made
 
     def devices(self, desired: Mapping[str, Desired]) -> list[Device]:
         """Return what each known device said of its models, by name; `desired` is by device."""

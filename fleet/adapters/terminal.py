@@ -45,7 +45,7 @@ def device_table(rows: Iterable[DeviceRow], *, title: str | None = None) -> Tabl
             row.device,
             Text(row.presence, style=_STYLES[row.presence])
             + Text(" (old metadata)" if row.stale_metadata else "", style="yellow"),
-            Text(printable(row.current or _UNKNOWN)),
+            Text(printable(row.current or (f"{row.model}/{_UNKNOWN}" if row.model else _UNKNOWN))),
             _state(row),
             _number(row.rate_hz, "{:.0f}"),
             _micros(row.p50_us),

@@ -13,7 +13,7 @@ from typing import IO, Final
 from fleet.adapters.broker import RunningBroker, find_mosquitto, free_port, start_broker
 from fleet.adapters.database import Database
 from fleet.adapters.fleet_reader import FleetReader
-from fleet.view import DeviceRow
+from fleet.view import DeviceRow, one_each
 from wire.adapters.paho_link import BrokerAddress
 from wire.deadline import Deadline, wait_until
 
@@ -28,13 +28,12 @@ state = "{folder}/{name}"
 [broker]
 port = {port}
 {trust}
-[model]
-name = "digits"
-{model}
+{models}
 [source]
 kind = "npz"
 path = "{data}"
 rate_hz = 50
+{source}
 [sink]
 kind = "ndjson"
 path = "{folder}/{name}.ndjson"
@@ -71,6 +70,8 @@ class LocalFleet:
         self.state = folder / "fleet"
         #: The [trust] table of devices that are started; a fleet without keys sets it before the server.
         self.trust = f'[trust]\nroot = "{self.state}/root.json"'
+        #: Further lines of the [source] table of devices that are started.
+        self.source = ""
         self.address = BrokerAddress("127.0.0.1", free_port())
         self.device_port = self.address.port  # where devices connect: a test may put something between
         self.broker: RunningBroker | None = None
@@ -95,15 +96,19 @@ class LocalFleet:
         self._start("server", "fleet", "serve", "--state", self.state, "--broker", address, *unsigned)
         self.wait("the server's database", (self.state / "fleet.db").exists)
 
-    def start_device(self, name: str = "pi-1", *, model: str = "", more: str = "") -> None:
-        """Start a device; `model` are further lines of its [model] table, `more` further tables."""
+    def start_device(self, name: str = "pi-1", *, model: str = "", models: str = "", more: str = "") -> None:
+        """Start a device; `model` are further lines of its [model] table, `more` further tables.
+
+        `models` are several [[model]] tables instead.
+        """
         path = self.folder / f"{name}.toml"
         text = _DEVICE.format(
             name=name,
             folder=self.folder,
             data=self.data,
             port=self.device_port,
-            model=model,
+            source=self.source,
+            models=models or f'[model]\nname = "digits"\n{model}',
             trust=self.trust,
         )
         path.write_text(text + more)
@@ -145,9 +150,10 @@ class LocalFleet:
             self._database = Database(self.state).open()
         return FleetReader(self._database)
 
-    def row(self, device: str = "pi-1") -> DeviceRow:
-        """Return what the server knows of a device, or an empty row."""
-        return next((r for r in self.reader.rows() if r.device == device), DeviceRow(device, "offline"))
+    def row(self, device: str = "pi-1", model: str = "digits") -> DeviceRow:
+        """Return what the server knows of a model on a device, or an empty row."""
+        found = one_each(self.reader.rows(), model)
+        return next((r for r in found if r.device == device), DeviceRow(device, "offline"))
 
     def answered(self, device: str = "pi-1") -> list[str]:
         """Return the releases of a device's answers, one each."""
@@ -162,10 +168,11 @@ class LocalFleet:
             raise AssertionError(f"{what}: not within {seconds} s\n{logs}")
 
     def wait_for_release(self, release: str, device: str = "pi-1") -> None:
-        self.wait(
-            f"{device} on {release}",
-            lambda: (self.row(device).current, self.row(device).state) == (release, "idle"),
-        )
+        def settled() -> bool:
+            row = self.row(device, release.partition("/")[0])
+            return (row.current, row.state) == (release, "idle")
+
+        self.wait(f"{device} on {release}", settled)
 
     def log(self, name: str) -> str:
         path = self.folder / f"{name}.log"
