@@ -70,14 +70,19 @@ def _convert(trained: Trained, source: Path, version: str, *options: str) -> Pat
     return out
 
 
-def rewrite(source: Path, version: str, *, ballast: bytes = b"", shift: float = 0.0) -> Path:
-    """Write `source` as another version, with ballast in its golden file or shifted golden outputs."""
+def rewrite(
+    source: Path, version: str, *, model: str = "digits", ballast: bytes = b"", shift: float = 0.0
+) -> Path:
+    """Write `source` as another version, with ballast in its golden file or shifted golden outputs.
+
+    `model` is the name that it goes by.
+    """
     bundle = unpack(source.read_bytes())
     with np.load(io.BytesIO(bundle.golden)) as archive:
         golden = {"inputs": archive["inputs"], "expected": archive["expected"] + np.float32(shift)}
     out = io.BytesIO()
     np.savez(out, ballast=np.frombuffer(ballast, np.uint8), **golden)
-    path = source.with_name(f"digits-{version}.bundle")
-    manifest = replace(bundle.manifest, version=version)
+    path = source.with_name(f"{model}-{version}.bundle")
+    manifest = replace(bundle.manifest, model=model, version=version)
     path.write_bytes(pack(replace(bundle, manifest=manifest, golden=out.getvalue())))
     return path
