@@ -35,7 +35,7 @@ A settings file:
 example:
     edgeflock agent --check device.toml && edgeflock agent device.toml
 
-All keys: docs/reference/device-settings.md
+Several models: a [[model]] each. All keys: docs/reference/device-settings.md
 """
 
 
