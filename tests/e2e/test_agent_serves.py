@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import threading
 
 import pytest
@@ -76,7 +77,7 @@ def test_no_http_request_is_lost_in_a_swap(fleet: LocalFleet, bundles: Bundles, 
     assert caller.versions == sorted(caller.versions)
     shadowed = [e.detail for _, e in fleet.reader.events("pi-1") if e.cause == "shadowed"]
     assert len(shadowed) == ("shadow" in model)
-    assert all("pairs=20 " in str(detail) for detail in shadowed)
+    assert all(re.search(r"pairs=2[0-7] ", str(detail)) for detail in shadowed)  # up to eight at a time
     assert fleet.end("pi-1") == 0
 
 
