@@ -9,13 +9,14 @@ from typing import Final
 Z95: Final = 1.959964
 
 
-def wilson(successes: int, trials: int, z: float = Z95) -> tuple[float, float] | None:
+def wilson(successes: float, trials: float, z: float = Z95) -> tuple[float, float] | None:
     """Return the Wilson score interval of a proportion, or None without trials.
 
     Wilson, "Probable inference", JASA 22 (1927). It treats samples as independent: for one device
-    and one release that is the claim made; over a fleet, samples of one device are not independent.
+    and one release that is the claim made; over a fleet, samples of one device are not independent, and
+    fleet/estimating.py gives it the number of independent samples that they are worth, which is no integer.
     """
-    if trials == 0:
+    if trials <= 0:
         return None
     p = successes / trials
     centre = p + z * z / (2 * trials)
