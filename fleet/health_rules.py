@@ -183,6 +183,13 @@ def _golden(facts: HealthFacts) -> str | None:
     return None
 
 
+def _blocked(facts: HealthFacts) -> str | None:
+    for model in facts.reported.models if facts.reported else ():
+        if model.state == "blocked":
+            return f"refused {model.target}: {model.error or 'no reason given'}"
+    return None
+
+
 def _throttled(facts: HealthFacts) -> str | None:
     bits = facts.vitals.throttled if facts.vitals else None
     now = [name for bit, name in _NOW.items() if bits and bits >> bit & 1]
@@ -245,6 +252,7 @@ RULES: Final[tuple[HealthRule, ...]] = (
     HealthRule("outbox", "degraded", "The outbox dropped a message.", _losing),
     HealthRule("refused", "degraded", "A message to it could not be read.", _refusing),
     HealthRule("golden", "degraded", "A self-test on the golden set failed in the interval.", _golden),
+    HealthRule("blocked", "degraded", "It refused a release that it should run.", _blocked),
     HealthRule("throttled", "degraded", "The firmware says: under-voltage, capped, throttled or hot, now.",
                _throttled),
     HealthRule("power", "degraded", "Under-voltage began.", _undervolted),

@@ -9,7 +9,7 @@ import pytest
 from fleet.health_rules import RULES, STATES, HealthFacts, judge
 from tests.support.examples import VITALS, counters, telemetry
 from wire.counters import FeatureCounts
-from wire.messages import Loss, Reported
+from wire.messages import Loss, ModelState, Reported
 
 NOW_S = 1_800_000_000.0
 TOLD = Reported("b1", 1, NOW_S - 60, (), clock="system")
@@ -42,6 +42,7 @@ FAULTS = {
     "outbox": with_loss(outbox_dropped=1),
     "refused": with_loss(bad_messages=1),
     "golden": replace(WELL, telemetry=telemetry(replace(counters(), golden_runs=3, golden_failed=1))),
+    "blocked": replace(WELL, reported=replace(TOLD, models=(ModelState("digits", "blocked", error="no"),))),
     "throttled": with_vitals(throttled=0b101),
     "power": with_vitals(undervoltages=2),
     "hot": with_vitals(temperature_c=80.0),
