@@ -56,7 +56,7 @@ _TABLE: Final = (
     AlertKind("messages-lost", "warning", Subject.DEVICE,
               "A device had to drop messages that the server never got.", 0, 3600, "lost messages"),
     AlertKind("accuracy-before", "critical", Subject.RELEASE,
-              "It is less accurate than the release before it on the same devices: the 95 % interval is below 0.",
+              "It is less accurate than the release before it on the same devices: its interval is below 0.",
               600, 1800),
     AlertKind("accuracy-promised", "critical", Subject.RELEASE,
               "The whole 95 % interval of its accuracy is below what its bundle had on held-out data.",

@@ -21,14 +21,16 @@ ByDevice = Mapping[str, ModelCounters]
 
 @dataclass(frozen=True)
 class ReleaseFacts:
-    """One release that serves: its window, that of the release before it, and what it is held against.
+    """One release that serves: what it did, what the release before it did, and what it is held against.
 
+    `window` is long enough for labels to come, `recent` short enough to see what goes wrong now.
     `promised` is the accuracy that its bundle states. `reference` is the bundle's, or the windows in which
     the release gave its first answers; None where there is neither.
     """
 
     release: str
     window: ByDevice
+    recent: ByDevice
     before_name: str | None = None
     before: ByDevice = field(default_factory=dict)
     promised: float | None = None
@@ -90,8 +92,8 @@ def _accuracy(facts: ReleaseFacts) -> Iterator[Finding]:
 
 
 def _errors(facts: ReleaseFacts) -> Iterator[Finding]:
-    errors = sum(c.errors for c in facts.window.values())
-    calls = errors + sum(c.inferences for c in facts.window.values())
+    errors = sum(c.errors for c in facts.recent.values())
+    calls = errors + sum(c.inferences for c in facts.recent.values())
     if calls >= LEAST_CALLS and errors > ERROR_SHARE * calls:
         share = errors / calls
         yield Finding("errors", facts.release, f"{share:.1%} of {calls} calls fail", share)
@@ -99,8 +101,8 @@ def _errors(facts: ReleaseFacts) -> Iterator[Finding]:
 
 def _latency(facts: ReleaseFacts) -> Iterator[Finding]:
     """Compare on devices that have run both: a slower board is no slower release."""
-    shared = facts.window.keys() & facts.before.keys()
-    now, before = ([side[d] for d in shared] for side in (facts.window, facts.before))
+    shared = facts.recent.keys() & facts.before.keys()
+    now, before = ([side[d] for d in shared] for side in (facts.recent, facts.before))
     if min(sum(c.inferences for c in side) for side in (now, before)) < LEAST_CALLS:
         return
     _, p99_us = latency(c.latency_us for c in now)
@@ -118,7 +120,7 @@ def _drift(facts: ReleaseFacts) -> Iterator[Finding]:
         reference = facts.reference
     else:
         reference = [item for window in facts.reference for item in window.items()]
-    moved = [found for found in drift(facts.window.items(), reference) if found.alarm]
+    moved = [found for found in drift(facts.recent.items(), reference) if found.alarm]
     if moved:
         names = ", ".join(f"{found.kind} {found.name}".strip() for found in moved)
         worst = max(found.effect_bits or 0.0 for found in moved)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -89,17 +90,21 @@ def fleet_of(devices: int, correct: int, count: int, **values: object) -> dict[s
     return {f"pi-{i}": labelled(correct, count, **values) for i in range(devices)}
 
 
+def release(window: dict[str, ModelCounters], *before: Any, **held_against: Any) -> ReleaseFacts:
+    return ReleaseFacts("m/2", window, window, *before, **held_against)
+
+
 def found_of(facts: ReleaseFacts) -> dict[str, Finding]:
     return {f.kind: f for f in findings(FleetFacts({}, releases=[facts]))}
 
 
 def test_a_release_that_is_as_it_was_and_as_promised_finds_nothing() -> None:
-    facts = ReleaseFacts("m/2", fleet_of(10, 90, 100), "m/1", fleet_of(10, 91, 100), promised=0.91)
+    facts = release(fleet_of(10, 90, 100), "m/1", fleet_of(10, 91, 100), promised=0.91)
     assert found_of(facts) == {}
 
 
 def test_worse_than_before_and_than_promised_is_found_with_its_interval() -> None:
-    facts = ReleaseFacts("m/2", fleet_of(10, 80, 100), "m/1", fleet_of(10, 91, 100), promised=0.91)
+    facts = release(fleet_of(10, 80, 100), "m/1", fleet_of(10, 91, 100), promised=0.91)
     found = found_of(facts)
     assert set(found) == {"accuracy-before", "accuracy-promised"}
     assert found["accuracy-before"].text.startswith("-11.0 points against m/1 [-14")
@@ -108,12 +113,12 @@ def test_worse_than_before_and_than_promised_is_found_with_its_interval() -> Non
 
 def test_errors_and_latency_are_found_where_there_is_enough_of_them() -> None:
     slow = fleet_of(10, 9, 100, latency_us=Buckets(400, (100,)), errors=3)
-    facts = ReleaseFacts("m/2", slow, "m/1", fleet_of(10, 9, 100))
+    facts = release(slow, "m/1", fleet_of(10, 9, 100))
     assert set(found_of(facts)) == {"errors", "latency"}
-    few = ReleaseFacts("m/2", dict([*slow.items()][:9]), "m/1", fleet_of(10, 9, 100))
+    few = release(dict([*slow.items()][:9]), "m/1", fleet_of(10, 9, 100))
     assert set(found_of(few)) == set()
     other = {f"big-{i}": c for i, c in enumerate(slow.values())}
-    assert "latency" not in found_of(ReleaseFacts("m/2", other, "m/1", fleet_of(10, 9, 100)))
+    assert "latency" not in found_of(release(other, "m/1", fleet_of(10, 9, 100)))
 
 
 @pytest.mark.parametrize("from_the_bundle", [True, False])
@@ -130,8 +135,8 @@ def test_drift_names_what_moved(from_the_bundle: bool) -> None:
 
     even, dark = [0.2] * 5, [0.5, 0.2, 0.1, 0.1, 0.1]
     reference = Reference({"brightness": (200,) * 5}) if from_the_bundle else [window(even), window(even)]
-    assert "drift" not in found_of(ReleaseFacts("m/1", window(even), reference=reference))
-    found = found_of(ReleaseFacts("m/1", window(dark), reference=reference))
+    assert "drift" not in found_of(release(window(even), reference=reference))
+    found = found_of(release(window(dark), reference=reference))
     assert found["drift"].text.startswith("feature brightness moved, up to 0.")
 
 

@@ -15,12 +15,16 @@ class Hook:
         self.statuses: list[int] = []
         self.posts: list[dict[str, Any]] = []
         self.tokens: list[str | None] = []
+        self.headers: list[dict[str, str]] = []
+        self.bodies: list[bytes] = []
         hook = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 hook.tokens.append(self.headers["Authorization"])
-                hook.posts.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                hook.headers.append(dict(self.headers))
+                hook.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+                hook.posts.append(json.loads(hook.bodies[-1]))
                 self.send_response(hook.statuses.pop(0) if hook.statuses else 200)
                 self.send_header("Location", "/elsewhere")
                 self.end_headers()
