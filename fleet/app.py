@@ -1,8 +1,10 @@
 """The server: wiring, and nothing else.
 
 Threads: paho's network thread puts messages into the link's queue; the main thread does everything
-else in turns: take a batch, commit it, acknowledge it, publish what the registry wants. One process
-holds the database for reports; commands write their wishes beside it, and SQLite keeps them apart.
+else in turns: take a batch, commit it, acknowledge it, publish what the registry wants. The evaluator
+(fleet/evaluator.py) looks at what is committed from a thread and a connection of its own, and a webhook has
+another thread. One process holds the database for reports; commands write their wishes beside it, and SQLite
+keeps them apart.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from fleet.adapters.alert_webhook import AlertWebhook, WebhookSettings
 from fleet.adapters.broker_files import BrokerFiles
 from fleet.adapters.database import Database
 from fleet.adapters.fleet_reader import FleetReader
@@ -27,6 +30,7 @@ from fleet.adapters.registry import Registry
 from fleet.adapters.report_store import ReportStore
 from fleet.adapters.signing_desk import now, open_store
 from fleet.auditing import Auditor
+from fleet.evaluator import Evaluator
 from fleet.expiry_watch import ExpiryWatch, lasting
 from fleet.gate import Gate, GateParts, Lists
 from fleet.ingest import Word, understand
@@ -82,6 +86,8 @@ class ServerSettings:
     #: Where `fleet init` has made certificates.
     gate: GateSettings | None = None
     unsigned: bool = False
+    #: Where changes of alerts are posted; None: nowhere.
+    alerts: WebhookSettings | None = None
 
 
 def serve(settings: ServerSettings, stop: threading.Event) -> None:
@@ -91,9 +97,13 @@ def serve(settings: ServerSettings, stop: threading.Event) -> None:
     registry.sweep()
     link = PahoLink(settings.broker, CLIENT_ID)
     gate = _open_gate(settings, settings.gate, database) if settings.gate else None
+    webhook = _open_webhook(settings)
+    evaluator = Evaluator(settings.state, Topics(settings.prefix), webhook)
     try:
         signing = _signing(settings, registry, database)
-        server = Server(database, link, Topics(settings.prefix), gate, signing=signing)
+        server = Server(
+            database, link, Topics(settings.prefix), gate, signing=signing, evaluator=evaluator.start()
+        )
         link.start()
         server.wait_for_broker(Deadline.after(_CONNECT_S), stop)
         log.info("serving the fleet in %s through %s", settings.state, settings.broker)
@@ -105,9 +115,16 @@ def serve(settings: ServerSettings, stop: threading.Event) -> None:
             expiries.turn()
     finally:
         link.close()
+        evaluator.close()
+        if webhook:
+            webhook.close()
         if gate:
             gate.close()
         database.close()
+
+
+def _open_webhook(settings: ServerSettings) -> AlertWebhook | None:
+    return AlertWebhook(settings.alerts, fleet=settings.prefix).start() if settings.alerts else None
 
 
 def _open_gate(settings: ServerSettings, gate: GateSettings, database: Database) -> Gate:
@@ -139,6 +156,7 @@ class Server:
         gate: Gate | None = None,
         *,
         signing: Signing | None = None,
+        evaluator: Evaluator | None = None,
     ) -> None:
         self._database = database
         self._gate = gate
@@ -155,6 +173,7 @@ class Server:
         self._retired: list[Release] = []
         self._acks: dict[str, Ack] = {}
         self._signing = signing
+        self._evaluator = evaluator
         self._sign = Deadline.after(0)
         self._registry_version = -1
         self._settled = False
@@ -202,6 +221,8 @@ class Server:
         if self._look.passed:
             self._look = Deadline.after(_LOOK_EVERY_S)
             self._look_at_registry()
+        if self._evaluator:
+            self._publisher.pump(self._evaluator.publications)
         self._auditor.begin(self._wanted)
         self._auditor.step()
         if auditing or not self._settled:
@@ -235,6 +256,7 @@ class Server:
                 case LinkDown(reason):
                     log.warning("%s; trying again", reason)
                     self._auditor.link_lost()
+                    self._heard(connected=False)
                 case PublishRefused(_, reason):
                     log.warning("the broker refuses a message: %s", reason)
                 case SubscribeRefused(topic, reason):
@@ -267,6 +289,10 @@ class Server:
         if self._store.count_refusal(error.kind) == 1:
             log.warning("%s (further ones are only counted)", error)
 
+    def _heard(self, *, connected: bool) -> None:
+        if self._evaluator:
+            self._evaluator.hears(connected=connected)
+
     def _look_now(self) -> None:
         self._registry_version = -1
         self._look = Deadline.after(0)
@@ -274,6 +300,7 @@ class Server:
     def _connected(self) -> None:
         self._publisher.reconnected()
         self._auditor.reconnected()
+        self._heard(connected=True)
         self._settled = False
         self._acks = self._store.acks()
         self._look_now()

@@ -159,6 +159,8 @@ def render_acl(prefix: str) -> str:
         f"topic readwrite {prefix}/meta/+",
         f"topic readwrite {prefix}/blobs/+/+",
         f"topic readwrite {prefix}/plan/+/+",
+        f"topic write {prefix}/alerts/+",
+        f"topic write {prefix}/alerts/+/+/+",
         *(f"topic write {prefix}/d/+/{leaf}" for leaf in _SERVER_WRITES),
         *(f"topic read {prefix}/d/+/{leaf}" for leaf in _SERVER_READS),
     ]

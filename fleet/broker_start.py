@@ -16,6 +16,7 @@ from fleet.adapters.broker_files import BrokerFiles
 from fleet.adapters.broker_lists import BrokerLists
 from fleet.adapters.broker_watch import BrokerWatch
 from fleet.adapters.signing_desk import login_line, make_token, now
+from fleet.alert_cli import alert_settings
 from fleet.app import GateSettings, ServerSettings
 from fleet.broker_setup import BrokerPlan
 from wire.adapters.paho_link import BrokerAddress, Login
@@ -59,6 +60,7 @@ def server_settings(arguments: argparse.Namespace) -> Iterator[ServerSettings]:
             raise SettingsError(f"{option} must be 1 to 65535")
     if not 0 < arguments.certificate_days <= 3650:
         raise SettingsError("--certificate-days must be above 0 and at most 3650")
+    alerts = alert_settings(arguments)
     files = BrokerFiles(arguments.state)
     plan = files.plan() if files.exist else None
     if plan and arguments.prefix not in (None, plan.prefix):
@@ -75,14 +77,14 @@ def server_settings(arguments: argparse.Namespace) -> Iterator[ServerSettings]:
             address = broker.address
             log.info("started %s on %s", broker.kind, address)
         if plan is None:
-            yield ServerSettings(arguments.state, address, prefix, unsigned=arguments.unsigned)
+            yield ServerSettings(arguments.state, address, prefix, unsigned=arguments.unsigned, alerts=alerts)
             return
         gate, claims = _make_gate(arguments, files, plan, broker, in_force)
         if claims:
             watch = BrokerWatch(claims, "the broker for enrolment", time.monotonic)
             brokers.callback(watch.start().close)
         secured = BrokerAddress(address.host, address.port, files.server_tls)
-        yield ServerSettings(arguments.state, secured, prefix, gate, unsigned=arguments.unsigned)
+        yield ServerSettings(arguments.state, secured, prefix, gate, arguments.unsigned, alerts)
 
 
 def _start_plain(arguments: argparse.Namespace) -> RunningBroker:

@@ -23,6 +23,7 @@ from fleet.adapters.database import Database
 from fleet.adapters.fleet_reader import FleetReader
 from fleet.adapters.registry import Registry
 from fleet.adapters.terminal import device_table, make_console
+from fleet.alert_cli import add_alert_options, add_alerts
 from fleet.app import serve
 from fleet.assigning import EVERYONE
 from fleet.broker_start import add_certificate_options, server_settings
@@ -97,6 +98,7 @@ def add_parser(commands: _SubParsersAction[argparse.ArgumentParser], version: st
         "--unsigned", action="store_true", help="serve a fleet without keys, on a network that you trust"
     )
     add_certificate_options(server)
+    add_alert_options(server)
     server.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     push = _part(parts, "push", "release a bundle to a group", _PUSH_HELP, _run_push)
     push.add_argument("bundle", type=Path, help="a bundle made by `edgeflock convert`")
@@ -114,6 +116,7 @@ def add_parser(commands: _SubParsersAction[argparse.ArgumentParser], version: st
     look = devices.add_mutually_exclusive_group()
     look.add_argument("--watch", action="store_true", help="keep showing, until Ctrl-C")
     look.add_argument("--json", action="store_true", help="print JSON")
+    add_alerts(partial(_part, parts))
     rollout_cli.add_parts(partial(_part, parts))
     group_cli.add_parts(partial(_part, parts))
 

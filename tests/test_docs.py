@@ -66,6 +66,7 @@ def test_the_readme_stays_short() -> None:
             "serve",
             "push",
             "devices",
+            "alerts",
             "enroll",
             "revoke",
             "pause",

@@ -72,7 +72,14 @@ class ClaimTopic:
     leaf: ClaimLeaf
 
 
-Address = DeviceTopic | PlanTopic | BlobTopic | MetaTopic | ClaimTopic
+@dataclass(frozen=True)
+class AlertTopic:
+    """`alerts/<kind>`, or `alerts/<kind>/<model>/<version>` and `alerts/<kind>/<group>/<model>`."""
+
+    key: str
+
+
+Address = DeviceTopic | PlanTopic | BlobTopic | MetaTopic | ClaimTopic | AlertTopic
 
 
 def check_name(kind: str, name: str) -> str:
@@ -114,6 +121,10 @@ class Topics:
         """`address` is `wire.enrolment.Claim.address`, or `+` in the server's filter."""
         return f"{self.prefix}/claim/{address}/{leaf}"
 
+    def alert(self, key: str) -> str:
+        """`key` is that of an alert of the server."""
+        return f"{self.prefix}/alerts/{key}"
+
     def parse(self, topic: str) -> Address | None:
         """Return what `topic` addresses, or None when it is not one of ours."""
         head = self.prefix + "/"
@@ -130,6 +141,8 @@ class Topics:
                 return MetaTopic(file)
             case ["claim", address, "csr" | "crt" as leaf] if SHA256.fullmatch(address):
                 return ClaimTopic(address, leaf)
+            case ["alerts", *levels] if len(levels) in (1, 3) and all(map(NAME.fullmatch, levels)):
+                return AlertTopic("/".join(levels))
         return None
 
 

@@ -5,7 +5,9 @@ One writer looks (the server's evaluator); commands and the page read, and ackno
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from itertools import islice
 from typing import Final
 
 from fleet.adapters.database import Database
@@ -24,6 +26,12 @@ create table if not exists alert (
 """
 
 
+_Place = tuple[str, str]
+
+#: Rows that one transaction writes: a few milliseconds.
+_ROWS: Final = 200
+
+
 class AlertBook:
     """Reads and writes what is watched."""
 
@@ -40,12 +48,28 @@ class AlertBook:
             self._write({place: None for place, watch in self._watches().items() if watch.raised_s is None})
 
     def look(self, findings: Iterable[Finding], now_s: float) -> None:
-        """Take in what a look found at Unix time `now_s`."""
-        with self._database.transaction():
-            before = self._watches()
-            after = look(before, findings, now_s)
-            changed = {place: watch for place, watch in after.items() if before.get(place) != watch}
-            self._write({**changed, **dict.fromkeys(before.keys() - after.keys())})
+        """Take in what a look found at Unix time `now_s`.
+
+        Ingest waits for whoever writes, so it is computed before, and written some rows at a time.
+        """
+        before = self._watches()
+        after = look(before, findings, now_s)
+        changed: dict[_Place, Watch | None] = {p: w for p, w in after.items() if before.get(p) != w}
+        changed |= dict.fromkeys(before.keys() - after.keys())
+        for rows in _batches(changed.items()):
+            with self._database.transaction():
+                for place, watch in rows:
+                    self._write({place: watch and self._as_acknowledged(place, watch)})
+
+    def _as_acknowledged(self, place: _Place, watch: Watch) -> Watch:
+        """Return `watch` with what a person may have said of it meanwhile."""
+        row = self._database.sql.execute(
+            "select body from alert where kind = ? and subject = ?", place
+        ).fetchone()
+        stands = _read(row[0]) if row else None
+        if stands is None:
+            return watch
+        return replace(watch, acknowledged_by=stands.acknowledged_by, acknowledged_s=stands.acknowledged_s)
 
     def standing(self) -> dict[str, Alert]:
         """Return the alerts that stand, by key."""
@@ -59,16 +83,11 @@ class AlertBook:
             self._write(marked)
         return bool(marked)
 
-    def _watches(self) -> dict[tuple[str, str], Watch]:
-        watches = {}
-        for kind, subject, body in self._database.sql.execute("select kind, subject, body from alert"):
-            try:
-                watches[kind, subject] = decode(Watch, body)
-            except MessageError:  # of another version: it is found again, if it is still there
-                continue
-        return watches
+    def _watches(self) -> dict[_Place, Watch]:
+        found = self._database.sql.execute("select kind, subject, body from alert").fetchall()
+        return {(kind, subject): watch for kind, subject, body in found if (watch := _read(body))}
 
-    def _write(self, watches: Mapping[tuple[str, str], Watch | None]) -> None:
+    def _write(self, watches: Mapping[_Place, Watch | None]) -> None:
         for (kind, subject), watch in watches.items():
             if watch is None:
                 self._database.sql.execute(
@@ -78,3 +97,17 @@ class AlertBook:
                 self._database.sql.execute(
                     "insert or replace into alert values (?, ?, ?)", (kind, subject, encode(watch))
                 )
+
+
+def _read(body: bytes) -> Watch | None:
+    """Return a row; None for one of another version: it is found again, if it is still there."""
+    try:
+        return decode(Watch, body)
+    except MessageError:
+        return None
+
+
+def _batches(rows: Iterable[tuple[_Place, Watch | None]]) -> Iterator[list[tuple[_Place, Watch | None]]]:
+    left = iter(rows)
+    while batch := list(islice(left, _ROWS)):
+        yield batch

@@ -18,6 +18,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -59,20 +60,27 @@ def check_url(url: str) -> str:
     return url
 
 
+@dataclass(frozen=True)
+class WebhookSettings:
+    """Where posts go, and the secret that signs them; empty: nothing does."""
+
+    url: str
+    secret: bytes = b""
+
+
 class AlertWebhook:
     """Posts from `start` until `close`. `dropped` counts what was put out or refused."""
 
     def __init__(
         self,
-        url: str,
-        secret: bytes = b"",
+        settings: WebhookSettings,
         *,
         fleet: str = "edgeflock",
         first_pause_s: float = _FIRST_PAUSE_S,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        self._url = url
-        self._secret = secret
+        self._url = settings.url
+        self._secret = settings.secret
         self._fleet = fleet
         self._first_pause_s = first_pause_s
         self._wall_clock = wall_clock

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fleet.adapters.alert_book import AlertBook
-from fleet.adapters.alert_webhook import AlertWebhook, check_url, read_secret
+from fleet.adapters.alert_webhook import AlertWebhook, WebhookSettings, check_url, read_secret
 from fleet.adapters.database import Database
 from fleet.alert_messages import MAX_FINDINGS, SIGNATURE, retained, signature
 from fleet.alerts import Alert, Change, Finding
@@ -40,7 +40,7 @@ def hook() -> Iterator[Hook]:
 
 @pytest.fixture
 def webhook(hook: Hook) -> Iterator[AlertWebhook]:
-    webhook = AlertWebhook(hook.url, SECRET, fleet="plant", first_pause_s=0.01).start()
+    webhook = AlertWebhook(WebhookSettings(hook.url, SECRET), fleet="plant", first_pause_s=0.01).start()
     yield webhook
     webhook.close()
 
@@ -109,7 +109,7 @@ def test_what_may_pass_is_tried_again_and_a_refusal_is_counted(hook: Hook, webho
 
 
 def test_while_nobody_answers_only_the_newest_of_each_alert_waits_and_telling_never_does() -> None:
-    webhook = AlertWebhook("http://127.0.0.1:9/in", first_pause_s=1000.0).start()
+    webhook = AlertWebhook(WebhookSettings("http://127.0.0.1:9/in"), first_pause_s=1000.0).start()
     began = time.monotonic()
     for i in range(5000):
         webhook.told(change(f"drift/m/{i % 1100}"))
@@ -123,7 +123,7 @@ def test_a_certificate_that_nobody_vouches_for_is_no_answer(hook: Hook, tmp_path
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*self_signed(tmp_path))
     hook.server.socket = context.wrap_socket(hook.server.socket, server_side=True)
-    webhook = AlertWebhook(hook.url.replace("http", "https"), first_pause_s=0.01)
+    webhook = AlertWebhook(WebhookSettings(hook.url.replace("http", "https")), first_pause_s=0.01)
     assert not webhook._deliver(change())
     assert (webhook.delivered, webhook.dropped, hook.posts) == (0, 0, [])
 

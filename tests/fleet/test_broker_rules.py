@@ -340,7 +340,7 @@ def test_a_revocation_during_the_start_is_put_in_force(
     monkeypatch.setattr(broker_start, "start_configured", start_and_revoke)
     arguments = argparse.Namespace(
         state=tmp_path, broker=None, port=None, claim_port=None, prefix=None, certificate_days=90.0,
-        unsigned=False,
+        unsigned=False, alert_webhook=None, alert_secret_file=None,
     )  # fmt: skip
     with broker_start.server_settings(arguments) as settings:
         assert first_event(own.address(identity), "dev-r") == LinkUp()

@@ -7,7 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wire.errors import SettingsError
-from wire.topics import LEAVES, NAME, BlobTopic, DeviceTopic, MetaTopic, PlanTopic, Topics, check_name
+from wire.topics import (
+    LEAVES,
+    NAME,
+    AlertTopic,
+    BlobTopic,
+    DeviceTopic,
+    MetaTopic,
+    PlanTopic,
+    Topics,
+    check_name,
+)
 
 TOPICS = Topics("edgeflock")
 names = st.from_regex(NAME, fullmatch=True)
@@ -28,6 +38,8 @@ def test_every_topic_parses_to_what_built_it(
     assert TOPICS.parse(TOPICS.device(device, leaf)) == DeviceTopic(device, leaf)  # type: ignore[arg-type]
     assert TOPICS.parse(TOPICS.plan(group, model)) == PlanTopic(group, model)
     assert TOPICS.parse(TOPICS.blob(sha256, index)) == BlobTopic(sha256, index)
+    for key in (group, f"{group}/{device}/{model}"):
+        assert TOPICS.parse(TOPICS.alert(key)) == AlertTopic(key)
     assert TOPICS.parse(TOPICS.meta(f"{group}.json"[-64:].lstrip("._-"))) is not None
 
 
@@ -46,6 +58,8 @@ def test_every_topic_parses_to_what_built_it(
         "edgeflock/blobs/" + "a" * 64 + "/01",
         "edgeflock/blobs/" + "a" * 64 + "/²",
         "edgeflock/blobs/" + "A" * 64 + "/0",
+        "edgeflock/alerts",
+        "edgeflock/alerts/drift/digits",
         "edgeflock2/d/pi-1/online",
         "other/d/pi-1/online",
     ],

@@ -1,0 +1,104 @@
+"""Reads what each release that serves did, and what it is held against; writes nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, Protocol
+
+from fleet.adapters.database import Database
+from fleet.adapters.fleet_reader import FleetReader
+from fleet.adapters.registry import Registry
+from fleet.binned import baseline
+from fleet.findings import ByDevice, ReleaseFacts
+from wire.counters import ModelCounters
+from wire.messages import Release, Reported
+
+_HOUR_S: Final = 3600.0
+_DAY_S: Final = 86_400.0
+
+#: Labels come late, and devices have nights: accuracy is of a day.
+WINDOW_S: Final = _DAY_S
+#: Errors, latency and drift are of an hour, and reach back to the beginning of the one before.
+RECENT_S: Final = _HOUR_S
+#: The release before it, on the same devices.
+BEFORE_S: Final = 30 * _DAY_S
+#: Without a reference in the bundle the days that hold its first answers are one.
+BASELINE_ANSWERS: Final = 5_000
+BASELINE_DAYS: Final = 14
+
+
+class Counts(Protocol):
+    """The port to the sums by device of one release over a stretch of Unix time."""
+
+    def by_device(self, release: str, since_s: float, until_s: float) -> dict[str, ModelCounters]: ...
+
+
+class TotalCounts:
+    """Sums since ever, whatever the stretch: what the store has without a history. No classes, no bins."""
+
+    def __init__(self, database: Database) -> None:
+        self._reader = FleetReader(database)
+
+    def by_device(self, release: str, since_s: float, until_s: float) -> dict[str, ModelCounters]:  # noqa: ARG002  # see above
+        return {
+            device: ModelCounters(
+                release, t.inferences, t.errors, t.latency_us, t.labelled, t.correct, t.inferences
+            )
+            for device, by_release in self._reader.totals().items()
+            if (t := by_release.get(release)) is not None
+        }
+
+
+class ReleaseReader:
+    """The reader; its database is of the thread that reads."""
+
+    def __init__(self, database: Database, counts: Counts) -> None:
+        self._database = database
+        self._counts = counts
+        self._baselines: dict[str, tuple[ByDevice, ...]] = {}
+
+    def facts(self, reported: Iterable[Reported], now_s: float) -> list[ReleaseFacts]:
+        """Return the facts of each release that any device serves; `reported` is what devices said last."""
+        serving = _serving(reported)
+        known = {release.name: release for release in Registry(self._database).releases()}
+        self._baselines = {name: windows for name, windows in self._baselines.items() if name in serving}
+        return [self._release(name, before, known.get(name), now_s) for name, before in serving.items()]
+
+    def _release(self, name: str, before: str | None, known: Release | None, now_s: float) -> ReleaseFacts:
+        read = self._counts.by_device
+        return ReleaseFacts(
+            release=name,
+            window=read(name, now_s - WINDOW_S, now_s),
+            recent=read(name, now_s - RECENT_S, now_s),
+            before_name=before,
+            before=read(before, now_s - BEFORE_S, now_s) if before else {},
+            promised=known.manifest.metrics.get("accuracy") if known else None,
+            reference=self._baseline(name, now_s),
+        )
+
+    def _baseline(self, release: str, now_s: float) -> Sequence[ByDevice] | None:
+        """Return the days of its first answers; None until they are whole, and a later one to compare."""
+        if release not in self._baselines:
+            days = [
+                self._counts.by_device(release, now_s - (i + 1) * _DAY_S, now_s - i * _DAY_S)
+                for i in reversed(range(BASELINE_DAYS))
+            ]
+            filled = [day for day in days if day]
+            count = baseline(filled, BASELINE_ANSWERS)
+            if not count:
+                return None
+            self._baselines[release] = tuple(filled[:count])
+        return self._baselines[release]
+
+
+def _serving(reported: Iterable[Reported]) -> Mapping[str, str | None]:
+    """Return the releases that serve, and of each the one that most of its devices had before."""
+    before: dict[str, Counter[str]] = {}
+    for said in reported:
+        for model in said.models:
+            if model.current is not None:
+                earlier = before.setdefault(model.current, Counter())
+                if model.previous is not None and model.previous != model.current:
+                    earlier[model.previous] += 1
+    return {name: next((n for n, _ in c.most_common(1)), None) for name, c in sorted(before.items())}
