@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, Literal
 
 from fleet.health import SILENT_AFTER_INTERVALS, presence
@@ -65,7 +66,7 @@ class HealthFacts:
     def vitals(self) -> Vitals | None:
         return self.telemetry.vitals if self.telemetry else None
 
-    @property
+    @cached_property
     def lost(self) -> Loss:
         """What was lost since `earlier`, or since boot."""
         now = self.telemetry.loss if self.telemetry else Loss()

@@ -11,6 +11,7 @@ from fleet.adapters.fleet_reader import FleetReader
 from fleet.adapters.registry import Registry
 from fleet.binned import baseline
 from fleet.findings import ByDevice, ReleaseFacts
+from fleet.ingest import ReleaseTotal
 from wire.counters import ModelCounters
 from wire.messages import Release, Reported
 
@@ -35,17 +36,24 @@ class Counts(Protocol):
 
 
 class TotalCounts:
-    """Sums since ever, whatever the stretch: what the store has without a history. No classes, no bins."""
+    """Sums since ever, whatever the stretch: what the store has without a history. No classes, no bins.
+
+    They are read once for each look, that is for each `until_s` that is later than the one before.
+    """
 
     def __init__(self, database: Database) -> None:
         self._reader = FleetReader(database)
+        self._read_s = 0.0
+        self._totals: dict[str, dict[str, ReleaseTotal]] = {}
 
     def by_device(self, release: str, since_s: float, until_s: float) -> dict[str, ModelCounters]:  # noqa: ARG002  # see above
+        if until_s > self._read_s:
+            self._totals, self._read_s = self._reader.totals(), until_s
         return {
             device: ModelCounters(
                 release, t.inferences, t.errors, t.latency_us, t.labelled, t.correct, t.inferences
             )
-            for device, by_release in self._reader.totals().items()
+            for device, by_release in self._totals.items()
             if (t := by_release.get(release)) is not None
         }
 
@@ -57,6 +65,7 @@ class ReleaseReader:
         self._database = database
         self._counts = counts
         self._baselines: dict[str, tuple[ByDevice, ...]] = {}
+        self._searched_s: dict[str, float] = {}
 
     def facts(self, reported: Iterable[Reported], now_s: float) -> list[ReleaseFacts]:
         """Return the facts of each release that any device serves; `reported` is what devices said last."""
@@ -80,6 +89,9 @@ class ReleaseReader:
     def _baseline(self, release: str, now_s: float) -> Sequence[ByDevice] | None:
         """Return the days of its first answers; None until they are whole, and a later one to compare."""
         if release not in self._baselines:
+            if now_s - self._searched_s.get(release, 0.0) < _HOUR_S:
+                return None
+            self._searched_s[release] = now_s
             days = [
                 self._counts.by_device(release, now_s - (i + 1) * _DAY_S, now_s - i * _DAY_S)
                 for i in reversed(range(BASELINE_DAYS))
