@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from fleet.adapters.broker_files import BrokerFiles
 from fleet.adapters.database import Database
+from fleet.adapters.earlier_reports import count_earlier_reports
 from fleet.adapters.fleet_reader import FleetReader
 from fleet.adapters.metadata_store import MetadataStore
 from fleet.adapters.msgspec_codec import decode
@@ -46,7 +47,7 @@ from wire.enrolment import SERVER_NAME
 from wire.errors import MessageError, SettingsError, UnavailableError
 from wire.link import Incoming, Link, LinkDown, LinkUp, PublishRefused, SubscribeRefused
 from wire.messages import Ack, Release
-from wire.topics import UPWARD, Topics
+from wire.topics import UPWARD, DeviceTopic, Topics
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +90,7 @@ def serve(settings: ServerSettings, stop: threading.Event) -> None:
     database = Database(settings.state).open()
     registry = Registry(database).open()
     registry.sweep()
+    count_earlier_reports(database)
     link = PahoLink(settings.broker, CLIENT_ID)
     gate = _open_gate(settings, settings.gate, database) if settings.gate else None
     try:
@@ -194,7 +196,7 @@ class Server:
     def _turn(self) -> None:
         auditing = not self._auditor.idle
         words = self._receive()
-        if words:
+        if words or self._store.complaining:
             self._commit(words)
         self._send_acks()
         if self._gate:
@@ -248,7 +250,8 @@ class Server:
                 return
             word = understand(message, self._topics, decode)
         except MessageError as error:
-            self._refuse(error)
+            address = self._topics.parse(message.topic)
+            self._refuse(error, address.device if isinstance(address, DeviceTopic) else "")
             return
         if word is not None:
             words.append(word)
@@ -260,11 +263,11 @@ class Server:
             self._registry.welcome(taken.new_devices)
             self._look_now()
         for refusal in taken.refused:
-            self._refuse(refusal)
+            log.warning("%s (further ones are only counted)", refusal)
         self._acks.update(self._store.acks(taken.acknowledge))
 
-    def _refuse(self, error: MessageError) -> None:
-        if self._store.count_refusal(error.kind) == 1:
+    def _refuse(self, error: MessageError, device: str = "") -> None:
+        if self._store.count_refusal(error.kind, device):
             log.warning("%s (further ones are only counted)", error)
 
     def _look_now(self) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from wire.counters import MAX_COUNT, Buckets, ModelCounters
+from wire.counters import MAX_COUNT, Buckets
 from wire.errors import MessageError
 from wire.histogram import EMPTY, merge
 from wire.link import Incoming
@@ -104,7 +104,7 @@ def _check_counters(telemetry: Telemetry) -> None:
             raise MessageError("Telemetry", f"counters of {counters.release} contradict each other")
 
 
-@dataclass
+@dataclass(frozen=True)
 class ReleaseTotal:
     """Sums of one release on one device over all reports that were committed."""
 
@@ -113,10 +113,3 @@ class ReleaseTotal:
     labelled: int = 0
     correct: int = 0
     latency_us: Buckets = EMPTY
-
-    def add(self, counters: ModelCounters) -> None:
-        self.inferences += counters.inferences
-        self.errors += counters.errors
-        self.labelled += counters.labelled
-        self.correct += counters.correct
-        self.latency_us = merge([self.latency_us, counters.latency_us])
