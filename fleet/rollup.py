@@ -140,7 +140,7 @@ class Sums:
                 {"tag": tag, "inferences": n[0], "labelled": n[1], "correct": n[2]}
                 for tag, n in self.slices.items()
             ]
-        if self.golden_runs:
+        if self.golden_runs or self.golden_failed:
             plain["golden_runs"], plain["golden_failed"] = self.golden_runs, self.golden_failed
         return plain
 
