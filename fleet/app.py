@@ -13,7 +13,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -25,17 +25,21 @@ from fleet.adapters.fleet_reader import FleetReader
 from fleet.adapters.metadata_store import MetadataStore
 from fleet.adapters.msgspec_codec import decode
 from fleet.adapters.registry import Registry
+from fleet.adapters.removal import Removal
 from fleet.adapters.report_store import ReportStore
+from fleet.adapters.retention import Retention
 from fleet.adapters.signing_desk import now, open_store
 from fleet.auditing import Auditor
 from fleet.expiry_watch import ExpiryWatch, lasting
 from fleet.gate import Gate, GateParts, Lists
 from fleet.ingest import Word, understand
+from fleet.keeping import Keep
 from fleet.publishing import (
     Publication,
     Publisher,
     Standing,
     acknowledgements,
+    farewells,
     publications,
     withdrawals,
 )
@@ -60,6 +64,8 @@ _CONNECT_S: Final = 10.0
 _LOG_EVERY_S: Final = 10.0
 _SIGN_EVERY_S: Final = 60.0
 _STOP_CHECK_S: Final = 0.2
+_SWEEP_EVERY_S: Final = 60.0
+_SWEEP_STEP_S: Final = 0.2
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,7 @@ class ServerSettings:
     #: Where `fleet init` has made certificates.
     gate: GateSettings | None = None
     unsigned: bool = False
+    keep: Keep = field(default_factory=Keep)
 
 
 def serve(settings: ServerSettings, stop: threading.Event) -> None:
@@ -95,7 +102,7 @@ def serve(settings: ServerSettings, stop: threading.Event) -> None:
     gate = _open_gate(settings, settings.gate, database) if settings.gate else None
     try:
         signing = _signing(settings, registry, database)
-        server = Server(database, link, Topics(settings.prefix), gate, signing=signing)
+        server = Server(database, link, Topics(settings.prefix), gate, signing=signing, keep=settings.keep)
         link.start()
         server.wait_for_broker(Deadline.after(_CONNECT_S), stop)
         log.info("serving the fleet in %s through %s", settings.state, settings.broker)
@@ -141,6 +148,7 @@ class Server:
         gate: Gate | None = None,
         *,
         signing: Signing | None = None,
+        keep: Keep | None = None,
     ) -> None:
         self._database = database
         self._gate = gate
@@ -148,6 +156,8 @@ class Server:
         self._topics = topics
         self._store = ReportStore(database).open()
         self._reader = FleetReader(database)
+        self._retention = Retention(database, keep or Keep())
+        self._sweep = Deadline.after(0)
         self._registry = Registry(database).open()
         self._publisher = Publisher(link)
         echo = topics.device(CLIENT_ID, "echo")
@@ -155,6 +165,8 @@ class Server:
         self._looked = False
         self._wanted: list[Publication] = []
         self._retired: list[Release] = []
+        self._gone: list[str] = []
+        self._removal = Removal(database)
         self._acks: dict[str, Ack] = {}
         self._signing = signing
         self._sign = Deadline.after(0)
@@ -204,6 +216,9 @@ class Server:
         if self._look.passed:
             self._look = Deadline.after(_LOOK_EVERY_S)
             self._look_at_registry()
+        if self._sweep.passed:
+            more = self._retention.step()
+            self._sweep = Deadline.after(_SWEEP_STEP_S if more else _SWEEP_EVERY_S)
         self._auditor.begin(self._wanted)
         self._auditor.step()
         if auditing or not self._settled:
@@ -212,6 +227,9 @@ class Server:
                 self._registry.cleared(release.name for release in self._retired)
                 self._retired = []
                 self._uncollected = True
+            if self._settled and self._gone:
+                self._removal.done(self._gone)
+                self._gone = []
         if self._uncollected and self._settled and self._auditor.idle:  # an audit reads the files
             self._collect()
 
@@ -287,6 +305,7 @@ class Server:
         if version == self._registry_version and not self._sign.passed:
             return
         self._registry_version = version
+        self._erase()
         self._freshen()
         signing, sealed = self._signing, self._sealer()
         with self._database.snapshot():
@@ -298,14 +317,26 @@ class Server:
             )
             standing = self._whole(standing, signing.signed_names() if signing else None)
             self._retired = self._registry.retired()
+            gone = self._removal.withdrawn()
+        self._removal.done([device for device in gone if device in standing.desired])  # it is back
+        self._gone = [device for device in gone if device not in standing.desired]
         self._wanted = [
             *publications(standing, self._topics, self._registry.read_blob, sealed or seal),
             *withdrawals(self._retired, self._topics),
+            *farewells(self._gone, self._topics),
         ]
         if not self._looked:  # an earlier server may have published them: that is cheaper to ask than to do
             self._publisher.doubt(self._wanted)
             self._looked = True
         self._settled = False
+
+    def _erase(self) -> None:
+        """Erase the devices that a command asked us to."""
+        for device in self._removal.asked():
+            self._removal.erase(device)
+            self._store.forget(device)
+            self._acks.pop(device, None)
+            log.info("%s is removed", device)
 
     def _sealer(self) -> Callable[[Any], bytes] | None:
         """Return what makes envelopes; None when their key is gone: then what stands on the broker stays."""

@@ -76,6 +76,9 @@ def test_the_readme_stays_short() -> None:
             "group",
             "pin",
             "unpin",
+            "backup",
+            "restore",
+            "remove",
         )
     ],
 )

@@ -15,8 +15,9 @@ from typing import Any, Final
 
 from fleet.adapters.database import Database
 from fleet.adapters.msgspec_codec import decode, parse
-from fleet.adapters.rollup_table import ALL_TIME, FLEET, KEEP_S
+from fleet.adapters.rollup_table import ALL_TIME, FLEET
 from fleet.adapters.vitals_table import MEASURES
+from fleet.keeping import KEEP_S
 from fleet.rollup import Sums
 from fleet.spans import (
     MAX_POINTS,

@@ -54,6 +54,10 @@ class MarkTable:
             tracker = Tracker(mark, lost, frozenset(pending.get((device, stream, boot), ())))
             self._trackers.setdefault(device, {})[stream, boot] = tracker
 
+    def forget(self, device: str) -> None:
+        """Stop following a device: its rows are erased. If it speaks again, it is new."""
+        self._trackers.pop(device, None)
+
     def welcome(self, device: str) -> None:
         """Begin to follow a device."""
         self._trackers[device] = {}

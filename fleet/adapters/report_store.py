@@ -159,6 +159,11 @@ class ReportStore:
         self._heard.clear()
         self._news.clear()
 
+    def forget(self, device: str) -> None:
+        """Drop what is in memory of a device that was removed (fleet/adapters/removal.py)."""
+        self._marks.forget(device)
+        self._rollups.forget_device(device)
+
     def count_refusal(self, kind: str, device: str = "") -> bool:
         """Count a message that was not understood; return whether it is the first of its kind.
 

@@ -15,6 +15,7 @@ from typing import Final
 
 from fleet.adapters.database import Database
 from fleet.adapters.msgspec_codec import encode, parse
+from fleet.keeping import KEEP_S
 from fleet.rollup import Sums
 from fleet.timing import DAY_S, HOUR_S, MINUTE_S, slot
 from wire.counters import ModelCounters
@@ -26,9 +27,6 @@ FLEET: Final = ""
 ALL_TIME: Final = 0
 OF_A_DEVICE: Final = (HOUR_S, DAY_S, ALL_TIME)
 OF_THE_FLEET: Final = (MINUTE_S, HOUR_S, DAY_S, ALL_TIME)
-
-#: How long the finest rows are kept; the coarser ones are for ever, but hours of the fleet for two years.
-KEEP_S: Final = {MINUTE_S: 14 * DAY_S, HOUR_S: 30 * DAY_S}
 
 #: No device runs more releases than this in its life without somebody looking at it.
 MAX_RELEASES: Final = 64
@@ -61,6 +59,10 @@ class RollupTable:
         """Drop what is in memory: the transaction that it belonged to has failed."""
         self._rows.clear()
         self._changed.clear()
+
+    def forget_device(self, device: str) -> None:
+        """Drop what is in memory of a device: its rows are erased."""
+        self._rows = {key: row for key, row in self._rows.items() if key[0] != device}
 
     def add(self, device: str, at_s: float, counters: ModelCounters, now_s: float) -> bool:
         """Add what one report says of a release; return False for one release too many of this device."""

@@ -13,8 +13,9 @@ from fleet.adapters.database import Database
 from fleet.adapters.fleet_reader import FleetReader
 from fleet.adapters.history import History
 from fleet.adapters.report_store import ReportStore
-from fleet.adapters.rollup_table import KEEP_S, MAX_RELEASES
+from fleet.adapters.rollup_table import MAX_RELEASES
 from fleet.ingest import Arrival
+from fleet.keeping import KEEP_S
 from fleet.spans import MAX_POINTS, Spread, length
 from fleet.timing import DAY_S, HOUR_S
 from tests.support.examples import VITALS, counters, telemetry

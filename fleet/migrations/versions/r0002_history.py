@@ -8,6 +8,7 @@
 - `rollup` holds sums: of a device (`scope`) or of the fleet (empty), of a release, over `resolution_s`
   seconds from `start_s`, or over all time (0 and 0: what was the table `total`). An hour of a device that
   is `folded` is in its day and in all time as well;
+- `gone` are devices that a person removed, until nothing of them stands on the broker;
 - `vitals` are a device's hours: how many values, their sum, the lowest and the highest.
 """
 
@@ -126,6 +127,11 @@ create table refusal (
 ) without rowid;
 insert into refusal select '', kind, count, 0 from refusal_0001;
 drop table refusal_0001;
+create table gone (
+    device text primary key,
+    asked_s real not null,
+    erased integer not null
+) without rowid;
 create table flag (
     device text not null,
     kind text not null,
