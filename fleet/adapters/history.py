@@ -18,6 +18,7 @@ from fleet.adapters.msgspec_codec import decode, parse
 from fleet.adapters.rollup_table import ALL_TIME, FLEET
 from fleet.adapters.vitals_table import MEASURES
 from fleet.keeping import KEEP_S
+from fleet.plausibility import are_possible
 from fleet.rollup import Sums
 from fleet.spans import (
     MAX_POINTS,
@@ -212,7 +213,8 @@ class History:
         points = max(1, min(points, MAX_POINTS))
         rows = []
         if until_s - since_s <= 2 * DAY_S and self._has_raw(device, since_s):
-            rows = [(at_s, 1, _measured(t)) for at_s, t in self._reports(device, since_s, until_s)]
+            reports = self._reports(device, since_s, until_s)
+            rows = [(at_s, 1, _measured(t)) for at_s, t in reports if are_possible(t.vitals)]
         own_s = 0
         if not rows:
             own_s = HOUR_S
@@ -301,6 +303,11 @@ def _span(start_s: float, seconds: int, reports: int, measured: tuple[Measured, 
     return VitalsSpan(start_s, seconds, reports, **spreads)
 
 
+def _moment(said_s: float, at_s: float) -> float:
+    """Return when a sample was taken, where that can be right: before its message, and not long before."""
+    return said_s if at_s - DAY_S <= said_s <= at_s + MINUTE_S else at_s
+
+
 def _rows(number: int, device: str, at_s: float, said: Samples, policy: str | None) -> Iterator[Sample]:
     for i, sample_id in enumerate(said.ids):
         why = said.policies[i] if said.policies else None
@@ -309,7 +316,7 @@ def _rows(number: int, device: str, at_s: float, said: Samples, policy: str | No
                 number=number,
                 row=i,
                 device=device,
-                at_s=said.times_s[i] if said.times_s else at_s,
+                at_s=_moment(said.times_s[i], at_s) if said.times_s else at_s,
                 release=said.release,
                 id=sample_id,
                 predicted=said.predicted[i],

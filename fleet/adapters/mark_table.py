@@ -7,12 +7,17 @@ from typing import Final
 
 from fleet.adapters.database import Database
 from fleet.tracking import Tracker
+from wire.errors import MessageError
 from wire.messages import Ack, Head, Mark
 from wire.topics import Leaf
 
 #: Boots of a device whose marks are told in one acknowledgement, the last that spoke: a device that
 #: resends what was not told speaks, and so is told next.
 _TOLD_BOOTS: Final = 32
+
+#: Streams and boots of one device that are followed: a start every hour for a year, and a device that makes
+#: up another for each message costs no more than that.
+MAX_BOOTS: Final = 25_000
 
 _WRITE: Final = (
     "insert into mark (device, stream, boot, sequence, lost, changed_s) values (?, ?, ?, ?, ?, ?) "
@@ -70,6 +75,8 @@ class MarkTable:
         """
         place = (stream, head.boot)
         trackers = self._trackers[device]
+        if place not in trackers and len(trackers) >= MAX_BOOTS:
+            raise MessageError("Head", f"more than {MAX_BOOTS} boots of one device")
         tracker = trackers.pop(place) if place in trackers else Tracker()
         trackers[place] = tracker  # the last to speak is the last
         stood, lost, waited = tracker.mark, tracker.lost, tracker.missing > 0

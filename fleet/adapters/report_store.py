@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from fleet.adapters.class_counts import ClassCounts
 from fleet.adapters.complaints import Complaints
 from fleet.adapters.database import Database
 from fleet.adapters.mark_table import MarkTable
@@ -18,6 +19,7 @@ from fleet.adapters.msgspec_codec import encode
 from fleet.adapters.rollup_table import RollupTable
 from fleet.adapters.vitals_table import VitalsTable
 from fleet.ingest import Arrival, Presence, StateWord, Word
+from fleet.plausibility import are_possible, beyond
 from fleet.timing import moment
 from wire.errors import MessageError
 from wire.messages import Ack, Telemetry
@@ -43,6 +45,7 @@ class ReportStore:
         self._rollups = RollupTable(database)
         self._vitals = VitalsTable(database)
         self._complaints = Complaints(database, wall_clock)
+        self._class_counts = ClassCounts(database, wall_clock)
         self._now_s = 0.0
         self._heard: set[str] = set()
         # The newest report of each (device, boot) of the batch.
@@ -139,9 +142,15 @@ class ReportStore:
                 self._news[word.device, word.head.boot] = body
 
     def _roll_up(self, device: str, at_s: float, telemetry: Telemetry) -> None:
-        self._vitals.add(device, at_s, telemetry.vitals)
+        if are_possible(telemetry.vitals):
+            self._vitals.add(device, at_s, telemetry.vitals)
+        else:
+            self._complaints.count("flag", device, "vitals")
         for counters in telemetry.models:
-            if not self._rollups.add(device, at_s, counters, self._now_s):
+            classes = self._class_counts.of(counters.release)
+            if classes and beyond(counters, classes):
+                self._complaints.count("flag", device, "classes")
+            elif not self._rollups.add(device, at_s, counters, self._now_s):
                 self._complaints.count("flag", device, "releases")
 
     def _flush(self) -> None:
