@@ -15,7 +15,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -23,22 +23,27 @@ from typing import Any, Final
 from fleet.adapters.alert_webhook import AlertWebhook, WebhookSettings
 from fleet.adapters.broker_files import BrokerFiles
 from fleet.adapters.database import Database
+from fleet.adapters.earlier_reports import count_earlier_reports
 from fleet.adapters.fleet_reader import FleetReader
 from fleet.adapters.metadata_store import MetadataStore
 from fleet.adapters.msgspec_codec import decode
 from fleet.adapters.registry import Registry
+from fleet.adapters.removal import Removal
 from fleet.adapters.report_store import ReportStore
+from fleet.adapters.retention import Retention
 from fleet.adapters.signing_desk import now, open_store
 from fleet.auditing import Auditor
 from fleet.evaluator import Evaluator
 from fleet.expiry_watch import ExpiryWatch, lasting
 from fleet.gate import Gate, GateParts, Lists
 from fleet.ingest import Word, understand
+from fleet.keeping import Keep
 from fleet.publishing import (
     Publication,
     Publisher,
     Standing,
     acknowledgements,
+    farewells,
     publications,
     withdrawals,
 )
@@ -50,7 +55,7 @@ from wire.enrolment import SERVER_NAME
 from wire.errors import MessageError, SettingsError, UnavailableError
 from wire.link import Incoming, Link, LinkDown, LinkUp, PublishRefused, SubscribeRefused
 from wire.messages import Ack, Release
-from wire.topics import UPWARD, Topics
+from wire.topics import UPWARD, DeviceTopic, Topics
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +68,8 @@ _CONNECT_S: Final = 10.0
 _LOG_EVERY_S: Final = 10.0
 _SIGN_EVERY_S: Final = 60.0
 _STOP_CHECK_S: Final = 0.2
+_SWEEP_EVERY_S: Final = 60.0
+_SWEEP_STEP_S: Final = 0.2
 
 
 @dataclass(frozen=True)
@@ -88,6 +95,7 @@ class ServerSettings:
     unsigned: bool = False
     #: Where changes of alerts are posted; None: nowhere.
     alerts: WebhookSettings | None = None
+    keep: Keep = field(default_factory=Keep)
 
 
 def serve(settings: ServerSettings, stop: threading.Event) -> None:
@@ -95,6 +103,7 @@ def serve(settings: ServerSettings, stop: threading.Event) -> None:
     database = Database(settings.state).open()
     registry = Registry(database).open()
     registry.sweep()
+    count_earlier_reports(database)
     link = PahoLink(settings.broker, CLIENT_ID)
     gate = _open_gate(settings, settings.gate, database) if settings.gate else None
     webhook = _open_webhook(settings)
@@ -102,7 +111,13 @@ def serve(settings: ServerSettings, stop: threading.Event) -> None:
     try:
         signing = _signing(settings, registry, database)
         server = Server(
-            database, link, Topics(settings.prefix), gate, signing=signing, evaluator=evaluator.start()
+            database,
+            link,
+            Topics(settings.prefix),
+            gate,
+            signing=signing,
+            evaluator=evaluator.start(),
+            keep=settings.keep,
         )
         link.start()
         server.wait_for_broker(Deadline.after(_CONNECT_S), stop)
@@ -157,6 +172,7 @@ class Server:
         *,
         signing: Signing | None = None,
         evaluator: Evaluator | None = None,
+        keep: Keep | None = None,
     ) -> None:
         self._database = database
         self._gate = gate
@@ -164,6 +180,8 @@ class Server:
         self._topics = topics
         self._store = ReportStore(database).open()
         self._reader = FleetReader(database)
+        self._retention = Retention(database, keep or Keep())
+        self._sweep = Deadline.after(0)
         self._registry = Registry(database).open()
         self._publisher = Publisher(link)
         echo = topics.device(CLIENT_ID, "echo")
@@ -171,6 +189,8 @@ class Server:
         self._looked = False
         self._wanted: list[Publication] = []
         self._retired: list[Release] = []
+        self._gone: list[str] = []
+        self._removal = Removal(database)
         self._acks: dict[str, Ack] = {}
         self._signing = signing
         self._evaluator = evaluator
@@ -213,7 +233,7 @@ class Server:
     def _turn(self) -> None:
         auditing = not self._auditor.idle
         words = self._receive()
-        if words:
+        if words or self._store.complaining:
             self._commit(words)
         self._send_acks()
         if self._gate:
@@ -223,6 +243,9 @@ class Server:
             self._look_at_registry()
         if self._evaluator:
             self._publisher.pump(self._evaluator.publications)
+        if self._sweep.passed:
+            more = self._retention.step()
+            self._sweep = Deadline.after(_SWEEP_STEP_S if more else _SWEEP_EVERY_S)
         self._auditor.begin(self._wanted)
         self._auditor.step()
         if auditing or not self._settled:
@@ -231,6 +254,9 @@ class Server:
                 self._registry.cleared(release.name for release in self._retired)
                 self._retired = []
                 self._uncollected = True
+            if self._settled and self._gone:
+                self._removal.done(self._gone)
+                self._gone = []
         if self._uncollected and self._settled and self._auditor.idle:  # an audit reads the files
             self._collect()
 
@@ -270,7 +296,8 @@ class Server:
                 return
             word = understand(message, self._topics, decode)
         except MessageError as error:
-            self._refuse(error)
+            address = self._topics.parse(message.topic)
+            self._refuse(error, address.device if isinstance(address, DeviceTopic) else "")
             return
         if word is not None:
             words.append(word)
@@ -282,11 +309,11 @@ class Server:
             self._registry.welcome(taken.new_devices)
             self._look_now()
         for refusal in taken.refused:
-            self._refuse(refusal)
+            log.warning("%s (further ones are only counted)", refusal)
         self._acks.update(self._store.acks(taken.acknowledge))
 
-    def _refuse(self, error: MessageError) -> None:
-        if self._store.count_refusal(error.kind) == 1:
+    def _refuse(self, error: MessageError, device: str = "") -> None:
+        if self._store.count_refusal(error.kind, device):
             log.warning("%s (further ones are only counted)", error)
 
     def _heard(self, *, connected: bool) -> None:
@@ -311,6 +338,7 @@ class Server:
         if version == self._registry_version and not self._sign.passed:
             return
         self._registry_version = version
+        self._erase()
         self._freshen()
         signing, sealed = self._signing, self._sealer()
         with self._database.snapshot():
@@ -322,14 +350,26 @@ class Server:
             )
             standing = self._whole(standing, signing.signed_names() if signing else None)
             self._retired = self._registry.retired()
+            gone = self._removal.withdrawn()
+        self._removal.done([device for device in gone if device in standing.desired])  # it is back
+        self._gone = [device for device in gone if device not in standing.desired]
         self._wanted = [
             *publications(standing, self._topics, self._registry.read_blob, sealed or seal),
             *withdrawals(self._retired, self._topics),
+            *farewells(self._gone, self._topics),
         ]
         if not self._looked:  # an earlier server may have published them: that is cheaper to ask than to do
             self._publisher.doubt(self._wanted)
             self._looked = True
         self._settled = False
+
+    def _erase(self) -> None:
+        """Erase the devices that a command asked us to."""
+        for device in self._removal.asked():
+            self._removal.erase(device)
+            self._store.forget(device)
+            self._acks.pop(device, None)
+            log.info("%s is removed", device)
 
     def _sealer(self) -> Callable[[Any], bytes] | None:
         """Return what makes envelopes; None when their key is gone: then what stands on the broker stays."""

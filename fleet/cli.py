@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from fleet import group_cli, rollout_cli
+from fleet import group_cli, rollout_cli, store_cli
 from fleet.adapters.database import Database
 from fleet.adapters.fleet_reader import FleetReader
 from fleet.adapters.registry import Registry
@@ -99,6 +99,7 @@ def add_parser(commands: _SubParsersAction[argparse.ArgumentParser], version: st
     )
     add_certificate_options(server)
     add_alert_options(server)
+    store_cli.add_keep_options(server)
     server.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     push = _part(parts, "push", "release a bundle to a group", _PUSH_HELP, _run_push)
     push.add_argument("bundle", type=Path, help="a bundle made by `edgeflock convert`")
@@ -119,6 +120,7 @@ def add_parser(commands: _SubParsersAction[argparse.ArgumentParser], version: st
     add_alerts(partial(_part, parts))
     rollout_cli.add_parts(partial(_part, parts))
     group_cli.add_parts(partial(_part, parts))
+    store_cli.add_parts(partial(_part, parts))
 
 
 def _part(
@@ -144,7 +146,7 @@ def _run_serve(arguments: argparse.Namespace) -> int:
     with only_owner(arguments.state / "lock", "server"):
         stop_on_signals(stop)
         with server_settings(arguments) as settings:
-            serve(settings, stop)
+            serve(replace(settings, keep=store_cli.keep_of(arguments)), stop)
     return 0
 
 

@@ -6,15 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from wire.counters import MAX_COUNT, Buckets, ModelCounters
+from fleet.plausibility import check_samples, check_telemetry
+from wire.counters import Buckets
 from wire.errors import MessageError
-from wire.histogram import EMPTY, merge
+from wire.histogram import EMPTY
 from wire.link import Incoming
 from wire.messages import (
     EventReport,
     Head,
     Online,
     Reported,
+    Samples,
     SamplesReport,
     Telemetry,
     TelemetryReport,
@@ -79,32 +81,13 @@ def understand(message: Incoming, topics: Topics, decode: Decode) -> Word | None
             return StateWord(address.device, decoded, live=not message.retained)
         case _:
             if isinstance(decoded.body, Telemetry):
-                _check_counters(decoded.body)
+                check_telemetry(decoded.body)
+            elif isinstance(decoded.body, Samples):
+                check_samples(decoded.body)
             return Arrival(address.device, address.leaf, decoded.head, decoded.body)
 
 
-def _check_counters(telemetry: Telemetry) -> None:
-    """Refuse counters that contradict each other, before they reach a sum."""
-    if telemetry.interval_s <= 0:
-        raise MessageError("Telemetry", f"interval of {telemetry.interval_s} s")
-    for counters in telemetry.models:
-        try:
-            merge([counters.latency_us])
-        except ValueError as error:
-            raise MessageError("Telemetry", str(error)) from error
-        sane = (
-            # Truth may come later than the answer: labelled and inferences are of different intervals.
-            0 <= counters.correct <= counters.labelled <= counters.total <= MAX_COUNT
-            and 0 <= counters.inferences <= counters.total
-            and 0 <= counters.errors <= MAX_COUNT
-            and all(n >= 0 for n in counters.latency_us.counts)
-            and sum(counters.latency_us.counts) == counters.inferences
-        )
-        if not sane:
-            raise MessageError("Telemetry", f"counters of {counters.release} contradict each other")
-
-
-@dataclass
+@dataclass(frozen=True)
 class ReleaseTotal:
     """Sums of one release on one device over all reports that were committed."""
 
@@ -113,10 +96,3 @@ class ReleaseTotal:
     labelled: int = 0
     correct: int = 0
     latency_us: Buckets = EMPTY
-
-    def add(self, counters: ModelCounters) -> None:
-        self.inferences += counters.inferences
-        self.errors += counters.errors
-        self.labelled += counters.labelled
-        self.correct += counters.correct
-        self.latency_us = merge([self.latency_us, counters.latency_us])

@@ -23,7 +23,7 @@ from wire.codec import encode
 from wire.errors import MessageError
 from wire.link import Link
 from wire.messages import Ack, Desired, Plan, Release, Targets
-from wire.topics import Topics
+from wire.topics import RETAINED, Topics
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +85,13 @@ def acknowledgements(acks: dict[str, Ack], topics: Topics) -> Iterator[Publicati
     """Yield the retained acknowledgement of each device in `acks`."""
     for device, ack in acks.items():
         yield _message(topics.device(device, "ack"), encode(ack))
+
+
+def farewells(devices: Iterable[str], topics: Topics) -> Iterator[Publication]:
+    """Yield the empty messages that take what stands of removed devices off the broker."""
+    for device in devices:
+        for leaf in RETAINED:
+            yield _message(topics.device(device, leaf), b"")
 
 
 def _chunks(release: Release, topics: Topics, read_blob: ReadBlob) -> Iterator[Publication]:

@@ -77,6 +77,9 @@ def test_the_readme_stays_short() -> None:
             "group",
             "pin",
             "unpin",
+            "backup",
+            "restore",
+            "remove",
         )
     ],
 )

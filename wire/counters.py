@@ -46,7 +46,8 @@ class Cells:
 
     def __post_init__(self) -> None:
         _check_columns(self.truth, self.predicted, self.counts)
-        _check_classes((*self.truth, *self.predicted))
+        _check_classes(self.truth)
+        _check_classes(self.predicted)
         _check_counts(self.counts)
 
 
@@ -73,7 +74,8 @@ class Reliability:
     def __post_init__(self) -> None:
         _check_columns(self.labelled, self.correct)
         _check_bins(self.labelled, RELIABILITY_BINS)
-        _check_counts((*self.labelled, *self.correct))
+        _check_counts(self.labelled)
+        _check_counts(self.correct)
         if any(right > all_ for right, all_ in zip(self.correct, self.labelled, strict=True)):
             raise ValueError("more right answers than answers")
 
@@ -130,11 +132,12 @@ class ModelCounters:
 
     def __post_init__(self) -> None:
         _check_bins(self.confidence, CONFIDENCE_BINS)
-        _check_counts((*self.confidence, self.golden_runs, self.golden_failed))
+        _check_counts(self.confidence)
+        _check_counts((self.golden_runs, self.golden_failed))
 
 
 def _check_columns(*columns: tuple[int, ...]) -> None:
-    if len({len(column) for column in columns}) != 1:
+    if any(len(column) != len(columns[0]) for column in columns):
         raise ValueError("columns of unequal length")
 
 
@@ -144,10 +147,10 @@ def _check_bins(counts: tuple[int, ...], bins: int) -> None:
 
 
 def _check_classes(classes: tuple[int, ...]) -> None:
-    if not all(0 <= number < MAX_CLASSES for number in classes):
+    if classes and not 0 <= min(classes) <= max(classes) < MAX_CLASSES:
         raise ValueError(f"a class that is not 0 to {MAX_CLASSES - 1}")
 
 
 def _check_counts(counts: tuple[int, ...]) -> None:
-    if not all(0 <= count <= MAX_COUNT for count in counts):
+    if counts and not 0 <= min(counts) <= max(counts) <= MAX_COUNT:
         raise ValueError(f"a count that is not 0 to {MAX_COUNT}")

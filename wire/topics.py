@@ -29,6 +29,9 @@ LEAVES: Final[tuple[Leaf, ...]] = get_args(Leaf)
 #: What a device says; the server subscribes to these leaves and no others.
 UPWARD: Final[tuple[Leaf, ...]] = ("reported", "online", "event", "telemetry", "samples")
 
+#: What stands on the broker of a device, whoever says it.
+RETAINED: Final[tuple[Leaf, ...]] = ("desired", "ack", "reported", "online")
+
 
 @dataclass(frozen=True)
 class DeviceTopic:

@@ -3,32 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
 from fleet.adapters.database import Database
 from fleet.enrolment import Certificate, ClaimRecord, answer_to_claim, answer_to_renewal, check_proof
 from wire.enrolment import CertificateRequest, Claim
-
-_SCHEMA: Final = """
-create table if not exists claim (
-    address text primary key,
-    device text not null,
-    proof_key blob not null,
-    login text not null,
-    expires_s real not null,
-    used_s real
-);
-create table if not exists certificate (
-    serial text primary key,
-    device text not null,
-    key text not null,
-    pem text not null,
-    issued_s real not null,
-    expires_s real not null,
-    revoked_s real
-);
-create index if not exists certificate_device on certificate (device);
-"""
 
 #: Reads the key out of a request for a device; raises MessageError.
 ReadKey = Callable[[CertificateRequest, str], str]
@@ -43,12 +21,6 @@ class CertificateStore:
         self._database = database
         self._read_key = read_key
         self._sign = sign
-
-    def open(self) -> CertificateStore:
-        with self._database.transaction() as sql:
-            for statement in filter(str.strip, _SCHEMA.split(";")):
-                sql.execute(statement)
-        return self
 
     def add_claim(self, claim: Claim, device: str, login: str, expires_s: float) -> None:
         """Store a claim; earlier ones of the same device end."""

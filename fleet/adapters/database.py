@@ -1,4 +1,8 @@
-"""The SQLite file of a fleet, shared by the server (which writes reports) and the commands (which wish)."""
+"""The SQLite file of a fleet, shared by the server (which writes reports) and the commands (which wish).
+
+Who may make it (the server, `init`) brings the schema up to date as well; who only joins in says that it
+is old, and neither waits for the server nor changes what an older one is using.
+"""
 
 from __future__ import annotations
 
@@ -11,89 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from fleet.adapters.migrations import check, migrate, standing
 from wire.errors import UnavailableError
-
-#: Every statement must be safe to run on a file that has it already.
-_SCHEMA: Final = """
-create table if not exists device (
-    name text primary key,
-    first_seen_s real not null,
-    last_seen_s real not null,
-    boot text not null default '',
-    online integer not null default 0,
-    reported blob,
-    telemetry blob
-);
-create table if not exists desired (
-    device text primary key,
-    sequence integer not null,
-    groups text not null,
-    pins text not null default '{}'
-);
--- Devices that a person spoke of before they said a word.
-create table if not exists awaited (
-    device text primary key
-);
-create table if not exists report (
-    device text not null,
-    stream text not null,
-    boot text not null,
-    sequence integer not null,
-    time_s real not null,
-    received_s real not null,
-    body blob not null,
-    primary key (device, stream, boot, sequence)
-) without rowid;
-create table if not exists mark (
-    device text not null,
-    stream text not null,
-    boot text not null,
-    sequence integer not null,
-    lost integer not null,
-    changed_s real not null,
-    primary key (device, stream, boot)
-) without rowid;
-create table if not exists total (
-    device text not null,
-    release text not null,
-    inferences integer not null,
-    errors integer not null,
-    labelled integer not null,
-    correct integer not null,
-    latency_us blob not null,
-    primary key (device, release)
-) without rowid;
-create table if not exists refusal (
-    kind text primary key,
-    count integer not null
-);
-create table if not exists release (
-    name text primary key,
-    sequence integer not null,
-    body blob not null,
-    cleared integer not null default 0
-);
--- Releases whose blobs are no longer on the disk.
-create table if not exists collected (
-    name text primary key
-);
-create table if not exists plan (
-    "group" text not null,
-    model text not null,
-    sequence integer not null,
-    body blob not null,
-    primary key ("group", model)
-);
-create table if not exists metadata (
-    role text not null,
-    version integer not null,
-    body blob not null,
-    primary key (role, version)
-) without rowid;
-create table if not exists auto_release (
-    name text primary key
-);
-"""
 
 _BUSY_S: Final = 10.0
 
@@ -110,7 +33,7 @@ class Database:
         self._connection: sqlite3.Connection | None = None
 
     def open(self, *, create: bool = True) -> Database:
-        """Open the file, making it if asked to; raise UnavailableError when that cannot be."""
+        """Open the file, making it and its schema if asked to; raise UnavailableError when that cannot be."""
         path = self.state / "fleet.db"
         if not create and not path.exists():
             raise UnavailableError(
@@ -120,12 +43,30 @@ class Database:
             self.state.mkdir(parents=True, exist_ok=True, mode=0o700)
             _keep_secret(path)
             self._connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
-            self._connection.execute("pragma journal_mode=wal")
-            self._connection.execute("pragma synchronous=full")
-            self._connection.executescript(_SCHEMA)
+            self._prepare(path, create=create)
         except (OSError, sqlite3.Error) as error:
+            self.close()
             raise UnavailableError(f"{path}: {error}") from error
+        except UnavailableError:
+            self.close()
+            raise
         return self
+
+    def _prepare(self, path: Path, *, create: bool) -> None:
+        """Set the connection up, and see to the schema. An empty file nobody uses: whoever comes makes it."""
+        if check(self.sql, path):
+            self.sql.execute("pragma synchronous=full")
+            return
+        found = standing(self.sql)
+        if found and not create:
+            raise UnavailableError(
+                f"{path} is of an earlier edgeflock (schema {found}): `edgeflock fleet serve` updates it"
+            )
+        if not found:
+            self.sql.execute("pragma auto_vacuum=incremental")  # has an effect only before the first table
+        self.sql.execute("pragma journal_mode=wal")  # is kept in the file
+        self.sql.execute("pragma synchronous=full")
+        migrate(self.sql)
 
     @property
     def sql(self) -> sqlite3.Connection:

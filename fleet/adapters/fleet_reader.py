@@ -6,16 +6,21 @@ import time
 from collections.abc import Mapping
 
 from fleet.accounting import Ledger, StreamFacts, balance
+from fleet.adapters.complaints import Table
 from fleet.adapters.database import Database
+from fleet.adapters.message_tables import TABLES
 from fleet.adapters.metadata_store import MetadataStore
-from fleet.adapters.msgspec_codec import decode, encode
+from fleet.adapters.msgspec_codec import decode, encode, parse
+from fleet.adapters.rollup_table import FLEET
 from fleet.blocking import blocking
 from fleet.health import DEFAULT_INTERVAL_S, metadata_is_stale, presence
 from fleet.ingest import ReleaseTotal
 from fleet.progress import Device
+from fleet.rollup import Sums
 from fleet.view import DeviceFacts, DeviceRow, rows
 from wire.counters import Buckets
 from wire.messages import Desired, Event, ModelState, Reported, Telemetry
+from wire.topics import Leaf
 
 
 class FleetReader:
@@ -81,47 +86,69 @@ class FleetReader:
     def ledger(self) -> Ledger:
         """Return the proof that every message is accounted for."""
         sql = self._database.sql
-        streams = sql.execute(
-            "select m.device, m.stream, m.boot, m.sequence, m.lost, count(r.sequence), max(r.sequence) "
-            "from mark m join report r using (device, stream, boot) group by m.device, m.stream, m.boot"
+        with self._database.snapshot():
+            streams = [facts for stream in TABLES for facts in self._stream_facts(stream)]
+            cut = sql.execute("select device, boot from mark where stream = 'telemetry' and removed > 0")
+            reports = sql.execute("select device, boot, body from report order by device, boot, sequence")
+            return balance(
+                streams,
+                ((device, boot, decode(Telemetry, body)) for device, boot, body in reports),
+                frozenset(cut.fetchall()),
+            )
+
+    def _stream_facts(self, stream: Leaf) -> list[StreamFacts]:
+        counted = self._database.sql.execute(
+            "select m.device, m.stream, m.boot, m.sequence, m.lost, count(r.sequence) + m.removed, "  # noqa: S608  # our own name
+            f"coalesce(max(r.sequence), m.sequence), m.removed from mark m left join {TABLES[stream]} r "
+            "using (device, boot) where m.stream = ? group by m.device, m.boot",
+            (stream,),
         )
-        reports = sql.execute(
-            "select device, boot, body from report where stream = 'telemetry' order by device, boot, sequence"
-        )
-        return balance(
-            [StreamFacts(*fields) for fields in streams],
-            [(device, boot, decode(Telemetry, body)) for device, boot, body in reports],
-        )
+        return [StreamFacts(*fields) for fields in counted]
 
     def events(self, device: str) -> list[tuple[float, Event]]:
         """Return the device's audit log, oldest first: (Unix time, event)."""
         found = self._database.sql.execute(
-            "select time_s, body from report where device = ? and stream = 'event' "
-            "order by received_s, sequence",
-            (device,),
+            "select time_s, body from event where device = ? order by received_s, sequence", (device,)
         )
         return [(time_s, decode(Event, body)) for time_s, body in found]
 
     def blocking(self, release: str) -> frozenset[str]:
         """Return the devices that have blocked `release`, as far as they told."""
         found = self._database.sql.execute(
-            "select device, body from report where stream = 'event' and instr(body, ?) "
-            "order by received_s, sequence",
+            "select device, body from event where instr(body, ?) order by id",
             (encode(release),),  # cheaper than to decode every event that there ever was
         )
         return blocking(release, ((device, decode(Event, body)) for device, body in found))
 
     def refusals(self) -> dict[str, int]:
         """Return how many messages were not understood, by kind."""
-        return dict(self._database.sql.execute("select kind, count from refusal").fetchall())
+        return dict(
+            self._database.sql.execute("select kind, sum(count) from refusal group by kind").fetchall()
+        )
+
+    def complaints(self, table: Table) -> dict[str, dict[str, int]]:
+        """Return by device and kind how many messages were refused, or taken with a doubt (`flag`).
+
+        What came from no device that can be named is under "".
+        """
+        counts: dict[str, dict[str, int]] = {}
+        for device, kind, count in self._database.sql.execute(f"select device, kind, count from {table}"):  # noqa: S608  # one of two
+            counts.setdefault(device, {})[kind] = count
+        return counts
 
     def totals(self) -> dict[str, dict[str, ReleaseTotal]]:
         """Return the sums by device and release."""
+        sums: dict[str, dict[str, Sums]] = {}
         found = self._database.sql.execute(
-            "select device, release, inferences, errors, labelled, correct, latency_us from total"
+            "select scope, release, body from rollup where resolution_s = 0 union all "
+            "select scope, release, body from rollup where folded = 0"
         )
-        totals: dict[str, dict[str, ReleaseTotal]] = {}
-        for device, release, inferences, errors, labelled, correct, latency_us in found:
-            total = ReleaseTotal(inferences, errors, labelled, correct, decode(Buckets, latency_us))
-            totals.setdefault(device, {})[release] = total
-        return totals
+        for device, release, body in found:
+            if device != FLEET:
+                sums.setdefault(device, {}).setdefault(release, Sums()).add_plain(parse(body))
+        return {device: {r: _total(s) for r, s in releases.items()} for device, releases in sums.items()}
+
+
+def _total(sums: Sums) -> ReleaseTotal:
+    latency_us = Buckets(sums.first, tuple(sums.latency))
+    return ReleaseTotal(sums.inferences, sums.errors, sums.labelled, sums.correct, latency_us)

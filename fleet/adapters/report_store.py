@@ -1,4 +1,8 @@
-"""What devices said, committed before it is acknowledged."""
+"""What devices said, committed before it is acknowledged.
+
+One batch is one transaction: where each device stands, the messages, the sums and the complaints change
+together or not at all. Statements are collected and run at its end, many rows at a time.
+"""
 
 from __future__ import annotations
 
@@ -6,25 +10,24 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from fleet.adapters.class_counts import ClassCounts
+from fleet.adapters.complaints import Complaints
 from fleet.adapters.database import Database
-from fleet.adapters.msgspec_codec import decode, encode
-from fleet.ingest import Arrival, Presence, ReleaseTotal, StateWord, Word
-from fleet.tracking import Tracker
-from wire.counters import Buckets
+from fleet.adapters.mark_table import MarkTable
+from fleet.adapters.message_tables import MessageTables
+from fleet.adapters.msgspec_codec import encode
+from fleet.adapters.rollup_table import RollupTable
+from fleet.adapters.vitals_table import VitalsTable
+from fleet.ingest import Arrival, Presence, StateWord, Word
+from fleet.plausibility import are_possible, beyond
+from fleet.timing import moment
 from wire.errors import MessageError
-from wire.messages import Ack, Mark, Telemetry
-from wire.topics import Leaf
-
-_Key = tuple[str, str, str]
-
-#: Boots of a device whose marks are told in one acknowledgement, the last that spoke: a device that
-#: resends what was not told speaks, and so is told next.
-_TOLD_BOOTS = 32
+from wire.messages import Ack, Telemetry
 
 
 @dataclass(frozen=True)
 class Taken:
-    """What became of a batch: devices to acknowledge, new devices, and refused heads."""
+    """What became of a batch: devices to acknowledge, new devices, and the first refused head of a kind."""
 
     acknowledge: frozenset[str]
     new_devices: frozenset[str]
@@ -37,43 +40,49 @@ class ReportStore:
     def __init__(self, database: Database, wall_clock: Callable[[], float] = time.time) -> None:
         self._database = database
         self._wall_clock = wall_clock
-        # By device, and in it by (stream, boot) in the order in which they last spoke.
-        self._trackers: dict[str, dict[tuple[Leaf, str], Tracker]] = {}
+        self._marks = MarkTable(database)
+        self._messages = MessageTables(database)
+        self._rollups = RollupTable(database)
+        self._vitals = VitalsTable(database)
+        self._complaints = Complaints(database, wall_clock)
+        self._class_counts = ClassCounts(database, wall_clock)
+        self._now_s = 0.0
+        self._heard: set[str] = set()
+        # The newest report of each (device, boot) of the batch.
+        self._news: dict[tuple[str, str], bytes] = {}
 
     def open(self) -> ReportStore:
         """Read where each device stands."""
-        sql = self._database.sql
-        self._trackers = {name: {} for (name,) in sql.execute("select name from device")}
-        marks = sql.execute("select device, stream, boot, sequence, lost from mark order by changed_s")
-        for device, stream, boot, mark, lost in marks.fetchall():
-            pending = sql.execute(
-                "select sequence from report where device = ? and stream = ? and boot = ? and sequence > ?",
-                (device, stream, boot, mark),
-            )
-            tracker = Tracker(mark, lost, frozenset(s for (s,) in pending))
-            self._trackers.setdefault(device, {})[stream, boot] = tracker
+        self._marks.read()
+        for part in (self._messages, self._rollups, self._vitals):
+            part.forget()
+        self._heard.clear()
+        self._news.clear()
         return self
 
     @property
     def devices(self) -> frozenset[str]:
         """All devices that ever said something here."""
-        return frozenset(self._trackers)
+        return self._marks.devices
 
     def take(self, words: Iterable[Word]) -> Taken:
         """Commit a batch in one transaction. When that fails, nothing of it is remembered, and it raises."""
         try:
             with self._database.transaction():
-                return self._take(words)
+                taken = self._take(words)
         except BaseException:
-            self.open()  # the trackers ran ahead of the disk
+            self.open()  # what is in memory ran ahead of the disk
             raise
+        self._complaints.written()
+        return taken
 
     def _take(self, words: Iterable[Word]) -> Taken:
+        self._now_s = self._wall_clock()
         acknowledge: set[str] = set()
         new: set[str] = set()
         refused = []
         for word in words:
-            if word.device not in self._trackers:
+            if word.device not in self._marks:
                 self._add_device(word.device)
                 new.add(word.device)
             match word:
@@ -86,16 +95,17 @@ class ReportStore:
                         self._take_arrival(word)
                         acknowledge.add(word.device)
                     except MessageError as error:
-                        refused.append(error)
+                        if self.count_refusal(error.kind, word.device):
+                            refused.append(error)
+        self._flush()
         return Taken(frozenset(acknowledge), frozenset(new), tuple(refused))
 
     def _add_device(self, device: str) -> None:
-        now_s = self._wall_clock()
         self._database.sql.execute(
             "insert or ignore into device (name, first_seen_s, last_seen_s) values (?, ?, ?)",
-            (device, now_s, now_s),
+            (device, self._now_s, self._now_s),
         )
-        self._trackers[device] = {}
+        self._marks.welcome(device)
 
     def _take_presence(self, word: Presence) -> None:
         """A will of an older boot says nothing about the one that lives."""
@@ -114,95 +124,67 @@ class ReportStore:
 
     def _spoke(self, device: str, *, live: bool = True) -> None:
         if live:  # a retained message may be a week old
-            self._database.sql.execute(
-                "update device set last_seen_s = ? where name = ?", (self._wall_clock(), device)
-            )
+            self._heard.add(device)
 
     def _take_arrival(self, word: Arrival) -> None:
-        head, place = word.head, (word.stream, word.head.boot)
-        trackers = self._trackers[word.device]
-        tracker = trackers.pop(place) if place in trackers else Tracker()
-        trackers[place] = tracker  # the last to speak is the last
-        stood = (tracker.mark, tracker.lost)
-        try:
-            new = tracker.add(head.sequence, head.first)
-        finally:  # also a double, or a refused one, may say what need not be waited for
-            if (tracker.mark, tracker.lost) != stood:
-                self._write_mark((word.device, *place), tracker)
+        new, newest = self._marks.add(word.device, word.stream, word.head)
         self._spoke(word.device)
         if not new:
             return
-        self._database.sql.execute(
-            "insert into report values (?, ?, ?, ?, ?, ?, ?)",
-            (word.device, *place, head.sequence, head.time_s, self._wall_clock(), encode(word.body)),
-        )
-        self._write_mark((word.device, *place), tracker)
+        at = moment(word.head.time_s, self._now_s)
+        if at.clock != "right":
+            self._complaints.count("flag", word.device, f"clock-{at.clock}")
+        body = encode(word.body)
+        self._messages.add(word, self._now_s, at.time_s, body)
         if isinstance(word.body, Telemetry):
-            self._roll_up(word.device, word.body)
-            if head.sequence == tracker.highest:
-                self._show(word.device, head.boot, word.body)
+            self._roll_up(word.device, at.time_s, word.body)
+            if newest:
+                self._news[word.device, word.head.boot] = body
 
-    def _write_mark(self, key: _Key, tracker: Tracker) -> None:
-        self._database.sql.execute(
-            "insert or replace into mark values (?, ?, ?, ?, ?, ?)",
-            (*key, tracker.mark, tracker.lost, self._wall_clock()),
-        )
-
-    def _show(self, device: str, boot: str, telemetry: Telemetry) -> None:
-        """Keep the newest report of the boot that lives; the backlog of an older one is not news."""
-        self._database.sql.execute(
-            "update device set telemetry = ? where name = ? and boot in ('', ?)",
-            (encode(telemetry), device, boot),
-        )
-
-    def _roll_up(self, device: str, telemetry: Telemetry) -> None:
-        sql = self._database.sql
+    def _roll_up(self, device: str, at_s: float, telemetry: Telemetry) -> None:
+        if are_possible(telemetry.vitals):
+            self._vitals.add(device, at_s, telemetry.vitals)
+        else:
+            self._complaints.count("flag", device, "vitals")
         for counters in telemetry.models:
-            total = self.total(device, counters.release)
-            total.add(counters)
-            sql.execute(
-                "insert or replace into total values (?, ?, ?, ?, ?, ?, ?)",
-                (
-                    device,
-                    counters.release,
-                    total.inferences,
-                    total.errors,
-                    total.labelled,
-                    total.correct,
-                    encode(total.latency_us),
-                ),
-            )
+            classes = self._class_counts.of(counters.release)
+            if classes and beyond(counters, classes):
+                self._complaints.count("flag", device, "classes")
+            elif not self._rollups.add(device, at_s, counters, self._now_s):
+                self._complaints.count("flag", device, "releases")
 
-    def total(self, device: str, release: str) -> ReleaseTotal:
-        """Return the sums of one release on one device."""
-        row = self._database.sql.execute(
-            "select inferences, errors, labelled, correct, latency_us from total "
-            "where device = ? and release = ?",
-            (device, release),
-        ).fetchone()
-        if row is None:
-            return ReleaseTotal()
-        inferences, errors, labelled, correct, latency_us = row
-        return ReleaseTotal(inferences, errors, labelled, correct, decode(Buckets, latency_us))
+    def _flush(self) -> None:
+        sql = self._database.sql
+        self._marks.flush(self._now_s)
+        self._messages.flush()
+        self._rollups.flush()
+        self._vitals.flush()
+        self._complaints.flush()
+        heard = [(self._now_s, device) for device in self._heard]
+        sql.executemany("update device set last_seen_s = ? where name = ?", heard)
+        # Of the boot that lives; the backlog of an older one is not news.
+        news = [(body, device, boot) for (device, boot), body in self._news.items()]
+        sql.executemany("update device set telemetry = ? where name = ? and boot in ('', ?)", news)
+        self._heard.clear()
+        self._news.clear()
 
-    def count_refusal(self, kind: str) -> int:
-        """Count a message that was not understood; return how many of its kind there were."""
-        (count,) = self._database.sql.execute(
-            "insert into refusal values (?, 1) on conflict (kind) do update set count = count + 1 "
-            "returning count",
-            (kind,),
-        ).fetchone()
-        return int(count)
+    def forget(self, device: str) -> None:
+        """Drop what is in memory of a device that was removed (fleet/adapters/removal.py)."""
+        self._marks.forget(device)
+        self._rollups.forget_device(device)
+
+    def count_refusal(self, kind: str, device: str = "") -> bool:
+        """Count a message that was not understood; return whether it is the first of its kind.
+
+        The count is written with the next batch, of which there may be nothing else (`take(())`).
+        """
+        return self._complaints.count("refusal", device, kind)
+
+    @property
+    def complaining(self) -> bool:
+        """Whether there are counts to be written."""
+        return self._complaints.waiting
 
     def acks(self, devices: Iterable[str] | None = None) -> dict[str, Ack]:
         """Return what has been committed for each of `devices` (default: all)."""
-        wanted = self._trackers if devices is None else devices
-        return {device: self._ack(device) for device in wanted if self._trackers.get(device)}
-
-    def _ack(self, device: str) -> Ack:
-        streams: dict[str, list[Mark]] = {}
-        for (stream, boot), tracker in reversed(self._trackers[device].items()):
-            marks = streams.setdefault(stream, [])
-            if len(marks) < _TOLD_BOOTS:
-                marks.append(Mark(boot, tracker.mark))
-        return Ack({stream: tuple(marks) for stream, marks in streams.items()})
+        return self._marks.acks(devices)

@@ -33,7 +33,7 @@ def open_store(database: Database, authority: pki.Authority, life: dt.timedelta)
         issued = authority.client(device, public, now(), life)
         return Certificate(issued.serial, device, key, issued.pem, time.time(), issued.expires_s)
 
-    return CertificateStore(database, read_key, sign).open()
+    return CertificateStore(database, read_key, sign)
 
 
 def read_key(request: CertificateRequest, device: str) -> str:

@@ -1,0 +1,110 @@
+"""Can a device be right in what it says? What cannot be is refused, or kept out of the sums, and counted.
+
+A device may lie: by a bug, a broken sensor, or on purpose. It can spoil its own figures, never another's:
+its name comes from the topic, which the broker keeps to its certificate. What is here keeps one device from
+drowning the others in the fleet's sums, and from growing them without end. Limits are generous: what an
+honest device could say under any circumstances passes.
+
+Rules:
+- a report whose counts contradict each other, or that are impossible, is refused as a whole;
+- counts of classes that the release does not have, and more releases than a device could run, stay out of
+  the sums: the report itself is kept, and the device flagged (`classes`, `releases`);
+- so do vitals that no board has (`vitals`).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from wire.counters import MAX_COUNT, ModelCounters
+from wire.errors import MessageError
+from wire.histogram import BUCKETS
+from wire.messages import Samples, Telemetry, Vitals
+
+#: The smallest model on the fastest board answers in more than a microsecond.
+MAX_RATE_HZ: Final = 1_000_000
+#: Any device reports daily; one that was asleep for longer has not counted meanwhile.
+MAX_INTERVAL_S: Final = 7 * 86_400.0
+
+_MAX_NAME: Final = 140  # model, `/` and version, and more
+_MAX_MODELS: Final = 64
+_MAX_CLASS: Final = 2**31
+_BYTES: Final = (0, 2**60)
+_RANGES: Final = {
+    "cpu_percent": (0, 110), "process_cpu_percent": (0, 100_000), "rss_bytes": _BYTES,
+    "memory_available_bytes": _BYTES, "disk_free_bytes": _BYTES, "temperature_c": (-60, 200),
+    "swap_used_bytes": _BYTES, "network_sent_bytes": _BYTES, "network_received_bytes": _BYTES,
+    "disk_written_bytes": _BYTES, "filesystem_errors": _BYTES, "throttled": _BYTES,
+    "undervoltages": _BYTES, "throttled_s": (0, MAX_INTERVAL_S), "clock_mhz": (0, 100_000),
+    "uptime_s": (0, 10**10),
+}  # fmt: skip
+
+
+def check_telemetry(telemetry: Telemetry) -> None:
+    """Raise MessageError for a report that cannot be, before it reaches a sum."""
+    if not 0 < telemetry.interval_s <= MAX_INTERVAL_S:
+        raise MessageError("Telemetry", f"interval of {telemetry.interval_s} s")
+    if len(telemetry.models) > _MAX_MODELS:
+        raise MessageError("Telemetry", f"{len(telemetry.models)} models")
+    most = int(telemetry.interval_s * MAX_RATE_HZ) + 1
+    for counters in telemetry.models:
+        _check_name(counters.release)
+        if not _agree(counters):
+            raise MessageError("Telemetry", f"counters of {counters.release} contradict each other")
+        if max(counters.inferences, counters.errors) > most:
+            raise MessageError("Telemetry", f"{counters.inferences} inferences in {telemetry.interval_s} s")
+        for name in (*(f.name for f in counters.features), *(s.tag for s in counters.slices)):
+            _check_name(name)
+
+
+def _agree(counters: ModelCounters) -> bool:
+    """Return whether counts fit each other and the device's total since boot.
+
+    Truth may come later than the answer, and what has no room in a report comes with a later one: only the
+    total bounds them all.
+    """
+    total, latency = counters.total, counters.latency_us
+    return (
+        0 <= counters.correct <= counters.labelled <= total <= MAX_COUNT
+        and 0 <= counters.inferences <= total
+        and 0 <= counters.errors <= MAX_COUNT
+        and 0 <= latency.first <= BUCKETS - len(latency.counts)
+        and min(latency.counts, default=0) >= 0
+        and sum(latency.counts) == counters.inferences
+        and sum(counters.confusion.counts) <= total
+        and sum(counters.predicted.counts) <= total
+        and sum(counters.confidence) <= total
+        and sum(counters.reliability.labelled) <= total
+        and all(sum(f.counts) <= total for f in counters.features)
+        and all(max(s.inferences, s.labelled) <= total for s in counters.slices)
+        and counters.golden_failed <= counters.golden_runs
+    )
+
+
+def check_samples(samples: Samples) -> None:
+    """Raise MessageError for samples that cannot be."""
+    _check_name(samples.release)
+    if not 0 <= samples.rate <= 1:
+        raise MessageError("Samples", f"a rate of {samples.rate}")
+    classes = [*samples.predicted, *(t for t in samples.truth if t is not None)]
+    if any(abs(number) > _MAX_CLASS for number in classes):
+        raise MessageError("Samples", "a class that no model has")
+
+
+def beyond(counters: ModelCounters, classes: int) -> bool:
+    """Return whether anything is counted for a class that a model of `classes` classes does not have."""
+    return any(
+        max(column, default=-1) >= classes
+        for column in (counters.confusion.truth, counters.confusion.predicted, counters.predicted.classes)
+    )
+
+
+def are_possible(vitals: Vitals) -> bool:
+    """Return whether a board can be so."""
+    values = ((getattr(vitals, name), limits) for name, limits in _RANGES.items())
+    return all(value is None or low <= value <= high for value, (low, high) in values)
+
+
+def _check_name(name: str) -> None:
+    if not 0 < len(name) <= _MAX_NAME or not name.isprintable():
+        raise MessageError("Telemetry", f"a name of {len(name)} characters: {name[:40]!r}")
