@@ -66,7 +66,7 @@ def alert_settings(arguments: argparse.Namespace) -> WebhookSettings | None:
 def _run_alerts(arguments: argparse.Namespace) -> int:
     database = Database(arguments.state).open(create=False)
     try:
-        book = AlertBook(database).open()
+        book = AlertBook(database)
         if arguments.ack is not None:
             return _acknowledge(book, arguments.ack)
         if arguments.json:

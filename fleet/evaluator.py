@@ -26,9 +26,10 @@ from fleet.adapters.alert_book import AlertBook
 from fleet.adapters.database import Database
 from fleet.adapters.fleet_reader import FleetReader
 from fleet.adapters.health_reader import HealthReader
+from fleet.adapters.history import History
 from fleet.adapters.loss_reader import LossReader
 from fleet.adapters.registry import Registry
-from fleet.adapters.release_reader import ReleaseReader, TotalCounts
+from fleet.adapters.release_reader import ReleaseReader
 from fleet.alert_kinds import KINDS, Subject
 from fleet.alert_messages import retained
 from fleet.alerts import Alert, Change, changes
@@ -61,7 +62,7 @@ class Look:
         self._database = database
         self._health = HealthReader(database)
         self._losses = LossReader(database)
-        self._releases = ReleaseReader(database, TotalCounts(database))
+        self._releases = ReleaseReader(database, History(database))
 
     def facts(self, now_s: float, listening_since_s: float) -> FleetFacts:
         """Return all that is to be seen at Unix time `now_s`."""
@@ -126,7 +127,7 @@ class Evaluator:
     def _run(self) -> None:
         database = Database(self._state).open()
         try:
-            book, look = AlertBook(database).open(), Look(database)
+            book, look = AlertBook(database), Look(database)
             book.forget_pending()
             pause_s = 0.0
             while not self._ended.wait(pause_s):

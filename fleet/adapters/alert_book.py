@@ -15,17 +15,6 @@ from fleet.adapters.msgspec_codec import decode, encode
 from fleet.alerts import Alert, Finding, Watch, acknowledge, look, standing
 from wire.errors import MessageError
 
-#: The only place that makes it.
-_SCHEMA: Final = """
-create table if not exists alert (
-    kind text not null,
-    subject text not null,
-    body blob not null,
-    primary key (kind, subject)
-) without rowid
-"""
-
-
 _Place = tuple[str, str]
 
 #: Rows that one transaction writes: a few milliseconds.
@@ -37,10 +26,6 @@ class AlertBook:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-
-    def open(self) -> AlertBook:
-        self._database.sql.execute(_SCHEMA)
-        return self
 
     def forget_pending(self) -> None:
         """Drop what was not raised yet: while nobody looked, nothing can have lasted."""

@@ -7,11 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 from fleet.adapters.database import Database
-from fleet.adapters.fleet_reader import FleetReader
 from fleet.adapters.registry import Registry
 from fleet.binned import baseline
 from fleet.findings import ByDevice, ReleaseFacts
-from fleet.ingest import ReleaseTotal
 from wire.counters import ModelCounters
 from wire.messages import Release, Reported
 
@@ -33,29 +31,6 @@ class Counts(Protocol):
     """The port to the sums by device of one release over a stretch of Unix time."""
 
     def by_device(self, release: str, since_s: float, until_s: float) -> dict[str, ModelCounters]: ...
-
-
-class TotalCounts:
-    """Sums since ever, whatever the stretch: what the store has without a history. No classes, no bins.
-
-    They are read once for each look, that is for each `until_s` that is later than the one before.
-    """
-
-    def __init__(self, database: Database) -> None:
-        self._reader = FleetReader(database)
-        self._read_s = 0.0
-        self._totals: dict[str, dict[str, ReleaseTotal]] = {}
-
-    def by_device(self, release: str, since_s: float, until_s: float) -> dict[str, ModelCounters]:  # noqa: ARG002  # see above
-        if until_s > self._read_s:
-            self._totals, self._read_s = self._reader.totals(), until_s
-        return {
-            device: ModelCounters(
-                release, t.inferences, t.errors, t.latency_us, t.labelled, t.correct, t.inferences
-            )
-            for device, by_release in self._totals.items()
-            if (t := by_release.get(release)) is not None
-        }
 
 
 class ReleaseReader:

@@ -117,5 +117,5 @@ def retained(voice: PahoLink) -> bytes:
 def note(state: Path) -> None:
     """Take note of it while no server runs."""
     database = Database(state).open()
-    assert AlertBook(database).open().acknowledge(KEY, "ada", 1.0)
+    assert AlertBook(database).acknowledge(KEY, "ada", 1.0)
     database.close()

@@ -47,7 +47,7 @@ def webhook(hook: Hook) -> Iterator[AlertWebhook]:
 
 def book(state: Path) -> tuple[Database, AlertBook]:
     database = Database(state).open()
-    return database, AlertBook(database).open()
+    return database, AlertBook(database)
 
 
 def test_alerts_survive_a_restart_and_what_was_pending_begins_anew(tmp_path: Path) -> None:

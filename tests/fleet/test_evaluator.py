@@ -13,9 +13,10 @@ import pytest
 from edgeflock import main
 from fleet.adapters.database import Database
 from fleet.adapters.health_reader import HealthReader
+from fleet.adapters.history import History
 from fleet.adapters.loss_reader import LossReader
 from fleet.adapters.registry import Registry
-from fleet.adapters.release_reader import ReleaseReader, TotalCounts
+from fleet.adapters.release_reader import ReleaseReader
 from fleet.adapters.report_store import ReportStore
 from fleet.alerts import Change
 from fleet.app import Server
@@ -264,7 +265,7 @@ def test_a_release_is_held_against_the_one_that_its_devices_had_before(tmp_path:
         Reported("b1", 1, NOW_S, (ModelState("digits", "idle", "digits/2", previous, None),))
         for previous in ("digits/1", "digits/1", None, "digits/0")
     ]
-    (facts,) = ReleaseReader(store.database, TotalCounts(store.database)).facts(said, NOW_S)
+    (facts,) = ReleaseReader(store.database, History(store.database, lambda: NOW_S)).facts(said, NOW_S)
     assert (facts.release, facts.before_name, facts.reference) == ("digits/2", "digits/1", None)
     assert facts.before["pi-1"].inferences == 10
     store.database.close()
