@@ -266,10 +266,10 @@ def test_a_full_disk_behind_standard_output_leaves_whole_lines(
     done = subprocess.run(shell, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 1
     assert "standard output: File too large; trying again" in done.stderr
-    text = (tmp_path / "out").read_text()
-    assert text.endswith("\n")
-    rows = [json.loads(row) for row in text.splitlines()]
-    assert all(row["release"] == "tiny/1" for row in rows[how == ">>" :])  # as many as came in one piece
+    lines = (tmp_path / "out").read_text().splitlines(keepends=True)
+    assert all(line.endswith("\n") for line in lines)
+    rows = [json.loads(line) for line in lines[how == ">>" :]]
+    assert all(row["release"] == "tiny/1" for row in rows)  # none, where all came in one piece
 
 
 def test_a_folder_is_answered_once_over_starts_that_end_and_never_left_out_by_one_that_is_killed(
