@@ -11,13 +11,13 @@ from __future__ import annotations
 import os
 import platform
 import re
-import shutil
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from edge.adapters.cores import allowed_cores, cpu_quota, memory_limit_bytes, usable_cores
+from edge.adapters.firmware import read_throttled
 from edge.checkup.diagnosis import Board
 
 #: Instructions that kernels of models use, by the names of /proc/cpuinfo.
@@ -28,8 +28,6 @@ _TOLD: Final = frozenset(
     )
 )
 _CLOCK: Final = "sys/devices/system/cpu/cpu0/cpufreq"
-_FIRMWARE: Final = "sys/devices/platform/soc/soc:firmware/get_throttled"
-_PATIENCE_S: Final = 2.0
 #: ARM's part numbers; a kernel for ARM tells no name (Linux, arch/arm64/include/asm/cputype.h).
 _PARTS: Final = {
     "0xb76": "ARM1176", "0xc07": "Cortex-A7", "0xd03": "Cortex-A53", "0xd04": "Cortex-A35",
@@ -38,7 +36,7 @@ _PARTS: Final = {
 }  # fmt: skip
 
 
-def read_board(root: Path = Path("/")) -> Board:
+def read_board(root: Path = Path("/"), throttled: Callable[[Path], int | None] = read_throttled) -> Board:
     """Return what can be read of the machine; `root` is where its /proc and /sys are."""
     info = _text(root / "proc/cpuinfo")
     memory = _memory(_text(root / "proc/meminfo"))
@@ -63,7 +61,7 @@ def read_board(root: Path = Path("/")) -> Board:
         clock_mhz=_mhz(root / _CLOCK / "scaling_cur_freq"),
         most_mhz=_mhz(root / _CLOCK / "cpuinfo_max_freq"),
         temperature_c=_temperature(root),
-        throttled=_throttled(root),
+        throttled=throttled(root),
         proc_mounted=(root / "proc/cpuinfo").is_file(),
         sys_mounted=(root / "sys/devices/system/cpu").is_dir(),
         load=_load(_text(root / "proc/loadavg")),
@@ -115,24 +113,6 @@ def _temperature(root: Path) -> float | None:
         except ValueError:
             continue
     return max((d for d in degrees if -40 < d < 150), default=None)
-
-
-def _throttled(root: Path) -> int | None:
-    """Return the firmware's register; vcgencmd is asked only where the kernel does not tell."""
-    text = _text(root / _FIRMWARE)
-    tool = shutil.which("vcgencmd") if not text and root == Path("/") else None
-    if tool is not None:
-        try:
-            done = subprocess.run(
-                [tool, "get_throttled"], capture_output=True, text=True, timeout=_PATIENCE_S, check=False
-            )
-            text = done.stdout.strip().partition("=")[2]
-        except (OSError, subprocess.SubprocessError):
-            return None
-    try:
-        return int(text, 16) if text else None
-    except ValueError:
-        return None
 
 
 def _load(text: str) -> float | None:

@@ -144,9 +144,9 @@ def test_a_pi_is_read_from_proc_and_sys(tmp_path: Path) -> None:
                 f"{clock}/cpuinfo_max_freq": "1800000\n",
                 "sys/class/thermal/thermal_zone0/temp": "52100\n",
                 "sys/class/thermal/thermal_zone1/temp": "nonsense\n",
-                "sys/devices/platform/soc/soc:firmware/get_throttled": "50005\n",
             },
-        )
+        ),
+        throttled=lambda root: 0x50005,
     )
     assert (board.model, board.processor) == ("Raspberry Pi 4 Model B Rev 1.4", "Cortex-A72")
     assert board.features == {"asimd"}
