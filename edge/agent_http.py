@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge.recorder import Recorder
+from edge.remembered import Judgement, Remembered
 from edge.serving import Serving
 from edge.settings import HttpSettings
 from wire.errors import SettingsError
@@ -14,7 +15,6 @@ from wire.errors import SettingsError
 if TYPE_CHECKING:
     from edge.adapters.uvicorn_server import UvicornServer
     from edge.web.application import Application
-    from edge.web.feedback import Judgement
 
 
 class AgentHttp:
@@ -24,12 +24,18 @@ class AgentHttp:
     """
 
     def __init__(
-        self, settings: HttpSettings, servings: Mapping[str, Serving], recorder: Recorder, software: str
+        self,
+        settings: HttpSettings,
+        servings: Mapping[str, Serving],
+        recorder: Recorder,
+        remembered: Remembered,
+        software: str,
     ) -> None:
         self._settings = settings
         self._servings = dict(servings)
         self._recorder = recorder
         self._software = software
+        self._remembered = remembered
         self._application: Application | None = None
         self._server: UvicornServer | None = None
 
@@ -63,7 +69,14 @@ class AgentHttp:
         options = Options(
             limits=limits_of(http), token=token, batching=batching_of(http), version=self._software
         )
-        self._application, self._server = make_server(shelf, listen, options, self._judged, observers)
+        self._application, self._server = make_server(
+            shelf,
+            listen,
+            options,
+            on_judgement=self._judged,
+            observers=observers,
+            remembered=self._remembered,
+        )
         self._server.open()
 
     def start(self) -> None:
@@ -76,10 +89,8 @@ class AgentHttp:
             self._application.close()
 
     def _judged(self, judgement: Judgement) -> None:
-        meter = self._recorder.meter(judgement.release)
-        for correct, count in ((True, judgement.correct), (False, judgement.wrong)):
-            for _ in range(count):
-                meter.judged(correct=correct)
+        said, truths, confidences = zip(*judgement.rows, strict=True)
+        self._recorder.meter(judgement.release).judged_later(said, confidences, truths)
 
 
 def _read(path: Path, size_bytes: int) -> bytes:

@@ -45,6 +45,7 @@ from edge.online.delivery import DeliveryRules
 from edge.online.opening import OpenSinks, OpenSource, open_sinks, open_source
 from edge.online.tally import Tally
 from edge.recorder import Recorder
+from edge.remembered import Remembered
 from edge.reporting import Sampler
 from edge.runtime import Runtime
 from edge.serving import Serving
@@ -119,6 +120,7 @@ class _Agent:
         self._identity = Identity(settings.device.name, secrets.token_hex(6), software)
         self._stop = stop
         self._recorder = Recorder()
+        self._remembered = Remembered()
         self._models: dict[str, AgentModel] = {}
         self._tally = Tally(log.warning)
         self._trust: Trust = NoTrust()
@@ -153,7 +155,7 @@ class _Agent:
             rules=DeliveryRules(wait=False), settle=source.settle,
         )  # fmt: skip
         servings = {name: model.serving for name, model in self._models.items()}
-        http = AgentHttp(settings.http, servings, self._recorder, self._identity.software)
+        http = AgentHttp(settings.http, servings, self._recorder, self._remembered, self._identity.software)
         outbox = Outbox(Path(settings.device.state) / "outbox.db", self._identity.boot)
         outbox.open()
         http.open()

@@ -21,7 +21,7 @@ from typing import Any, Final
 import numpy as np
 
 from edge.backend import INTERPRETER_ERRORS, Array, Facts, InputMemory, Interpreter, Tensor
-from edge.meter import LIMIT, Meter
+from edge.meter import Meter
 from edge.prediction import Prediction, Predictions, Reading
 from edge.rows import join, rows_of
 from edge.tensors import InputWriter
@@ -155,7 +155,8 @@ class LoadedModel:
         take, give_back, failure = self._idle.get, self._idle.put, self._failure
         clock, reading, meter, ndarray = time.perf_counter_ns, self._reading, self.meter, np.ndarray
         pending, dtype, shape = meter.pending, self.inputs[0].dtype, self.inputs[0].shape
-        count, limit = pending.append, LIMIT
+        count, limit = pending.append, meter.limit
+        keep = None if meter.outputs is None else meter.outputs.append
 
         def predict(
             inputs: Any, *, timeout_s: float | None = None, signature: str | None = None
@@ -181,6 +182,8 @@ class LoadedModel:
             finally:
                 give_back(worker)
             count(took)
+            if keep is not None:
+                keep(raw)
             if len(pending) > limit:
                 meter.fold()
             return Prediction((reading, raw, took))
@@ -203,7 +206,7 @@ class LoadedModel:
         finally:
             self._idle.put(worker)
         took = time.perf_counter_ns() - start
-        self.meter.add(took // max(1, len(rows)), len(rows))
+        self.meter.add(took // max(1, len(rows)), len(rows), raw[0])
         return Predictions(self._reading, raw, took)
 
     def stream(self) -> LoadedModel:
@@ -257,9 +260,12 @@ class LoadedModel:
         return worker
 
     def _counted(self, raw: tuple[Array, ...], took_ns: int) -> Prediction:
-        self.meter.pending.append(took_ns)
-        if len(self.meter.pending) > LIMIT:
-            self.meter.fold()
+        meter = self.meter
+        meter.pending.append(took_ns)
+        if meter.outputs is not None:
+            meter.outputs.append(raw[0])
+        if len(meter.pending) > meter.limit:
+            meter.fold()
         return Prediction((self._reading, raw, took_ns))
 
     def _failure(self, error: BaseException) -> ModelError:

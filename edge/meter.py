@@ -1,67 +1,125 @@
-"""Counts the calls of one release and how long each took, at the price of one list append a call.
+"""Counts what one release does, at the price of two list appends a call.
 
-Latencies wait in a list, whose `append` is atomic, until somebody folds them into the histogram:
-the thread that asks for a report, or, now and then, the one that calls.
+Latencies and outputs wait in lists, whose `append` is atomic, until somebody folds them: the control
+thread at each of its turns, or, now and then, a thread that calls. Arrays in a list are nothing to the
+garbage collector; the predictions themselves, kept for a while, would set it off every few hundred calls.
 """
 
 from __future__ import annotations
 
 import threading
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, TypeVar
 
 import numpy as np
 
 from edge.backend import Array
+from edge.quality import Quality, QualityCut
+from edge.scoring import Scoring
 from wire.histogram import BUCKETS, PER_LOG
+
+Item = TypeVar("Item")
 
 #: So many latencies wait at most: folding 4096 of them takes about 100 us, 25 ns for each.
 LIMIT: Final = 4096
 
+#: Outputs are dearer to fold, 150 ns each, and hold memory.
+_OUTPUTS_LIMIT: Final = 1024
+_OUTPUTS_BYTES: Final = 1024 * 1024
+
+#: An answer whose truth is known, as it waits: the truth, the raw first output, its tags.
+Judged = tuple[int | None, Array, tuple[str, ...]]
+
 
 class Meter:
-    """Calls, failures and the latency histogram of one release since boot.
+    """Calls, failures, the latency histogram and the answers of one release since boot.
 
-    `pending` is public for the inference path, which appends nanoseconds to it and calls `fold`
-    when it is longer than `LIMIT`.
+    `pending` and `outputs` are public for the inference path, which appends nanoseconds to the one, the
+    raw first output to the other unless it is None, and calls `fold` when `pending` is longer than `limit`.
     """
 
     def __init__(self) -> None:
         self.pending: list[int] = []
+        self.outputs: list[Array] | None = None
+        self.limit = LIMIT
         self.errors = 0
-        self.labelled = 0
-        self.correct = 0
+        self.golden_runs = 0
+        self.golden_failed = 0
+        self._labelled = 0
+        self._correct = 0
+        self._judged: list[Judged] = []
+        self._batches_bytes = 0
+        self._scoring: Scoring | None = None
+        self._quality = Quality()
         self._counts = np.zeros(BUCKETS, np.int64)
         self._lock = threading.Lock()
 
-    def add(self, latency_ns: int, count: int = 1) -> None:
-        """Count `count` calls that took `latency_ns` nanoseconds each."""
+    def count_answers(self, scoring: Scoring | None) -> None:
+        """Count the answers of the release too, read by `scoring`; None: they are no classes."""
+        with self._lock:
+            self._scoring = scoring
+            if scoring is not None:
+                self.outputs = [] if self.outputs is None else self.outputs  # others may append to it
+                self.limit = max(16, min(_OUTPUTS_LIMIT, _OUTPUTS_BYTES // (8 * scoring.width)))
+
+    def add(self, latency_ns: int, count: int = 1, raw: Array | None = None) -> None:
+        """Count `count` calls that took `latency_ns` nanoseconds each, and their raw first outputs."""
         with self._lock:
             self._counts[_buckets(np.array([latency_ns], np.float64))] += count
+            if raw is None or self.outputs is None:
+                return
+            self.outputs.append(raw)
+            self._batches_bytes += raw.nbytes
+        if self._batches_bytes > _OUTPUTS_BYTES or len(self.outputs) > self.limit:
+            self.fold()
 
     def failed(self) -> None:
         """Count one call that the model failed to answer."""
         with self._lock:
             self.errors += 1
 
-    def judged(self, *, correct: bool) -> None:
-        """Count one answer whose truth is known."""
+    def judged(self, truth: int | None, raw: Array, tags: tuple[str, ...] = ()) -> None:
+        """Count an answer whose truth is known (None: only its tags are), by its raw first output."""
+        self._judged.append((truth, raw, tags))
+        if len(self._judged) > self.limit:
+            self.fold()
+
+    def judged_later(
+        self, classes: Sequence[int], confidences: Sequence[float], truths: Sequence[int]
+    ) -> None:
+        """Count answers whose truth came after them; NaN is a confidence that is not known."""
+        said, right = np.asarray(classes, np.int64), np.asarray(truths, np.int64)
         with self._lock:
-            self.labelled += 1
-            self.correct += correct
+            self._judge(said, np.asarray(confidences, np.float64), right)
+
+    def tested(self, *, passed: bool) -> None:
+        """Count a run of the golden set."""
+        with self._lock:
+            self.golden_runs += 1
+            self.golden_failed += not passed
 
     def judgements(self) -> tuple[int, int]:
         """Return (labelled, correct)."""
+        self.fold()
         with self._lock:
-            return self.labelled, self.correct
+            return self._labelled, self._correct
 
     def fold(self) -> None:
-        """Move the waiting latencies into the histogram. Appends beside it are kept for the next time."""
+        """Count what waits. Appends beside it are kept for the next time."""
         with self._lock:
-            count = len(self.pending)
-            waiting = self.pending[:count]
-            del self.pending[:count]
+            waiting = _taken(self.pending)
             if waiting:
                 self._counts += np.bincount(_buckets(np.array(waiting, np.float64)), minlength=BUCKETS)
+            if self.outputs:
+                self._fold_outputs(_taken(self.outputs))
+            if self._judged:
+                self._fold_judged(_taken(self._judged))
+
+    def take_quality(self, cells: int) -> QualityCut:
+        """Return what a report of at most `cells` cells can say of the answers, and forget it."""
+        self.fold()
+        with self._lock:
+            return self._quality.take(cells)
 
     @property
     def inferences(self) -> int:
@@ -72,6 +130,47 @@ class Meter:
         self.fold()
         with self._lock:
             return self._counts.copy()
+
+    def _fold_outputs(self, waiting: list[Array]) -> None:
+        self._batches_bytes = 0
+        if self._scoring is not None:
+            rows = _rows(waiting, self._scoring.width)
+            if len(rows):
+                self._quality.answered(*self._scoring.read(rows))
+
+    def _fold_judged(self, waiting: list[Judged]) -> None:
+        if self._scoring is None:
+            return
+        fit = [one for one in waiting if one[1].size == self._scoring.width]
+        if not fit:
+            return
+        classes, confidences = self._scoring.read(np.concatenate([raw.reshape(1, -1) for _, raw, _ in fit]))
+        truths = np.array([-1 if truth is None else truth for truth, _, _ in fit], np.int64)
+        known = truths >= 0
+        self._judge(classes[known], confidences[known], truths[known])
+        for (truth, _, tags), said in zip(fit, classes.tolist(), strict=True):
+            self._quality.tagged(tags, labelled=truth is not None, correct=said == truth)
+
+    def _judge(self, classes: Array, confidences: Array, truths: Array) -> None:
+        self._labelled += len(truths)
+        self._correct += self._quality.judged(classes, confidences, truths)
+
+
+def _taken(waiting: list[Item]) -> list[Item]:
+    """Return what is in the list, and leave what others append meanwhile."""
+    count = len(waiting)
+    taken = waiting[:count]
+    del waiting[:count]
+    return taken
+
+
+def _rows(outputs: list[Array], width: int) -> Array:
+    """Return raw outputs of single calls and of batches as [n, width], without those that do not fit."""
+    try:
+        return np.concatenate(outputs).reshape(-1, width)
+    except ValueError:  # a model whose outputs change their shape
+        fit = [raw.reshape(-1, width) for raw in outputs if raw.size and not raw.size % width]
+        return np.concatenate(fit) if fit else np.empty((0, width))
 
 
 def _buckets(latency_ns: Array) -> Array:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 
 from edge.backend import Array
 from edge.meter import Meter
-from wire.counters import ModelCounters
+from edge.quality import QualityCut
+from wire.counters import ModelCounters, SliceCounters
 from wire.histogram import BUCKETS, pack
+
+#: Counts of one report beside those that every report has: cells of confusion matrices, classes, slices.
+#: A cell is three numbers, some 12 bytes.
+MAX_CELLS: Final = 1000
 
 
 @dataclass(frozen=True)
@@ -20,19 +26,28 @@ class _Counters:
     errors: int = 0
     labelled: int = 0
     correct: int = 0
+    golden_runs: int = 0
+    golden_failed: int = 0
     latency_us: Array = field(default_factory=lambda: np.zeros(BUCKETS, np.int64))
 
 
 class Recorder:
-    """Holds a meter for each release, which whoever runs it counts on; the control thread cuts reports."""
+    """Holds a meter for each release, which whoever runs it counts on; the control thread cuts reports.
 
-    def __init__(self) -> None:
+    All answers of this device count under `tags`, such as `site=lab`, besides their own.
+    """
+
+    def __init__(self, tags: tuple[str, ...] = ()) -> None:
+        self._tags = tags
         self._lock = threading.Lock()
         self._meters: dict[str, Meter] = {}
         self._before: dict[str, _Counters] = {}
 
     def meter(self, release: str) -> Meter:
         """Return the meter of `release`, the same one for each model that is loaded for it."""
+        found = self._meters.get(release)
+        if found is not None:
+            return found
         with self._lock:
             return self._meters.setdefault(release, Meter())
 
@@ -41,29 +56,67 @@ class Recorder:
         meter = self.meter(release)
         return meter.inferences, meter.errors
 
-    def cut(self) -> tuple[ModelCounters, ...]:
-        """Return what each release did since the last cut, without those that did nothing."""
-        with self._lock:
-            meters = dict(self._meters)
+    def fold(self) -> None:
+        """Count what waits, so that no caller has to."""
+        for meter in self._all().values():
+            meter.fold()
+
+    def cut(self, cells: int = MAX_CELLS) -> tuple[ModelCounters, ...]:
+        """Return what each release did since the last cut, without those that did nothing.
+
+        `cells` is room for counts by class and slice; the releases share it, and what has none waits.
+        """
+        meters = self._all()
         now = {release: _read(meter) for release, meter in meters.items()}
         before, self._before = self._before, now
-        changes = (_change(release, before.get(release, _Counters()), now[release]) for release in now)
-        return tuple(c for c in changes if c.inferences or c.errors or c.labelled)
+        changes = []
+        for place, (release, meter) in enumerate(meters.items()):
+            quality = meter.take_quality(cells // (len(meters) - place))
+            cells -= quality.cells
+            changes.append(self._change(release, before.get(release, _Counters()), now[release], quality))
+        return tuple(c for c in changes if _says_something(c))
+
+    def _all(self) -> dict[str, Meter]:
+        with self._lock:
+            return dict(self._meters)
+
+    def _change(self, release: str, before: _Counters, now: _Counters, quality: QualityCut) -> ModelCounters:
+        latency_us = now.latency_us - before.latency_us
+        inferences, labelled = int(latency_us.sum()), now.labelled - before.labelled
+        correct = now.correct - before.correct
+        everything = (inferences, labelled, correct)
+        own = tuple(SliceCounters(tag, *everything) for tag in self._tags if any(everything))
+        return ModelCounters(
+            release=release,
+            inferences=inferences,
+            errors=now.errors - before.errors,
+            latency_us=pack(latency_us.tolist()),
+            labelled=labelled,
+            correct=correct,
+            total=int(now.latency_us.sum()),
+            confusion=quality.confusion,
+            predicted=quality.predicted,
+            confidence=quality.confidence,
+            reliability=quality.reliability,
+            slices=(*own, *quality.slices),
+            golden_runs=now.golden_runs - before.golden_runs,
+            golden_failed=now.golden_failed - before.golden_failed,
+        )
 
 
 def _read(meter: Meter) -> _Counters:
     labelled, correct = meter.judgements()  # before the inferences: an answer is counted before its truth
-    return _Counters(meter.errors, labelled, correct, meter.latency_counts())
+    runs, failed = meter.golden_runs, meter.golden_failed
+    return _Counters(meter.errors, labelled, correct, runs, failed, meter.latency_counts())
 
 
-def _change(release: str, before: _Counters, now: _Counters) -> ModelCounters:
-    latency_us = now.latency_us - before.latency_us
-    return ModelCounters(
-        release=release,
-        inferences=int(latency_us.sum()),
-        errors=now.errors - before.errors,
-        latency_us=pack(latency_us.tolist()),
-        labelled=now.labelled - before.labelled,
-        correct=now.correct - before.correct,
-        total=int(now.latency_us.sum()),
+def _says_something(counters: ModelCounters) -> bool:
+    return bool(
+        counters.inferences
+        or counters.errors
+        or counters.labelled
+        or counters.golden_runs
+        or counters.predicted.counts
+        or counters.confusion.counts
+        or counters.slices
     )

@@ -15,13 +15,15 @@ from edge.runtime import Prediction
 class Sample:
     """One input from a source. `truth` is the index of its class where the source knows it.
 
-    `token` is by what a source that remembers knows it: two samples may say the same id.
+    `token` is by what a source that remembers knows it: two samples may say the same id. Under `tags`, such
+    as `light=dark`, its answer is counted apart.
     """
 
     id: str
     inputs: Any
     truth: int | None = None
     token: int = 0
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from edge import open_bundle
 from edge.adapters.inference_threads import InferenceThreads
 from edge.adapters.json_codec import make_json
 from edge.adapters.uvicorn_server import Listen, UvicornServer
+from edge.remembered import Remembered
 from edge.runtime import Runtime
 from edge.settings import HttpSettings
 from edge.web.admission import Limits
@@ -98,8 +99,10 @@ def make_server(
     shelf: Shelf,
     listen: Listen,
     options: Options,
+    *,
     on_judgement: OnJudgement | None = None,
     observers: Mapping[Runtime, Observe] | None = None,
+    remembered: Remembered | None = None,
 ) -> tuple[Application, UvicornServer]:
     """Return the application for a shelf and a server for it that is not open yet."""
 
@@ -113,6 +116,7 @@ def make_server(
         boot=secrets.token_hex(4),
         connections=connections,
         observers=observers or {},
+        remembered=remembered,
     )
     application = Application(shelf, ports, options, on_judgement)
     server = UvicornServer(application, listen, options.limits)

@@ -28,6 +28,7 @@ from edge.recorder import Recorder
 from edge.results import Result, ResultQueue, Sample
 from edge.rows import join
 from edge.runtime import Prediction, Runtime
+from edge.scoring import scoring_for
 from edge.shadow import Pairs
 from edge.swapping import NoRoomError, SwapPolicy, keep_previous, lacks_room, unload_first
 from wire.deadline import Deadline
@@ -141,8 +142,8 @@ class Serving:
 
     def hand_over(self, sample: Sample, prediction: Prediction) -> Result:
         """Queue an answer for sinks, samples and the shadow; count it where its truth is known."""
-        if sample.truth is not None:
-            self._recorder.meter(prediction.release).judged(correct=prediction.best == sample.truth)
+        if sample.truth is not None or sample.tags:
+            self._recorder.meter(prediction.release).judged(sample.truth, prediction.raw[0], sample.tags)
         self._shadow_too(sample, prediction)
         result = Result(sample, prediction, time.time())
         self._results.put(result)
@@ -203,7 +204,9 @@ class Serving:
         self._end_shadow()
         old, self._active, self._candidate = self._active, self._candidate, None
         # Only from here on: what it answered as a shadow, or in its warm-up, was no answer to anybody.
-        self._active.model.meter = self._recorder.meter(self._active.model.release)
+        model = self._active.model
+        model.meter = self._recorder.meter(model.release)
+        model.meter.count_answers(scoring_for(model.outputs, model.manifest))
         self.runtime.exchange(self._active.model)
         self._settled.set()
         self._ready.set()
@@ -281,7 +284,7 @@ class Serving:
     # --- the self-test ------------------------------------------------------------------------
 
     def self_test(self) -> Verdict:
-        """Run some of the golden set on each interpreter, between the calls of others; count nothing.
+        """Run some of the golden set on each interpreter, between the calls of others; count the verdict.
 
         A stateful model is left alone: its state is its callers'.
         """

@@ -1,7 +1,7 @@
 """Resource use of the process and the board: by psutil, and by what the kernel and the firmware tell.
 
-One reading takes 0.25 ms on a workstation (benchmarks/vitals.py); listings of processes and connections, at 13 ms
-and more, stay out.
+One reading takes 0.25 ms on a workstation (benchmarks/vitals.py); listings of processes and connections, at
+13 ms and more, stay out.
 """
 
 from __future__ import annotations

@@ -1,67 +1,32 @@
-"""What was right: predictions are remembered by their id until somebody says the truth. Pure.
-
-Rules:
-- the newest `limit` rows are remembered; an older one is forgotten, and its truth refused;
-- an id that waits is not given to another prediction: a client could have it judged in its place;
-- a truth counts once: a second one for the same prediction finds nothing;
-- agreement is counted for the release that answered, also after another has taken its place.
-"""
+"""What was right, as a client says it: a document in, a judgement of a remembered prediction out. Pure."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
+from edge.remembered import Answered, Judgement, Remembered, TruthError
 from edge.runtime import Prediction, Predictions
+from edge.scoring import Scoring
 from edge.web.question import shown
 from edge.web.reply import bad_request, not_found
+
+__all__ = ["Feedback", "Judgement", "OnJudgement", "said"]
 
 #: Tasks of which one can say whether an answer was right.
 _JUDGED: Final = ("classes", "binary", "unlabelled")
 
 _HALF: Final = 0.5
-
-
-#: A prediction that waits for its truth: its release, what the model said to each row, the labels, the
-#: number of classes. Plain
-#: tuples of plain values are nothing to the garbage collector, which objects would keep busy.
-Answered = tuple[str, tuple[int, ...], tuple[str, ...], int]
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """How many rows of a prediction were right."""
-
-    release: str
-    correct: int
-    wrong: int
+_UNKNOWN: Final = float("nan")
 
 
 class Feedback:
-    """Remembers a bounded number of predictions."""
+    """Takes truths for the answers in `remembered`."""
 
-    def __init__(self, limit: int = 4_000) -> None:
-        self._limit = limit
-        # In the order of the answers. A plain dict looks for its first key past all that were removed.
-        self._waiting: OrderedDict[str, Answered] = OrderedDict()
-        self._rows = 0
-
-    def __len__(self) -> int:
-        return len(self._waiting)
-
-    def remember(self, identity: str, answered: Answered) -> None:
-        """Keep a prediction; the oldest ones are forgotten for it. One with the same id stays."""
-        if identity in self._waiting:
-            return
-        self._waiting[identity] = answered
-        self._rows += len(answered[1])
-        while self._rows > self._limit and len(self._waiting) > 1:
-            _, oldest = self._waiting.popitem(last=False)
-            self._rows -= len(oldest[1])
+    def __init__(self, remembered: Remembered) -> None:
+        self._remembered = remembered
 
     def judge(self, document: Any) -> Judgement:
         """Take in `{"id": …, "truth": …}`: a class or its label, or a list of them, one for each row.
@@ -74,32 +39,46 @@ class Feedback:
             or "truth" not in document
         ):
             raise bad_request('feedback is {"id": "…", "truth": class, label, or a list of them}')
-        answered = self._waiting.get(document["id"])
-        if answered is None:
-            raise not_found(f"no prediction {document['id'][:128]!r}: too old, or its truth is known")
         truths = document["truth"] if document["truth"].__class__ is list else [document["truth"]]
-        release, said, labels, classes = answered
-        if len(truths) != len(said):
-            raise bad_request(f"{len(truths)} truths for a prediction of {len(said)} rows")
-        right = [_class(truth, labels, classes) for truth in truths]
-        correct = sum(one == truth for one, truth in zip(said, right, strict=True))
-        del self._waiting[document["id"]]
-        self._rows -= len(right)
-        return Judgement(release, correct, len(right) - correct)
+        answered = self._remembered.find(document["id"])
+        labels, classes = answered[3:] if answered else ((), 0)
+        right = [_class(truth, labels, classes) for truth in truths] if answered else []
+        try:
+            return self._remembered.judge(document["id"], right)
+        except TruthError as error:
+            raise (not_found if error.cause == "unknown" else bad_request)(str(error)) from error
 
 
 def said(
-    release: str, answer: Prediction | Predictions, task: str, labels: tuple[str, ...], classes: int
+    release: str,
+    answer: Prediction | Predictions,
+    task: str,
+    labels: tuple[str, ...],
+    classes: int,
+    *,
+    scoring: Scoring | None = None,
 ) -> Answered | None:
-    """Return what to remember of an answer by `release`; None where no class can be right."""
+    """Return what to remember of an answer by `release`; None where no class can be right.
+
+    With `scoring` its confidences are remembered too: for an agent, which reports them.
+    """
     if task not in _JUDGED:
         return None
-    if task != "binary" and answer.__class__ is Prediction:  # cheaper than asking whether it is a sequence
-        return (release, (int(answer.best),), labels, classes)
+    if scoring is not None:
+        classes = max(classes, scoring.classes)
+        if answer.__class__ is Prediction:  # cheaper than asking whether it is a sequence
+            found, confidence = scoring.read_one(answer.raw[0])
+            return (release, (found,), (confidence,), labels, classes)
+        best, confidences = scoring.read(answer.raw[0])
+        return (release, tuple(best.tolist()), tuple(confidences.tolist()), labels, classes)
     if task == "binary":
         first = next(iter(answer.outputs.values())).ravel()
-        return (release, tuple((first >= _HALF).astype(int).tolist()), labels, classes)
-    return (release, tuple(np.ravel(answer.best).tolist()), labels, classes)
+        best = (first >= _HALF).astype(int)
+    elif answer.__class__ is Prediction:
+        return (release, (int(answer.best),), (_UNKNOWN,), labels, classes)
+    else:
+        best = np.ravel(answer.best)
+    return (release, tuple(best.tolist()), (_UNKNOWN,) * len(best), labels, classes)
 
 
 def _class(truth: Any, labels: tuple[str, ...], classes: int) -> int:

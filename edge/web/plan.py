@@ -17,6 +17,7 @@ import numpy as np
 
 from edge.backend import Array
 from edge.runtime import LoadedModel, Prediction, Predictions
+from edge.scoring import scoring_for
 from edge.tensors import OutputReader
 from edge.web.arrays import accepts_rows
 from edge.web.question import Question, longest_body
@@ -55,6 +56,7 @@ class Plan:
         self.longest_body = longest_body(model.inputs, rows_limit)
         self.labels = model.labels
         self.task = model.manifest.task if model.manifest else "classes"
+        self.scoring = scoring_for(model.outputs, model.manifest)
         output = model.outputs[0]
         #: How a release is called in counters: by the name it is served under.
         self.counted = f"{name}/{self.version}"

@@ -13,6 +13,7 @@ from itertools import count
 from typing import Any, Final
 
 from edge.backend import Array
+from edge.remembered import ROWS, Remembered
 from edge.runtime import Runtime
 from edge.web import inference_v2, tensorflow_rest
 from edge.web.admission import Admission, Limits
@@ -40,7 +41,8 @@ class Ports:
     """What the service uses of the world.
 
     `boot` begins every prediction's id: different at each start, so that ids never return.
-    `connections` tells how many are open. `observers` are told of single inputs and answers.
+    `connections` tells how many are open. `observers` are told of single inputs and answers. Answers
+    wait in `remembered` for their truth, with their confidences; without it in a place of the service's own.
     """
 
     json: Json
@@ -49,6 +51,7 @@ class Ports:
     boot: str
     connections: Callable[[], int] = lambda: 0
     observers: Mapping[Runtime, Observe] = field(default_factory=dict)
+    remembered: Remembered | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class Options:
     batching: Batching | None = None
     version: str = ""
     #: Rows that wait for their truth: 250 bytes each.
-    remembered: int = 4_000
+    remembered: int = ROWS
 
 
 class Service:
@@ -77,7 +80,8 @@ class Service:
         self._ports = ports
         self._options = options
         self._on_judgement = on_judgement
-        self._feedback = Feedback(options.remembered)
+        self._remembered = Remembered(options.remembered) if ports.remembered is None else ports.remembered
+        self._feedback = Feedback(self._remembered)
         self._lanes: dict[Runtime, Lane] = {}
         self._routes: dict[tuple[str, str], Route] = {}
         self._numbers = count(1)
@@ -188,7 +192,7 @@ class Service:
             self.admission.reading,
             self.admission.held_bytes,
             self._ports.connections(),
-            len(self._feedback),
+            len(self._remembered),
             self.admission.draining,
             tuple((p.name, p.version, p.runtime.model is not None) for p in self._shelf),
         )
@@ -213,9 +217,10 @@ class Service:
     def _record(self, plan: Plan, answer: Answer, rows: int, identity: str) -> None:
         name = plan.counted if answer.release == plan.release else plan.served_as(answer.release)
         self.counts.answered(name, rows, answer.latency_ns)
-        answered = said(name, answer, plan.task, plan.labels, plan.classes)
+        scoring = plan.scoring if self._ports.remembered is not None else None
+        answered = said(name, answer, plan.task, plan.labels, plan.classes, scoring=scoring)
         if answered is not None:
-            self._feedback.remember(identity, answered)
+            self._remembered.remember(identity, answered)
 
     def _reply_v2(self, plan: Plan, question: Question, answer: Answer, identity: str) -> Reply:
         if question.codes:

@@ -11,6 +11,7 @@ from edge.adapters.tflite import make_loader
 from edge.agent_http import AgentHttp
 from edge.loading import load
 from edge.recorder import Recorder
+from edge.remembered import Remembered
 from edge.results import ResultQueue
 from edge.serving import HowToServe, Serving
 from edge.settings import HttpSettings
@@ -29,7 +30,7 @@ def test_the_settings_limits_and_batching_hold(tmp_path: Path) -> None:
     serving.runtime.swap(load("tiny/1", path, make_loader()))
     port = free_port()
     http = HttpSettings(port=port, max_rows=2, max_body_mb=0.001, batch_rows=4, batch_wait_ms=1.0)
-    agent = AgentHttp(http, {"tiny": serving}, recorder, "0")
+    agent = AgentHttp(http, {"tiny": serving}, recorder, Remembered(), "0")
     agent.open()
     agent.start()
     try:

@@ -8,20 +8,26 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge.backend import Tensor
 from edge.meter import LIMIT, Meter
 from edge.recorder import Recorder
 from edge.results import Result, ResultQueue, Sample
+from edge.scoring import scoring_for
 from tests.support.fakes import prediction
 from wire.histogram import bucket_of, count, merge
+
+OUTPUT = prediction().raw[0]
 
 
 def answer(recorder: Recorder, release: str, *, correct: bool | None = None) -> None:
     meter = recorder.meter(release)
+    if meter.outputs is None:
+        meter.count_answers(scoring_for((Tensor(0, "y", OUTPUT.dtype, OUTPUT.shape),), None))
     meter.pending.append(150_000)
     if len(meter.pending) > LIMIT:
         meter.fold()
     if correct is not None:
-        meter.judged(correct=correct)
+        meter.judged(1 if correct else 0, OUTPUT)
 
 
 def test_a_report_holds_what_happened_since_the_last_one() -> None:

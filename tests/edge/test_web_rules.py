@@ -8,11 +8,12 @@ import zlib
 import numpy as np
 import pytest
 
+from edge.remembered import Judgement, Remembered
 from edge.web.admission import Admission, Holding, Limits
 from edge.web.batching import Gathering, kind_of, stack
 from edge.web.compression import inflate
 from edge.web.counts import Counts, Level
-from edge.web.feedback import Feedback, Judgement
+from edge.web.feedback import Feedback
 from edge.web.pace import INLINE_NS, Pace
 from edge.web.prometheus import Family, render
 from edge.web.reply import HttpError
@@ -61,10 +62,10 @@ def test_a_request_holds_what_it_becomes_and_alone_it_can_hold_no_more_than_all(
 
 
 def test_the_first_of_two_predictions_with_an_id_is_judged() -> None:
-    feedback = Feedback()
+    remembered = Remembered()
     for said in (1, 2):
-        feedback.remember("p", ("m/1", (said,), (), 3))
-    assert feedback.judge({"id": "p", "truth": 1}).correct == 1
+        remembered.remember("p", ("m/1", (said,), (0.5,), (), 3))
+    assert Feedback(remembered).judge({"id": "p", "truth": 1}).correct == 1
 
 
 def test_a_model_is_called_on_the_loop_once_it_was_measured_to_be_fast() -> None:
@@ -105,9 +106,12 @@ def test_a_batch_is_filled_up_with_zeros() -> None:
 
 
 def test_a_truth_counts_once_for_the_release_that_answered() -> None:
-    feedback = Feedback()
-    feedback.remember("p1", ("m/1", (2, 0), ("a", "b", "c"), 3))
-    assert feedback.judge({"id": "p1", "truth": ["c", 1]}) == Judgement("m/1", 1, 1)
+    remembered = Remembered()
+    feedback = Feedback(remembered)
+    remembered.remember("p1", ("m/1", (2, 0), (0.9, 0.5), ("a", "b", "c"), 3))
+    judgement = feedback.judge({"id": "p1", "truth": ["c", 1]})
+    assert judgement == Judgement("m/1", ((2, 2, 0.9), (0, 1, 0.5)))
+    assert (judgement.correct, judgement.wrong) == (1, 1)
     with pytest.raises(HttpError) as refused:
         feedback.judge({"id": "p1", "truth": ["c", 1]})
     assert status_of(refused) == 404
@@ -121,20 +125,20 @@ def test_a_truth_counts_once_for_the_release_that_answered() -> None:
      {"id": "p", "truth": -1}],
 )  # fmt: skip
 def test_feedback_that_makes_no_sense_is_refused_and_the_prediction_still_waits(document: object) -> None:
-    feedback = Feedback()
-    feedback.remember("p", ("m/1", (0,), ("a",), 1))
+    remembered = Remembered()
+    remembered.remember("p", ("m/1", (0,), (0.9,), ("a",), 1))
     with pytest.raises(HttpError) as refused:
-        feedback.judge(document)
+        Feedback(remembered).judge(document)
     assert status_of(refused) == 400
-    assert len(feedback) == 1
+    assert len(remembered) == 1
 
 
 def test_only_the_newest_predictions_are_remembered_by_their_rows() -> None:
-    feedback = Feedback(limit=4)
+    remembered = Remembered(limit=4)
     for n in range(10):
-        feedback.remember(f"p{n}", ("m/1", (0, 0), (), 2))
-    assert len(feedback) == 2
-    assert feedback.judge({"id": "p9", "truth": [0, 0]}).correct == 2
+        remembered.remember(f"p{n}", ("m/1", (0, 0), (0.5, 0.5), (), 2))
+    assert len(remembered) == 2
+    assert Feedback(remembered).judge({"id": "p9", "truth": [0, 0]}).correct == 2
 
 
 @pytest.mark.parametrize(("encoding", "pack"), [(b"gzip", gzip.compress), (b"deflate", zlib.compress)])
@@ -156,7 +160,7 @@ def test_the_metrics_page_counts_what_happened_and_escapes_names() -> None:
     counts = Counts()
     counts.answered('a"b/1', 3, 12_000)
     counts.failed('a"b/1')
-    counts.judged(Judgement('a"b/1', 2, 1))
+    counts.judged(Judgement('a"b/1', ((0, 0, 0.9), (1, 1, 0.9), (0, 1, 0.9))))
     page = render(counts.families(Level(1, 0, 2, 3, 4, draining=False))).decode()
     labels = 'model="a\\"b",version="1"'
     assert f"edgeflock_predictions_total{{{labels}}} 3\n" in page

@@ -1,0 +1,158 @@
+"""What a report says of the answers of one release: counts by class, by confidence and by truth. Pure.
+
+Rules:
+- counts wait here until a report takes them, and leave with it: whatever had no room is in the next one,
+  the longest waiting first, so that the sum of all reports is the sum of all answers;
+- a model that ever gave a value outside 0 to 1 as its largest gives no shares: its confidences are
+  counted no more, since the part of them that looks like shares would be no fair picture;
+- no more than MAX_TAGS tags are counted apart: the others together, as `other`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from edge.backend import Array
+from wire.counters import (
+    CONFIDENCE_BINS,
+    MAX_CLASSES,
+    RELIABILITY_BINS,
+    Cells,
+    Classes,
+    Reliability,
+    SliceCounters,
+)
+
+MAX_TAGS: Final = 64
+OTHER: Final = "other"
+
+#: A dequantized share may be a code past 1.
+_SLACK: Final = 0.01
+
+
+@dataclass(frozen=True)
+class QualityCut:
+    """What one report takes. `cells` is how many of its budget's cells it uses."""
+
+    predicted: Classes = field(default_factory=Classes)
+    confidence: tuple[int, ...] = ()
+    confusion: Cells = field(default_factory=Cells)
+    reliability: Reliability = field(default_factory=Reliability)
+    slices: tuple[SliceCounters, ...] = ()
+
+    @property
+    def cells(self) -> int:
+        return len(self.predicted.counts) + len(self.confusion.counts) + len(self.slices)
+
+
+class Waiting:
+    """Counts by key that no report has taken yet, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._counts: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._counts)
+
+    def add(self, keys: Array) -> None:
+        """Count each of `keys`, int64 [n]."""
+        found, counts = np.unique(keys, return_counts=True)
+        for key, count in zip(found.tolist(), counts.tolist(), strict=True):
+            self._counts[key] = self._counts.get(key, 0) + count
+
+    def take(self, most: int) -> dict[int, int]:
+        """Return at most `most` keys with their counts, and forget them."""
+        keys = list(self._counts)[: max(0, most)]
+        return {key: self._counts.pop(key) for key in keys}
+
+
+class Quality:
+    """The counts of one release. Whoever owns it keeps two threads out of it."""
+
+    def __init__(self) -> None:
+        self._predicted = Waiting()
+        self._confusion = Waiting()
+        self._confidence = np.zeros(CONFIDENCE_BINS, np.int64)
+        self._labelled = np.zeros(RELIABILITY_BINS, np.int64)
+        self._correct = np.zeros(RELIABILITY_BINS, np.int64)
+        self._slices: dict[str, list[int]] = {}
+        self._tags: set[str] = set()
+        self._shares = True
+
+    def answered(self, classes: Array, confidences: Array) -> None:
+        """Count answers: int64 [n] with -1 for none, and float64 [n] with NaN where it is not known."""
+        known = classes >= 0
+        self._predicted.add(classes[known])
+        confidences = confidences[np.isfinite(confidences)]
+        self._look_for_shares(confidences)
+        if self._shares and len(confidences):
+            self._confidence += np.bincount(_bins(confidences, CONFIDENCE_BINS), minlength=CONFIDENCE_BINS)
+
+    def judged(self, classes: Array, confidences: Array, truths: Array) -> int:
+        """Count answers whose truth is known, int64 [n] each; return how many were right.
+
+        An answer without a class is wrong, and in no cell.
+        """
+        right = classes == truths
+        known = (classes >= 0) & (truths >= 0) & (truths < MAX_CLASSES)
+        self._confusion.add(truths[known] * MAX_CLASSES + classes[known])
+        sure = known & np.isfinite(confidences)
+        self._look_for_shares(confidences[sure])
+        if self._shares and sure.any():
+            bins = _bins(confidences[sure], RELIABILITY_BINS)
+            self._labelled += np.bincount(bins, minlength=RELIABILITY_BINS)
+            self._correct += np.bincount(bins[right[sure]], minlength=RELIABILITY_BINS)
+        return int(right.sum())
+
+    def tagged(self, tags: Iterable[str], *, labelled: bool, correct: bool) -> None:
+        """Count one answer under each of its tags."""
+        for tag in tags:
+            counts = self._slices.setdefault(self._known(tag), [0, 0, 0])
+            counts[0] += 1
+            counts[1] += labelled
+            counts[2] += labelled and correct
+
+    def take(self, cells: int) -> QualityCut:
+        """Return what a report of at most `cells` cells has room for; the rest waits."""
+        predicted = self._predicted.take(cells)
+        left = cells - len(predicted)
+        slices = [(tag, self._slices.pop(tag)) for tag in list(self._slices)[: max(0, left)]]
+        confusion = self._confusion.take(left - len(slices))
+        confidence, self._confidence = self._confidence, np.zeros_like(self._confidence)
+        labelled, self._labelled = self._labelled, np.zeros_like(self._labelled)
+        correct, self._correct = self._correct, np.zeros_like(self._correct)
+        some = bool(labelled.any())
+        return QualityCut(
+            Classes(tuple(predicted), tuple(predicted.values())),
+            tuple(confidence.tolist()) if confidence.any() else (),
+            Cells(
+                tuple(key // MAX_CLASSES for key in confusion),
+                tuple(key % MAX_CLASSES for key in confusion),
+                tuple(confusion.values()),
+            ),
+            Reliability(tuple(labelled.tolist()), tuple(correct.tolist())) if some else Reliability(),
+            tuple(SliceCounters(tag, *counts) for tag, counts in slices),
+        )
+
+    def _known(self, tag: str) -> str:
+        if tag not in self._tags:
+            if len(self._tags) >= MAX_TAGS:
+                return OTHER
+            self._tags.add(tag)
+        return tag
+
+    def _look_for_shares(self, confidences: Array) -> None:
+        if self._shares and len(confidences):
+            self._shares = bool(confidences.min() >= -_SLACK and confidences.max() <= 1 + _SLACK)
+            if not self._shares:
+                self._confidence[:] = self._labelled[:] = self._correct[:] = 0
+
+
+def _bins(shares: Array, bins: int) -> Array:
+    """Return the bin of each share, int64 [n]; 1 is in the last one, as in wire/counters.py."""
+    found: Array = np.clip((shares * bins).astype(np.int64), 0, bins - 1)
+    return found
