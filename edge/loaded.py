@@ -30,7 +30,6 @@ from wire.manifest import Manifest
 
 #: Closing waits so long for a call.
 _LONGEST_CALL_S: Final = 60.0
-_TRIES_FOR_EACH: Final = 8
 _WARM_UP_CALLS: Final = 3  # the first invoke is up to 40 % dearer than the second
 
 #: One interpreter as the idle queue holds it: the memory of the first input, what writes any input,
@@ -123,26 +122,25 @@ class LoadedModel:
         finally:
             self._idle.put(worker)
 
-    def probe(self, rows: Sequence[Any], *, timeout_s: float) -> list[list[Prediction]]:
-        """Answer `rows` on each interpreter that can be had, and count nothing; raises as `run`.
+    def probe(
+        self, inputs: Any, answered: Sequence[int], *, timeout_s: float
+    ) -> tuple[int, Prediction | None]:
+        """Answer an input and count nothing; return which interpreter did it, and its answer.
 
-        Nobody called: it is the model that asks itself. `timeout_s` is how long to wait for an interpreter.
+        One that is among `answered` is given back as it is: its answer is None. Nobody called: it is the
+        model that asks itself. `timeout_s` is how long to wait for an interpreter. Raises as `run`.
         """
-        found: dict[int, list[Prediction]] = {}
-        for _ in range(_TRIES_FOR_EACH * self.pool):  # they come in turn, unless callers mix them up
-            worker = self._take(timeout_s)
-            try:
-                key = id(worker[_INTERPRETER])
-                if key not in found:
-                    found[key] = [Prediction((self._reading, worker[_RUN](row), 0)) for row in rows]
-            except INTERPRETER_ERRORS as error:
-                why = " ".join(str(error).split())[:300]
-                raise ModelError(f"the model failed while running: {why}") from error
-            finally:
-                self._idle.put(worker)
-            if len(found) == self.pool:
-                break
-        return list(found.values())
+        worker = self._take(timeout_s)
+        try:
+            key = id(worker[_INTERPRETER])
+            if key in answered:
+                return key, None
+            return key, Prediction((self._reading, worker[_RUN](inputs), 0))
+        except INTERPRETER_ERRORS as error:
+            why = " ".join(str(error).split())[:300]
+            raise ModelError(f"the model failed while running: {why}") from error
+        finally:
+            self._idle.put(worker)
 
     def shortcut(self, otherwise: Predict) -> Predict:
         """Return `run` in one function; `otherwise` takes the calls that are not of the simplest kind.

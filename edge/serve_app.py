@@ -34,7 +34,7 @@ from edge.web.admission import Limits
 from edge.web.application import Application
 from edge.web.batching import Batching
 from edge.web.feedback import OnJudgement
-from edge.web.lane import Observe
+from edge.web.plan import Observe
 from edge.web.service import Options, Ports
 from edge.web.shelf import ModelShelf, Shelf
 from wire.errors import SettingsError

@@ -20,19 +20,19 @@ from pathlib import Path
 from typing import Any, Final
 
 from edge.backend import Array, Loader
-from edge.golden import Verdict, judge_all, read_golden
-from edge.loaded import LoadedModel, ModelClosedError
+from edge.golden import Verdict, read_golden
+from edge.golden_run import GoldenRun
+from edge.loaded import LoadedModel
 from edge.loading import load_bundle, read_bundle
 from edge.online.samples import check_finite
 from edge.recorder import Recorder
 from edge.results import Result, ResultQueue, Sample
-from edge.rows import join
 from edge.runtime import Prediction, Runtime
 from edge.scoring import scoring_for
 from edge.shadow import Pairs
 from edge.swapping import NoRoomError, SwapPolicy, keep_previous, lacks_room, unload_first
 from wire.deadline import Deadline
-from wire.errors import BundleError, BusyError, EdgeflockError, InputError, ModelError, UnavailableError
+from wire.errors import BundleError, EdgeflockError, InputError, ModelError, UnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +43,10 @@ _SHADOW_QUEUE: Final = 64
 _SHADOW_STEP: Final = 8
 _OBSERVED: Final = 256
 _SELF_TEST_ROWS: Final = 8
-#: A self-test waits so long for an interpreter, then counts as not made.
-_SELF_TEST_S: Final = 5.0
+#: Before a call, while a self-test waits: who never sleeps would take each interpreter that it gives back.
+_GIVE_WAY_S: Final = 0.0002
+#: A step of a self-test waits so long for an interpreter.
+_SELF_TEST_S: Final = 0.1
 
 
 @dataclass(frozen=True)
@@ -88,10 +90,11 @@ class Serving:
         self._candidate: _Held | None = None
         self._shadow: deque[tuple[Sample, Prediction]] | None = None
         self._pairs = Pairs()
-        self._observed: deque[Result] = deque(maxlen=_OBSERVED)
+        self._observed = ResultQueue(_OBSERVED)
         self._ready = threading.Event()
         self._settled = threading.Event()  # not while one model is unloaded and the next is not there yet
         self._settled.set()
+        self._gives_way = False
         self.inputs_refused = 0
 
     @property
@@ -109,6 +112,8 @@ class Serving:
 
         `refuse` is told the token of one that does not fit the model.
         """
+        if self._gives_way:
+            time.sleep(_GIVE_WAY_S)
         try:
             model = self.runtime.model
             if model is not None:
@@ -149,18 +154,20 @@ class Serving:
         self._results.put(result)
         return result
 
-    def observe(self, inputs: Any, prediction: Prediction) -> None:
-        """Take note of an answer that went to who asked (HTTP), for the shadow and the check of outputs."""
-        sample = Sample("", inputs)
+    def observe(self, inputs: Any, prediction: Prediction, identity: str) -> None:
+        """Take note of an answer over HTTP: for samples, the shadow and the look at outputs."""
+        sample = Sample(identity, inputs)
         self._shadow_too(sample, prediction)
-        self._observed.append(Result(sample, prediction, 0.0))  # bounded: the oldest goes
+        self._observed.put(Result(sample, prediction, time.time()))
 
     def take_observed(self) -> list[Result]:
         """Return what was observed since the last time, as far as it was kept."""
-        taken = []
-        while self._observed:
-            taken.append(self._observed.popleft())
-        return taken
+        return self._observed.take_all()
+
+    @property
+    def unobserved(self) -> int:
+        """How many answers since boot were given, and are in neither queue any more."""
+        return self._observed.dropped + self._results.dropped
 
     def _shadow_too(self, sample: Sample, prediction: Prediction) -> None:
         shadow = self._shadow
@@ -288,6 +295,27 @@ class Serving:
 
         A stateful model is left alone: its state is its callers'.
         """
+        run = self.begin_self_test(_SELF_TEST_ROWS)
+        while isinstance(run, GoldenRun):
+            verdict = self.step_self_test(run)
+            if verdict is not None:
+                return verdict
+            time.sleep(_GIVE_WAY_S)  # else who held an interpreter would be given the same again
+        return run
+
+    def step_self_test(self, run: GoldenRun) -> Verdict | None:
+        """Go on with a run by one call at most; return the verdict at its end, which is counted."""
+        self._gives_way = True
+        try:
+            verdict = run.step(_SELF_TEST_S)
+        finally:
+            self._gives_way = False
+        if verdict is not None and verdict.conclusive:
+            self._recorder.meter(run.release).tested(passed=verdict.passed)
+        return verdict
+
+    def begin_self_test(self, rows: int | None = None) -> GoldenRun | Verdict:
+        """Return a run of the golden set (of its first `rows`), or why there is none."""
         active = self._active
         if active is None or active.model.stateful:
             return Verdict(True, "nothing to test")
@@ -296,21 +324,7 @@ class Serving:
             golden = read_golden(bundle.golden, bundle.manifest.golden)
         except BundleError as error:  # the disk's fault, and no word about the model
             return Verdict(False, str(error), conclusive=False)
-        columns = (values[:_SELF_TEST_ROWS] for values in golden.inputs)
-        rows = [list(row) if len(row) > 1 else row[0] for row in zip(*columns, strict=True)]
-        expected = tuple(values[:_SELF_TEST_ROWS] for values in golden.expected)
-        verdict = Verdict(True, "nothing to test")
-        try:
-            for runs in active.model.probe(rows, timeout_s=_SELF_TEST_S):
-                outputs = join([tuple(run.outputs.values()) for run in runs], active.model.outputs)
-                verdict = judge_all(expected, outputs, bundle.manifest.golden)
-                if not verdict.passed:
-                    break
-        except BusyError as error:  # or a call that never ends
-            return Verdict(False, str(error), conclusive=False)
-        except (ModelError, InputError, ModelClosedError) as error:
-            return Verdict(False, str(error))
-        return verdict
+        return GoldenRun(active.model, golden, bundle.manifest.golden, rows)
 
     def reload(self) -> None:
         """Put a fresh interpreter in the place of the one that serves; raise BundleError or ModelError."""

@@ -21,7 +21,7 @@ from edge.web.admission import Limits
 from edge.web.arrays import accepts_rows
 from edge.web.batching import Batching, Gathering, Kind, kind_of, stack
 from edge.web.pace import Pace
-from edge.web.plan import Plan
+from edge.web.plan import Observe, Plan
 from edge.web.question import Question
 from edge.web.reply import HttpError
 from edge.web.shelf import Place
@@ -54,9 +54,6 @@ class Workers(Protocol):
 
 #: Makes as many threads as there are interpreters.
 MakeWorkers = Callable[[int], Workers]
-
-#: Is told of single inputs and their answers, on the thread that ran them.
-Observe = Callable[[Any, Prediction], None]
 
 _Row = tuple[Mapping[str, Array], "asyncio.Future[Prediction]"]
 
@@ -96,7 +93,7 @@ class Lane:
             if model.stateful:
                 text = f"{place.name} keeps state between calls: it answers streams, not requests"
                 raise HttpError(501, text, reason="bad")
-            plan = self._plan = Plan(place.name, model, self._limits.rows)
+            plan = self._plan = Plan(place.name, model, self._limits.rows, self._observe)
         return plan
 
     def is_short(self, plan: Plan | None) -> bool:
@@ -121,8 +118,6 @@ class Lane:
         if self._workers is not None and not self._workers.idle:
             return None
         answer = self._runtime.predict(values)
-        if self._observe is not None:
-            self._observe(values, answer)
         self._pace.observe(model, answer.latency_ns, 1)
         return answer
 
@@ -166,8 +161,6 @@ class Lane:
             answer = self._runtime.predict(inputs)  # the shortest of its ways
         else:
             answer = self._runtime.predict(inputs, timeout_s=wait_s, signature=signature)
-        if self._observe is not None and signature is None:
-            self._observe(inputs, answer)
         self._pace.observe(model, answer.latency_ns, 1)
         return answer
 

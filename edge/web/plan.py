@@ -25,6 +25,9 @@ from edge.web.shelf import version_of
 
 Answer = Prediction | Predictions
 
+#: Is told of single inputs, their answers and the ids of these, on the event loop.
+Observe = Callable[[Any, Prediction, str], None]
+
 #: A body or an answer up to here is nothing to the event loop, nor to memory.
 LONG_BYTES: Final = 64 * 1024
 
@@ -44,7 +47,10 @@ class Plan:
     says what is wrong.
     """
 
-    def __init__(self, name: str, model: LoadedModel, rows_limit: int) -> None:
+    def __init__(
+        self, name: str, model: LoadedModel, rows_limit: int, observe: Observe | None = None
+    ) -> None:
+        self._observe = observe
         self.name = name
         self.model = model
         self.rows_limit = rows_limit
@@ -80,6 +86,11 @@ class Plan:
         self._shape = first.shape
         self._shape_list = list(first.shape)
         self._size = int(np.prod(first.shape))
+
+    def observed(self, inputs: Any, answer: Answer, identity: str) -> None:
+        """Tell who observes the model of an answer to one input."""
+        if self._observe is not None and isinstance(answer, Prediction):
+            self._observe(inputs, answer, identity)
 
     def served_as(self, release: str) -> str:
         """Return the name and version under which a release is counted: its bundle may have another name."""

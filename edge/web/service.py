@@ -21,8 +21,8 @@ from edge.web.batching import Batching
 from edge.web.counts import Counts, Level
 from edge.web.decoding import Body, Decoder, Json, RequestHeaders, Visit, Waiting, number, waiting
 from edge.web.feedback import Feedback, OnJudgement, said
-from edge.web.lane import Answer, Lane, MakeWorkers, Observe
-from edge.web.plan import LONG_BYTES, Plan
+from edge.web.lane import Answer, Lane, MakeWorkers
+from edge.web.plan import LONG_BYTES, Observe, Plan
 from edge.web.prometheus import render
 from edge.web.question import ENVELOPE_BYTES, Question
 from edge.web.reply import BINARY, TEXT, HttpError, Reply
@@ -151,6 +151,8 @@ class Service:
         """Return the reply for an answered question, and remember it."""
         identity = question.id or self._next_id()
         self._record(plan, answer, question.rows, identity)
+        if not question.signature:
+            plan.observed(_inputs(question), answer, identity)
         if v2:
             return self._reply_v2(plan, question, answer, identity)
         document = tensorflow_rest.encode(answer.outputs, question, batches=plan.batches)
@@ -209,6 +211,7 @@ class Service:
         if body is None:
             return self.finish(plan, plan.question(values), answer, v2=v2)
         self._record(plan, answer, 1, identity)
+        plan.observed(values, answer, identity)
         return Reply(body)
 
     def _next_id(self) -> str:
@@ -281,3 +284,8 @@ class Service:
 
     def _reply(self, document: Any, status: int = 200) -> Reply:
         return Reply(self.dumps(document), status)
+
+
+def _inputs(question: Question) -> Any:
+    """Return the inputs of a question as a runtime takes them: an only one as it is."""
+    return next(iter(question.values.values())) if len(question.values) == 1 else question.values

@@ -225,7 +225,7 @@ def test_answers_over_http_are_shadowed_and_looked_at(bundles: Bundles, loader: 
     serving = make(loader, shadow_share=1.0, shadow_pairs=1)
     served(serving, bundles.one)
     assert serving.begin_shadow(bundles.two)
-    serving.observe(ZEROS, serving.predict(ZEROS))
+    serving.observe(ZEROS, serving.predict(ZEROS), "7")
     assert serving.shadow_step().pairs == 1
     assert [one.prediction.release for one in serving.take_observed()] == ["digits/1"]
     assert serving.take_observed() == []
