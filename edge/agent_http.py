@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge.recorder import Recorder
-from edge.remembered import Judgement, Remembered
+from edge.remembered import Remembered
 from edge.serving import Serving
 from edge.settings import HttpSettings
 from wire.errors import SettingsError
@@ -73,7 +73,7 @@ class AgentHttp:
             shelf,
             listen,
             options,
-            on_judgement=self._judged,
+            on_judgement=self._recorder.judged,
             observers=observers,
             remembered=self._remembered,
         )
@@ -88,9 +88,10 @@ class AgentHttp:
             self._server.stop()
             self._application.close()
 
-    def _judged(self, judgement: Judgement) -> None:
-        said, truths, confidences = zip(*judgement.rows, strict=True)
-        self._recorder.meter(judgement.release).judged_later(said, confidences, truths)
+    @property
+    def in_flight(self) -> int:
+        """Requests that wait for a model or are in one."""
+        return 0 if self._application is None else self._application.in_flight
 
 
 def _read(path: Path, size_bytes: int) -> bytes:

@@ -24,6 +24,7 @@ from edge.control import OwnModel
 from edge.download import Download, Part
 from edge.fitness import Board
 from edge.golden import Verdict
+from edge.golden_watch import GoldenWatch
 from edge.lifecycle import DEADLINE_S, State
 from edge.loading import read_bundle, release_name
 from edge.pointer import committed, installed
@@ -43,6 +44,7 @@ from wire.messages import Blob, Event
 log = logging.getLogger(__name__)
 
 _RESULTS: Final = 4096
+_DETAIL: Final = 500
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Shared:
     journal: Callable[[Event], None]
     clock: Clock
     turns: Turns
+    golden_every_s: float = 0.0
 
 
 class AgentModel:
@@ -102,12 +105,19 @@ class AgentModel:
         )
         updater = Updater(shared.device, settings.name, ports)
         updater.recover(self._problem)
+
+        def failed(release: str, reason: str) -> None:
+            state = str(updater.state)
+            shared.journal(Event(settings.name, state, state, "golden-failed", release, reason[:_DETAIL]))
+
         return OwnModel(
             name=settings.name,
             updater=updater,
             results=self._results,
             observed=self.serving.take_observed,
             check=SelfCheck(self.serving),
+            missed=lambda: self.serving.unobserved,
+            golden=GoldenWatch(self.serving, shared.golden_every_s, shared.clock, failed),
         )
 
 

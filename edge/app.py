@@ -20,7 +20,6 @@ What belongs to one model is in edge/agent_model.py; the device may have several
 from __future__ import annotations
 
 import logging
-import random
 import secrets
 import socket
 import sys
@@ -38,15 +37,17 @@ from edge.adapters.tflite import backend_version
 from edge.adapters.vitals import VitalsReader
 from edge.agent_http import AgentHttp
 from edge.agent_model import AgentModel, Shared, try_bundle
+from edge.agent_observing import make_observing
 from edge.broker_access import Enrolment, broker_address, check_tls, make_renewal
 from edge.control import Control, Identity, Parts
 from edge.download import Download, Part
+from edge.observing import Observing
 from edge.online.delivery import DeliveryRules
 from edge.online.opening import OpenSinks, OpenSource, open_sinks, open_source
 from edge.online.tally import Tally
 from edge.recorder import Recorder
 from edge.remembered import Remembered
-from edge.reporting import Sampler
+from edge.reporting import Reporting, ReportParts
 from edge.runtime import Runtime
 from edge.serving import Serving
 from edge.settings import AgentSettings, SourceSettings
@@ -119,7 +120,7 @@ class _Agent:
         self._settings = settings
         self._identity = Identity(settings.device.name, secrets.token_hex(6), software)
         self._stop = stop
-        self._recorder = Recorder()
+        self._recorder = Recorder(settings.device.tags)
         self._remembered = Remembered()
         self._models: dict[str, AgentModel] = {}
         self._tally = Tally(log.warning)
@@ -159,7 +160,7 @@ class _Agent:
         outbox = Outbox(Path(settings.device.state) / "outbox.db", self._identity.boot)
         outbox.open()
         http.open()
-        control = self._make_control(outbox, sinks)
+        control = self._make_control(outbox, sinks, http)
         answered = threading.Event()  # the last answer is given: only then is the last report cut
         thread = threading.Thread(target=self._run_control, args=(control, answered), name="control")
         log.info("agent %s starts with %s", self._identity.device, _backends(settings))
@@ -191,7 +192,7 @@ class _Agent:
             self._crashed = True
             self._stop.set()
 
-    def _make_control(self, outbox: Outbox, sinks: OpenSinks) -> Control:
+    def _make_control(self, outbox: Outbox, sinks: OpenSinks, http: AgentHttp) -> Control:
         settings, topics = self._settings, Topics(self._settings.broker.prefix)
         goodbye = encode(Online(self._identity.boot, False, self._identity.software))
         link = PahoLink(
@@ -209,18 +210,19 @@ class _Agent:
             journal=lambda event: outbox.add("event", event),
             clock=time.monotonic,
             turns=Turns(),
+            golden_every_s=settings.telemetry.golden_every_s,
         )
         models = tuple(model.recover(shared) for model in self._models.values())
         servings = [model.serving for model in self._models.values()]
+        observing = make_observing(settings, self._recorder, self._remembered, servings)
         parts = Parts(
             link=link,
             topics=topics,
             trust=self._trust,
             models=models,
             outbox=outbox,
-            recorder=self._recorder,
-            sampler=Sampler(settings.telemetry.sample_rate, random.random),
-            vitals=VitalsReader(Path(settings.device.state)).read,
+            reporting=self._make_reporting(observing, http),
+            observing=observing,
             sinks=(sinks.write,),
             results_lost=lambda: self._tally.lost + self._tally.dropped_rows,
             inputs_refused=lambda: sum(s.inputs_refused for s in servings) + self._tally.refused,
@@ -229,7 +231,18 @@ class _Agent:
             wall_clock=time.time,
             renewal=make_renewal(settings),
         )
-        return Control(self._identity, parts, settings.telemetry.interval_s)
+        return Control(self._identity, parts)
+
+    def _make_reporting(self, observing: Observing, http: AgentHttp) -> Reporting:
+        telemetry = self._settings.telemetry
+        parts = ReportParts(
+            recorder=self._recorder,
+            observing=observing,
+            vitals=VitalsReader(Path(self._settings.device.state)),
+            clock=time.monotonic,
+            waiting=lambda: http.in_flight + self._tally.waiting,
+        )
+        return Reporting(parts, telemetry.interval_s, int(telemetry.budget_kb * 1000))
 
 
 def _pause_s(settings: SourceSettings) -> float:

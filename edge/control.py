@@ -13,11 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
+from edge.golden_watch import GoldenWatch
+from edge.observing import Observing
 from edge.orders import Addressee, Orders, Ways
 from edge.ports import Outbox
-from edge.recorder import Recorder
 from edge.renewal import Renewal
-from edge.reporting import Sampler
+from edge.reporting import Reporting
 from edge.results import Result, ResultQueue, Sink
 from edge.rollout import wishes_about
 from edge.selfcheck import SelfCheck
@@ -27,7 +28,18 @@ from wire.codec import decode, encode
 from wire.deadline import Clock, Deadline, wait_until
 from wire.errors import MessageError
 from wire.link import Incoming, Link, LinkDown, LinkEvent, LinkUp, PublishRefused, SubscribeRefused
-from wire.messages import Ack, Command, Event, Loss, ModelState, Online, Reported, Samples, Telemetry, Vitals
+from wire.messages import (
+    Ack,
+    Command,
+    Event,
+    Loss,
+    ModelState,
+    Online,
+    Reported,
+    Samples,
+    Telemetry,
+    Truths,
+)
 from wire.topics import BlobTopic, DeviceTopic, Leaf, MetaTopic, PlanTopic, Topics
 
 log = logging.getLogger(__name__)
@@ -52,7 +64,8 @@ class Identity:
 class OwnModel:
     """One model of the device: its state machine, its answers, and the check of them.
 
-    `results` are those of a source, for the sinks; `observed` those that went to who asked (HTTP).
+    `results` are those of a source, for the sinks; `observed` those that went to who asked (HTTP); `missed`
+    counts the answers since boot that were in neither long enough. `golden` asks the golden set at times.
     """
 
     name: str
@@ -60,6 +73,8 @@ class OwnModel:
     results: ResultQueue
     observed: Callable[[], list[Result]]
     check: SelfCheck
+    missed: Callable[[], int] = lambda: 0
+    golden: GoldenWatch | None = None
 
 
 @dataclass(frozen=True)
@@ -71,9 +86,8 @@ class Parts:
     trust: Trust
     models: tuple[OwnModel, ...]
     outbox: Outbox
-    recorder: Recorder
-    sampler: Sampler
-    vitals: Callable[[], Vitals]
+    reporting: Reporting
+    observing: Observing
     sinks: tuple[Sink, ...]
     results_lost: Callable[[], int]
     inputs_refused: Callable[[], int]
@@ -86,10 +100,9 @@ class Parts:
 class Control:
     """One loop; `run` is the body of the thread."""
 
-    def __init__(self, identity: Identity, parts: Parts, interval_s: float) -> None:
+    def __init__(self, identity: Identity, parts: Parts) -> None:
         self._identity = identity
         self._parts = parts
-        self._interval_s = interval_s
         self._orders = Orders(
             Addressee(identity.device, tuple(model.name for model in parts.models), identity.boot),
             parts.trust,
@@ -97,7 +110,6 @@ class Control:
         )
         self._bad: Counter[str] = Counter()
         self._birth_due = False
-        self._last_report_s = parts.clock()
         self._told: Reported | None = None
         self._tell_due_s = 0.0
         self._sequence = 0
@@ -131,7 +143,9 @@ class Control:
         if self._parts.renewal:
             self._parts.renewal.tick(self._parts.link)
         self._drain_results()
-        if self._parts.clock() - self._last_report_s >= self._interval_s:
+        self._test_models()
+        self._parts.reporting.turn()
+        if self._parts.reporting.due:
             self._report()
         self._send()
 
@@ -139,7 +153,7 @@ class Control:
 
     def _subscribe(self) -> None:
         topics, device = self._parts.topics, self._identity.device
-        leaves: list[Leaf] = ["ack", "cmd"]
+        leaves: list[Leaf] = ["ack", "cmd", "truth"]
         if self._parts.renewal:
             leaves.append("crt")
         self._parts.link.subscribe([topics.device(device, leaf) for leaf in leaves])
@@ -208,6 +222,8 @@ class Control:
                 self._orders.take_echo(payload)
             case "ack":
                 self._parts.outbox.acknowledge(decode(Ack, payload))
+            case "truth":
+                self._parts.observing.judge(decode(Truths, payload))
             case "crt" if self._parts.renewal:
                 self._parts.renewal.receive(payload, self._parts.link)
             case "cmd" if decode(Command, payload).name == "check-now":
@@ -246,8 +262,8 @@ class Control:
             results, observed = model.results.take_all(), model.observed()
             if not results and not observed:
                 continue
-            self._parts.sampler.offer(results)
             try:
+                self._parts.reporting.look(model.name, results, observed, model.missed())
                 model.check.offer([*results, *observed])
                 for sink in self._parts.sinks:
                     sink(results)
@@ -255,8 +271,17 @@ class Control:
                 log.exception("results could not be looked at or handed on")
                 self._bad["results"] += 1
 
+    def _test_models(self) -> None:
+        for model in self._parts.models:
+            if model.golden is not None:
+                try:
+                    model.golden.tick()
+                except Exception:  # the outermost loop of self-tests: whatever they find, the agent lives on
+                    log.exception("%s could not be tested", model.name)
+                    self._bad["crash"] += 1
+
     def _report(self, *, final: bool = False) -> None:
-        parts, now_s = self._parts, self._parts.clock()
+        parts = self._parts
         loss = Loss(
             results_dropped=sum(model.results.dropped for model in parts.models) + parts.results_lost(),
             outbox_dropped=parts.outbox.dropped,
@@ -264,16 +289,9 @@ class Control:
             inputs_refused=parts.inputs_refused(),
             stuck_outputs=sum(model.check.found for model in parts.models),
         )
-        telemetry = Telemetry(
-            interval_s=max(0.001, round(now_s - self._last_report_s, 3)),
-            models=parts.recorder.cut(),
-            vitals=parts.vitals(),
-            loss=loss,
-            final=final,
-        )
-        self._last_report_s = now_s
-        for samples in parts.sampler.cut():
-            self._store("samples", samples)
+        telemetry, samples = parts.reporting.cut(loss, final=final)
+        for each in samples:
+            self._store("samples", each)
         self._store("telemetry", telemetry)
 
     def _store(self, stream: Leaf, body: Samples | Telemetry | Event) -> None:

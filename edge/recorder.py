@@ -11,6 +11,7 @@ import numpy as np
 from edge.backend import Array
 from edge.meter import Meter
 from edge.quality import QualityCut
+from edge.remembered import Judgement
 from wire.counters import ModelCounters, SliceCounters
 from wire.histogram import BUCKETS, pack
 
@@ -55,6 +56,11 @@ class Recorder:
         """Return (inferences, errors)."""
         meter = self.meter(release)
         return meter.inferences, meter.errors
+
+    def judged(self, judgement: Judgement) -> None:
+        """Count an answer whose truth came after it."""
+        said, truths, confidences = zip(*judgement.rows, strict=True)
+        self.meter(judgement.release).judged_later(said, confidences, truths)
 
     def fold(self) -> None:
         """Count what waits, so that no caller has to."""

@@ -115,13 +115,16 @@ class Sampler:
         for one in answers:
             self._offer(one)
 
-    def cut(self) -> Iterator[Samples]:
-        """Yield what was taken since the last cut, in messages of at most the budget together."""
+    def cut(self, budget_bytes: int | None = None) -> Iterator[Samples]:
+        """Yield what was taken since the last cut, in messages of at most the budget together.
+
+        `budget_bytes` is what is left of it this time.
+        """
         releases, self._releases = self._releases, defaultdict(_Draw)
         share = self._offered / (self._offered + self._missed) if self._offered else 1.0
         self._offered = self._missed = 0
         self._most = _HELD
-        left = self._budget_bytes
+        left = self._budget_bytes if budget_bytes is None else min(budget_bytes, self._budget_bytes)
         for place, (release, draw) in enumerate(releases.items()):
             samples, dropped, used = draw.choose(left // (len(releases) - place))
             left -= used

@@ -27,6 +27,8 @@ class DeviceSettings:
     name: str
     #: Folder for models, the outbox and the pointer. One agent owns it.
     state: str = "/var/lib/edgeflock"
+    #: All answers of this device are counted under these, such as `site=lab`.
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -162,6 +164,26 @@ class TelemetrySettings:
     interval_s: float = 60.0
     #: The share of predictions that is sent as samples, 0 to 1.
     sample_rate: float = 0.01
+    #: What a report and the samples of its interval may take, in kilobytes; samples are thinned for it.
+    budget_kb: float = 32.0
+    #: The share of inputs that is counted by feature, where the bundle has a reference for them.
+    input_rate: float = 0.05
+    #: Seconds from one run of the golden set to the next; 0 does not run it but when something is suspicious.
+    golden_every_s: float = 21_600.0
+
+
+@dataclass(frozen=True)
+class SamplesSettings:
+    #: Samples of an interval besides the uniform share: those with the least margin.
+    lowest: int = 0
+    #: Of these, only answers with a confidence below this.
+    below: float = 1.0
+    #: Samples of each class in an interval.
+    per_class: int = 0
+    #: Send the inputs of samples too: raw tensors, readable to whoever reads the broker.
+    inputs: bool = False
+    #: A larger input is not sent, in kilobytes.
+    input_kb: float = 16.0
 
 
 @dataclass(frozen=True)
@@ -178,6 +200,7 @@ class AgentSettings:
     sink: tuple[SinkSettings, ...] = ()
     http: HttpSettings = field(default_factory=HttpSettings)
     telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
+    samples: SamplesSettings = field(default_factory=SamplesSettings)
 
     @property
     def fed(self) -> str:
@@ -245,6 +268,9 @@ def _build(kind: Any, raw: Any, origin: str, at: str) -> Any:
 def _value(kind: Any, value: Any, origin: str, at: str) -> Any:
     if is_dataclass(kind):
         return _build(kind, value, origin, f"{at}.")
+    if kind == tuple[str, ...]:
+        listed = value if isinstance(value, list) else [value]
+        return tuple(_value(str, one, origin, at) for one in listed)
     if get_origin(kind) is tuple:  # of tables
         several = value if isinstance(value, list) else [value]
         return tuple(_build(get_args(kind)[0], one, origin, f"{at}.") for one in several)
@@ -270,8 +296,10 @@ def _check(settings: AgentSettings, origin: str) -> None:
         **_models_rules(settings),
         **http_rules(settings.http),
         **source_rules(settings.source),
-        "telemetry.interval_s must be at least 0.1": settings.telemetry.interval_s >= 0.1,
-        "telemetry.sample_rate must be 0 to 1": 0 <= settings.telemetry.sample_rate <= 1,
+        **telemetry_rules(settings.telemetry, settings.samples),
+        "device.tags are at most 8 of 1 to 64 characters": (
+            len(settings.device.tags) <= 8 and all(0 < len(tag) <= 64 for tag in settings.device.tags)
+        ),
     }
     several = [sink_rules(sink) for sink in settings.sink]
     twice = "a sink is there twice", len(set(settings.sink)) == len(settings.sink)
@@ -304,6 +332,26 @@ def _model_rules(model: ModelSettings) -> dict[str, bool]:
         "model.p99_limit_ms must be 0 or more": model.p99_limit_ms >= 0,
         "model.shadow_pairs must be 1 to 1000000": 1 <= model.shadow_pairs <= 1_000_000,
         "model.slower_limit must be 0, or at least 1.5": model.slower_limit == 0 or model.slower_limit >= 1.5,
+    }
+
+
+def telemetry_rules(telemetry: TelemetrySettings, samples: SamplesSettings) -> dict[str, bool]:
+    """Return what must hold of reports and samples, each rule with whether it does."""
+    return {
+        "telemetry.interval_s must be at least 0.1": telemetry.interval_s >= 0.1,
+        "telemetry.sample_rate must be 0 to 1": 0 <= telemetry.sample_rate <= 1,
+        "telemetry.input_rate must be 0 to 1": 0 <= telemetry.input_rate <= 1,
+        "telemetry.budget_kb must be 4 to 1000": 4 <= telemetry.budget_kb <= 1000,
+        "telemetry.golden_every_s must be 0, or at least 1": (
+            telemetry.golden_every_s == 0 or telemetry.golden_every_s >= 1
+        ),
+        "samples.lowest and samples.per_class must be 0 to 1000": (
+            0 <= samples.lowest <= 1000 and 0 <= samples.per_class <= 1000
+        ),
+        "samples.below must be more than 0": samples.below > 0,
+        "samples.input_kb must be more than 0 and at most 32: a message holds no more": (
+            0 < samples.input_kb <= 32
+        ),
     }
 
 

@@ -168,6 +168,8 @@ class Loss:
     """What was lost since boot, by cause. All zero on a healthy device.
 
     `stuck_outputs` counts models that gave one answer to everything and failed their self-test.
+    `samples_thinned` were picked and had no room; `truths_unknown` named no answer that waits (too old, known
+    already, or another device's), `truths_unfit` a class that the model does not have.
     """
 
     results_dropped: int = 0
@@ -175,6 +177,9 @@ class Loss:
     bad_messages: int = 0
     inputs_refused: int = 0
     stuck_outputs: int = 0
+    samples_thinned: int = 0
+    truths_unknown: int = 0
+    truths_unfit: int = 0
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,7 @@ def _listen(
 ) -> Iterator[Sample]:
     how = windowing()
     waiting: LiveQueue[tuple[int, Wave]] = LiveQueue(capacity, "microphone: newer window", intake.tally.drop)
+    intake.tally.watch(waiting)
     microphone = _Microphone(command, how, waiting, intake.tally)
     microphone.start()
     try:

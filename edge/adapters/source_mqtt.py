@@ -32,6 +32,7 @@ def mqtt_stream(link: Link, topic: str, capacity: int, intake: Intake) -> Iterat
     What is no sample is counted. A broker that is away is waited for.
     """
     waiting: LiveQueue[tuple[int, Incoming]] = LiveQueue(capacity, "mqtt: newer message", intake.tally.drop)
+    intake.tally.watch(waiting)
     ended = threading.Event()
     thread = threading.Thread(target=_take, args=(link, waiting, intake.tally, ended), name="mqtt source")
     link.subscribe([topic])

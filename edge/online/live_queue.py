@@ -24,6 +24,9 @@ class LiveQueue(Generic[Item]):
         self._items: deque[Item] = deque()
         self._changed = threading.Condition()
 
+    def __len__(self) -> int:
+        return len(self._items)
+
     def put(self, item: Item) -> None:
         with self._changed:
             full = len(self._items) >= self._capacity

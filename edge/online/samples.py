@@ -1,8 +1,8 @@
 """From bytes to a sample: lines of JSON and raw npy arrays. Pure.
 
-A sample as JSON is `{"id": "17", "input": [[…]], "truth": 3}`; `id` and `truth` are optional, and
-`input` may be an object of arrays by name for a model of several inputs. Everything here may come from
-a stranger: whatever it holds, the outcome is a sample or a DataError of one line.
+A sample as JSON is `{"id": "17", "input": [[…]], "truth": 3, "tags": ["light=dark"]}`; `id`, `truth` and
+`tags` are optional, and `input` may be an object of arrays by name for a model of several inputs. Everything
+here may come from a stranger: whatever it holds, the outcome is a sample or a DataError of one line.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from edge.tensors import as_taken
 from wire.errors import DataError, InputError
 
 _MAX_CLASS: Final = 2**31
+_MAX_TAGS: Final = 8
+_MAX_TAG: Final = 64
 
 _BAD_JSON: Final = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
@@ -35,7 +37,8 @@ def parse_json(text: str | bytes, name: str, default_id: str) -> Sample:
         if truth is not None and not 0 <= int(truth) < _MAX_CLASS:
             raise ValueError(f"truth {truth}")
         given = str(raw.get("id", default_id)).encode(errors="replace").decode()
-        return Sample(given, _arrays(raw["input"]), None if truth is None else int(truth))
+        known = None if truth is None else int(truth)
+        return Sample(given, _arrays(raw["input"]), known, tags=_tags(raw.get("tags", [])))
     except _BAD_JSON as error:
         raise DataError(f"{name} is no sample: {_reason(error)}") from error
 
@@ -56,6 +59,14 @@ def check_finite(inputs: Any, tensors: Sequence[Tensor]) -> None:
         tensor = next((one for one in tensors if name in (one.key, one.name)), tensors[0])
         if array.dtype.kind == "f" and not np.isfinite(as_taken(array, tensor)).all():
             raise InputError("it holds NaN, infinity or a number too large for the model")
+
+
+def _tags(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or len(value) > _MAX_TAGS:
+        raise ValueError(f"tags must be a list of at most {_MAX_TAGS}")
+    if not all(isinstance(tag, str) and 0 < len(tag) <= _MAX_TAG for tag in value):
+        raise ValueError(f"a tag must be text of 1 to {_MAX_TAG} characters")
+    return tuple(dict.fromkeys(tag.encode(errors="replace").decode() for tag in value))
 
 
 def _arrays(value: Any) -> Any:

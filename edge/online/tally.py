@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from typing import Final
 
 from wire.histogram import BUCKETS, bucket_of, pack, quantile
@@ -34,6 +34,16 @@ class Tally:
         self._latency_us = [0] * BUCKETS
         self._answered = 0
         self._failed = 0
+        self._queues: list[Sized] = []
+
+    def watch(self, queue: Sized) -> None:
+        """Let what waits in a source's queue be seen."""
+        self._queues.append(queue)
+
+    @property
+    def waiting(self) -> int:
+        """How many inputs wait for the model now."""
+        return sum(map(len, self._queues))
 
     def answered(self, latency_s: float) -> None:
         bucket = bucket_of(latency_s * 1e6)

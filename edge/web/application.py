@@ -78,6 +78,11 @@ class Application:
         """Answer what is inside, refuse what comes, and be not ready."""
         self._admission.draining = True
 
+    @property
+    def in_flight(self) -> int:
+        """Requests that wait for a model or are in one."""
+        return self._admission.in_flight
+
     def close(self) -> None:
         """End the threads of slow models."""
         self._service.close()

@@ -51,7 +51,7 @@ def test_each_model_answers_under_its_name_and_observes_its_own_callers(tmp_path
     for name, serving in servings.items():
         serving.runtime.swap(load(f"{name}/1", path, make_loader(), meter=recorder.meter(f"{name}/1")))
     port = free_port()
-    agent = AgentHttp(HttpSettings(port=port), servings, recorder, "0")
+    agent = AgentHttp(HttpSettings(port=port), servings, recorder, Remembered(), "0")
     agent.open()
     agent.start()
     try:

@@ -12,9 +12,11 @@ from edge.golden import Verdict
 from edge.prediction import Prediction, Reading
 from edge.shadow import Pairs
 from edge.swapping import NoRoomError
+from tests.support.examples import VITALS
 from wire.errors import ModelError
 from wire.histogram import BUCKETS, bucket_of
 from wire.manifest import Manifest
+from wire.messages import Vitals
 
 
 @dataclass
@@ -28,6 +30,16 @@ class TurnedClock:
 
     def turn(self, seconds: float) -> None:
         self.now_s += seconds
+
+
+class FixedVitals:
+    """A board whose vitals never change."""
+
+    def watch(self) -> None:
+        pass
+
+    def read(self) -> Vitals:
+        return VITALS
 
 
 def prediction(release: str = "digits/1", best: int = 1, confidence: float = 0.9) -> Prediction:

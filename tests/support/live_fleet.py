@@ -16,7 +16,6 @@ from edge.control import Control, Identity, OwnModel, Parts
 from edge.download import Download, Part
 from edge.ports import Ports
 from edge.recorder import Recorder
-from edge.reporting import Sampler
 from edge.results import ResultQueue
 from edge.selfcheck import SelfCheck
 from edge.trust import Unsigned
@@ -26,9 +25,9 @@ from fleet.adapters.database import Database
 from fleet.adapters.registry import Registry
 from fleet.app import ServerSettings, serve
 from fleet.releasing import Built
-from tests.support.examples import VITALS
 from tests.support.fakes import ScriptedServing, ScriptedTrial
 from tests.support.shelf import Goods
+from tests.support.watching import make_reporting
 from wire.adapters.paho_link import BrokerAddress, PahoLink
 from wire.deadline import Deadline, wait_until
 from wire.messages import Blob, Event
@@ -53,12 +52,13 @@ class LiveDevice:
         self.updater = Updater(name, "digits", ports)
         self.updater.recover()
         model = OwnModel("digits", self.updater, ResultQueue(10), list, SelfCheck(self.serving))
+        reporting, observing = make_reporting(Recorder(), time.monotonic, 5.0)
         parts = Parts(
-            self.link, TOPICS, Unsigned(), (model,), self.outbox, Recorder(), Sampler(0.0, lambda: 1.0),
-            lambda: VITALS, (), lambda: 0, lambda: 0, store.free_bytes, time.monotonic, time.time,
+            self.link, TOPICS, Unsigned(), (model,), self.outbox, reporting, observing, (), lambda: 0,
+            lambda: 0, store.free_bytes, time.monotonic, time.time,
         )  # fmt: skip
         self._stop = threading.Event()
-        control = Control(Identity(name, "b1", "test"), parts, interval_s=5.0)
+        control = Control(Identity(name, "b1", "test"), parts)
         self._thread = threading.Thread(target=control.run, args=(self._stop,), name=name)
         self._thread.start()
 

@@ -12,14 +12,14 @@ from edge.control import Control, Identity, OwnModel, Parts
 from edge.download import Download
 from edge.ports import Ports
 from edge.recorder import Recorder
-from edge.reporting import Sampler
+from edge.remembered import Remembered
 from edge.results import ResultQueue
 from edge.selfcheck import SelfCheck
 from edge.trust import Trust, Unsigned
 from edge.turns import Turns
 from edge.updater import Updater
-from tests.support.examples import VITALS
 from tests.support.fakes import ScriptedServing, ScriptedTrial, TurnedClock
+from tests.support.watching import make_reporting
 from wire.codec import decode, encode
 from wire.link import Will
 from wire.memory_link import MemoryBroker
@@ -48,18 +48,22 @@ class Agent:
         self.link = self.broker.link(Will(OWN["online"], encode(Online(boot, False))))
         self.outbox = Outbox(state / "outbox.db", boot, clock=self.clock)
         self.recorder, self.turns = Recorder(), Turns()
+        self.remembered, self.waiting = Remembered(), 0
         self.servings = {model: ScriptedServing() for model in models}
         self.outbox.open()
         folders = model_folders(state, models)
         self.models = {model: self._own(model, folder) for model, folder in folders.items()}
         first = next(iter(self.models.values()))
         self.updater, self.results, self.serving = first.updater, first.results, self.servings[first.name]
-        parts = Parts(
-            self.link, TOPICS, trust or Unsigned(), tuple(self.models.values()), self.outbox, self.recorder,
-            Sampler(1.0, lambda: 0.0), lambda: VITALS, (), lambda: 0, lambda: 0, lambda: 10**9, self.clock,
-            lambda: 1.7e9,
+        reporting, observing = make_reporting(
+            self.recorder, self.clock, 10.0, rate=1.0, remembered=self.remembered,
+            waiting=lambda: self.waiting,
         )  # fmt: skip
-        self.control = Control(Identity("pi-1", boot, "test"), parts, interval_s=10.0)
+        parts = Parts(
+            self.link, TOPICS, trust or Unsigned(), tuple(self.models.values()), self.outbox, reporting,
+            observing, (), lambda: 0, lambda: 0, lambda: 10**9, self.clock, lambda: 1.7e9,
+        )  # fmt: skip
+        self.control = Control(Identity("pi-1", boot, "test"), parts)
         self.voice = self.broker.link()
         self.voice.start()
         self.control._subscribe()

@@ -1,0 +1,31 @@
+"""What an agent looks at in its answers, as the settings say. Wiring."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from edge.backend import Tensor
+from edge.observing import Observing
+from edge.recorder import Recorder
+from edge.remembered import Remembered
+from edge.sampled_inputs import SampledInputs
+from edge.sampling import Sampler, SamplingRules
+from edge.serving import Serving
+from edge.settings import AgentSettings
+
+
+def make_observing(
+    settings: AgentSettings, recorder: Recorder, remembered: Remembered, servings: Sequence[Serving]
+) -> Observing:
+    """Return what takes note of the answers of `servings`."""
+
+    def tensors_of(release: str) -> tuple[Tensor, ...] | None:
+        models = (serving.runtime.model for serving in servings)
+        return next((model.inputs for model in models if model and model.release == release), None)
+
+    telemetry, samples = settings.telemetry, settings.samples
+    rules = SamplingRules(telemetry.sample_rate, samples.lowest, samples.below, samples.per_class)
+    inputs = SampledInputs(tensors_of, int(samples.input_kb * 1000)) if samples.inputs else None
+    sampler = Sampler(rules, random.random, int(telemetry.budget_kb * 1000), inputs)
+    return Observing(recorder, sampler, remembered)
