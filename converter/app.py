@@ -291,4 +291,4 @@ def _proved(chosen: Tried, workshop: Workshop, baseline: Baseline) -> tuple[Bund
             doubts.append(f"not for devices with {backend}: {error}")
     label = replace(workshop.label_of(candidate), runtimes=tuple(proved))
     marks = bench.marks(candidate.answers)[1]
-    return packing.make_bundle(candidate, proof, baseline.test, marks, label), doubts
+    return packing.make_bundle(candidate, proof, baseline.test, marks, label, rows=bench.real_rows), doubts

@@ -41,6 +41,11 @@ class Bench:
     train: Samples | None = None
     labels: tuple[str, ...] = ()
 
+    @property
+    def real_rows(self) -> tuple[Array, ...]:
+        """The evaluated inputs; none where they were made up, for want of data."""
+        return self.rows if self.train is not None else ()
+
     def marks(self, answers: tuple[Array, ...]) -> tuple[Evaluation, Evaluation]:
         """Return the evaluations of `answers` (for each output, [n, ...]) on the two parts."""
         self._check(answers)

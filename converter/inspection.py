@@ -13,7 +13,7 @@ import hashlib
 import io
 import re
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import IO, Any, Final
 
@@ -24,6 +24,7 @@ from wire.blob import compress
 from wire.bundle import MANIFEST, unpack
 from wire.errors import BundleError
 from wire.manifest import Manifest, TensorSpec
+from wire.reference import Feature, Reference
 
 _TFLITE_MARK: Final = b"TFL3"
 #: The first entry of a bundle's zip as it lies in the file, whether or not the zip's end is there.
@@ -68,6 +69,7 @@ class Inspection:
     sha256: str
     manifest: Manifest | None = None
     labels: tuple[str, ...] = ()
+    reference: Reference | None = None
     golden: tuple[GoldenArray, ...] = ()
     entries: Mapping[str, int] | None = None
     model: Model | None = None
@@ -96,6 +98,7 @@ def inspect_bundle(data: bytes, name: str) -> Inspection:
         sha256=hashlib.sha256(data).hexdigest(),
         manifest=bundle.manifest,
         labels=bundle.labels,
+        reference=bundle.reference,
         golden=golden,
         entries=_zip_entries(data),
     )
@@ -148,7 +151,22 @@ def tables(found: Inspection) -> tuple[Table, ...]:
             rows = tuple((plain(str(name)), _text(held)) for name, held in value.items())
             texts = frozenset({1}) if any(isinstance(held, str) for held in value.values()) else frozenset()
             made.append(Table(part.name, ("name", "value"), rows, texts=texts))
-    return tuple(made)
+    return (*made, *_reference_tables(found.reference)) if found.reference else tuple(made)
+
+
+def _reference_tables(reference: Reference) -> Iterator[Table]:
+    rows = tuple(
+        (plain(f.name), f.measure, _ends(f), ", ".join(f"{count:,}" for count in f.counts))
+        for f in reference.features
+    )
+    if rows:
+        title = f"reference: features of {reference.rows:,} inputs"
+        yield Table(title, ("name", "measure", "edges", "in each bin"), rows, texts=frozenset({1, 2, 3}))
+
+
+def _ends(feature: Feature) -> str:
+    edges = [f"{edge:.6g}" for edge in feature.edges]
+    return ", ".join(edges if len(edges) <= 3 else (edges[0], "…", edges[-1]))
 
 
 def _lines(about: Any, under: str = "") -> Iterable[tuple[str, str]]:

@@ -15,6 +15,7 @@ import numpy as np
 from converter import golden
 from converter.codes import to_codes
 from converter.evaluation import Array, Evaluation
+from converter.reference import count_answers, make_reference
 from converter.task import Task
 from wire.bundle import Bundle, labels_digest
 from wire.errors import ModelError
@@ -81,9 +82,18 @@ def golden_set(chosen: Candidate, rows: tuple[Array, ...], truth: Array | None) 
 
 
 def make_bundle(
-    chosen: Candidate, proof: GoldenSet, source: Evaluation, score: Evaluation, label: Label
+    chosen: Candidate,
+    proof: GoldenSet,
+    source: Evaluation,
+    score: Evaluation,
+    label: Label,
+    *,
+    rows: tuple[Array, ...] = (),
 ) -> Bundle:
-    """Put everything in its place; `source` and `score` are the marks of the original and of the chosen."""
+    """Put everything in its place; `source` and `score` are the marks of the original and of the chosen.
+
+    `rows` are the evaluated inputs, [n, ...] for each; made-up ones are none that live inputs should be like.
+    """
     manifest = Manifest(
         model=label.model,
         version=label.version,
@@ -107,7 +117,10 @@ def make_bundle(
         machines=label.machines,
         provenance=dict(sorted(label.provenance.items())),
     )
-    return Bundle(manifest, chosen.tflite, label.labels, golden.encode(proof.inputs, proof.expected))
+    answered = count_answers(chosen.answers[0], chosen.outputs[0], label.task, label.postprocessing)
+    reference = make_reference(rows, chosen.inputs, label.preprocessing, answered) if rows else None
+    proof_bytes = golden.encode(proof.inputs, proof.expected)
+    return Bundle(manifest, chosen.tflite, label.labels, proof_bytes, reference)
 
 
 def _strata(chosen: Candidate, truth: Array | None) -> Array:

@@ -179,7 +179,7 @@ class Workshop:
         proof = packing.golden_set(candidate, self.bench.rows, self.bench.test.truth)
         source, marks = self.bench.marks(self.bench.reference)[1], self.bench.marks(candidate.answers)[1]
         label = replace(self.label_of(candidate), runtimes=tuple(interpreter.versions()))
-        packed = pack(packing.make_bundle(candidate, proof, source, marks, label))
+        packed = pack(packing.make_bundle(candidate, proof, source, marks, label, rows=self.bench.real_rows))
         whole, base = len(compress(packed)), self.order.base
         if base is None:
             return Cost(len(packed), whole, latency)

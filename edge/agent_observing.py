@@ -6,6 +6,8 @@ import random
 from collections.abc import Sequence
 
 from edge.backend import Tensor
+from edge.input_statistics import InputStatistics, Measured
+from edge.loaded import LoadedModel
 from edge.observing import Observing
 from edge.recorder import Recorder
 from edge.remembered import Remembered
@@ -20,12 +22,23 @@ def make_observing(
 ) -> Observing:
     """Return what takes note of the answers of `servings`."""
 
-    def tensors_of(release: str) -> tuple[Tensor, ...] | None:
+    def model_of(release: str) -> LoadedModel | None:
         models = (serving.runtime.model for serving in servings)
-        return next((model.inputs for model in models if model and model.release == release), None)
+        return next((model for model in models if model and model.release == release), None)
+
+    def tensors_of(release: str) -> tuple[Tensor, ...] | None:
+        model = model_of(release)
+        return model.inputs if model else None
+
+    def measured_by(release: str) -> Measured | None:
+        model = model_of(release)
+        if model is None or model.reference is None or model.manifest is None:
+            return None
+        return Measured(model.reference, model.inputs, model.manifest.preprocessing)
 
     telemetry, samples = settings.telemetry, settings.samples
     rules = SamplingRules(telemetry.sample_rate, samples.lowest, samples.below, samples.per_class)
     inputs = SampledInputs(tensors_of, int(samples.input_kb * 1000)) if samples.inputs else None
     sampler = Sampler(rules, random.random, int(telemetry.budget_kb * 1000), inputs)
-    return Observing(recorder, sampler, remembered)
+    statistics = InputStatistics(recorder, measured_by, telemetry.input_rate, random.random)
+    return Observing(recorder, sampler, remembered, statistics)

@@ -27,6 +27,7 @@ from edge.rows import join, rows_of
 from edge.tensors import InputWriter
 from wire.errors import BusyError, InputError, ModelError
 from wire.manifest import Manifest
+from wire.reference import Reference
 
 #: Closing waits so long for a call.
 _LONGEST_CALL_S: Final = 60.0
@@ -70,12 +71,14 @@ class LoadedModel:
         *,
         labels: tuple[str, ...] = (),
         manifest: Manifest | None = None,
+        reference: Reference | None = None,
         meter: Meter | None = None,
         fresh: Callable[[], Interpreter] | None = None,
     ) -> None:
         self.release = release
         self.labels = labels
         self.manifest = manifest
+        self.reference = reference
         self.meter = meter or Meter()
         self.inputs: tuple[Tensor, ...] = interpreters[0].inputs
         self.outputs: tuple[Tensor, ...] = interpreters[0].outputs

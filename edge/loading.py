@@ -11,6 +11,7 @@ from edge.meter import Meter
 from wire.bundle import Bundle, inspect, unpack
 from wire.errors import BundleError, ModelError
 from wire.manifest import Manifest
+from wire.reference import Reference
 
 
 def read_bundle(path: Path) -> Bundle:
@@ -44,7 +45,7 @@ def load_bundle(path: Path, loader: Loader, *, pool: int = 1, meter: Meter | Non
     bundle = inspect_bundle(path)
     return load(
         release_name(bundle), path, loader,
-        labels=bundle.labels, manifest=bundle.manifest, pool=pool, meter=meter,
+        labels=bundle.labels, manifest=bundle.manifest, reference=bundle.reference, pool=pool, meter=meter,
     )  # fmt: skip
 
 
@@ -55,6 +56,7 @@ def load(
     *,
     labels: tuple[str, ...] = (),
     manifest: Manifest | None = None,
+    reference: Reference | None = None,
     pool: int = 1,
     meter: Meter | None = None,
 ) -> LoadedModel:
@@ -63,8 +65,9 @@ def load(
     if not interpreters[0].facts.stateful:
         interpreters += [_warm(path, loader) for _ in range(pool - 1)]
     return LoadedModel(
-        release, interpreters, labels=labels, manifest=manifest, meter=meter, fresh=partial(loader, path)
-    )
+        release, interpreters, labels=labels, manifest=manifest, reference=reference, meter=meter,
+        fresh=partial(loader, path),
+    )  # fmt: skip
 
 
 def _warm(path: Path, loader: Loader) -> Interpreter:

@@ -8,7 +8,7 @@ garbage collector; the predictions themselves, kept for a while, would set it of
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, TypeVar
 
 import numpy as np
@@ -91,6 +91,11 @@ class Meter:
         said, right = np.asarray(classes, np.int64), np.asarray(truths, np.int64)
         with self._lock:
             self._judge(said, np.asarray(confidences, np.float64), right)
+
+    def count_features(self, counts: Mapping[str, Array]) -> None:
+        """Count features of some inputs: int64 [bins] by name."""
+        with self._lock:
+            self._quality.measured(counts)
 
     def tested(self, *, passed: bool) -> None:
         """Count a run of the golden set."""

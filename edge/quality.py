@@ -10,7 +10,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -23,15 +23,14 @@ from wire.counters import (
     RELIABILITY_BINS,
     Cells,
     Classes,
+    FeatureCounts,
     Reliability,
     SliceCounters,
 )
+from wire.scores import are_shares, in_bins
 
 MAX_TAGS: Final = 64
 OTHER: Final = "other"
-
-#: A dequantized share may be a code past 1.
-_SLACK: Final = 0.01
 
 
 @dataclass(frozen=True)
@@ -43,10 +42,12 @@ class QualityCut:
     confusion: Cells = field(default_factory=Cells)
     reliability: Reliability = field(default_factory=Reliability)
     slices: tuple[SliceCounters, ...] = ()
+    features: tuple[FeatureCounts, ...] = ()
 
     @property
     def cells(self) -> int:
-        return len(self.predicted.counts) + len(self.confusion.counts) + len(self.slices)
+        lists = (self.predicted.counts, self.confusion.counts, self.slices)
+        return sum(map(len, lists)) + sum(len(feature.counts) for feature in self.features)
 
 
 class Waiting:
@@ -81,6 +82,7 @@ class Quality:
         self._correct = np.zeros(RELIABILITY_BINS, np.int64)
         self._slices: dict[str, list[int]] = {}
         self._tags: set[str] = set()
+        self._features: dict[str, Array] = {}
         self._shares = True
 
     def answered(self, classes: Array, confidences: Array) -> None:
@@ -90,7 +92,7 @@ class Quality:
         confidences = confidences[np.isfinite(confidences)]
         self._look_for_shares(confidences)
         if self._shares and len(confidences):
-            self._confidence += np.bincount(_bins(confidences, CONFIDENCE_BINS), minlength=CONFIDENCE_BINS)
+            self._confidence += np.bincount(in_bins(confidences, CONFIDENCE_BINS), minlength=CONFIDENCE_BINS)
 
     def judged(self, classes: Array, confidences: Array, truths: Array) -> int:
         """Count answers whose truth is known, int64 [n] each; return how many were right.
@@ -103,7 +105,7 @@ class Quality:
         sure = known & np.isfinite(confidences)
         self._look_for_shares(confidences[sure])
         if self._shares and sure.any():
-            bins = _bins(confidences[sure], RELIABILITY_BINS)
+            bins = in_bins(confidences[sure], RELIABILITY_BINS)
             self._labelled += np.bincount(bins, minlength=RELIABILITY_BINS)
             self._correct += np.bincount(bins[right[sure]], minlength=RELIABILITY_BINS)
         return int(right.sum())
@@ -116,12 +118,20 @@ class Quality:
             counts[1] += labelled
             counts[2] += labelled and correct
 
+    def measured(self, counts: Mapping[str, Array]) -> None:
+        """Count features of inputs, in the bins of their reference."""
+        for name, bins in counts.items():
+            before = self._features.pop(name, None)
+            same = before is not None and len(before) == len(bins)
+            self._features[name] = before + bins if same else bins  # another bundle of the name: its bins
+
     def take(self, cells: int) -> QualityCut:
         """Return what a report of at most `cells` cells has room for; the rest waits."""
         predicted = self._predicted.take(cells)
         left = cells - len(predicted)
         slices = [(tag, self._slices.pop(tag)) for tag in list(self._slices)[: max(0, left)]]
         confusion = self._confusion.take(left - len(slices))
+        features = list(self._take_features(left - len(slices) - len(confusion)))
         confidence, self._confidence = self._confidence, np.zeros_like(self._confidence)
         labelled, self._labelled = self._labelled, np.zeros_like(self._labelled)
         correct, self._correct = self._correct, np.zeros_like(self._correct)
@@ -136,7 +146,15 @@ class Quality:
             ),
             Reliability(tuple(labelled.tolist()), tuple(correct.tolist())) if some else Reliability(),
             tuple(SliceCounters(tag, *counts) for tag, counts in slices),
+            tuple(features),
         )
+
+    def _take_features(self, cells: int) -> Iterator[FeatureCounts]:
+        for name in list(self._features):
+            cells -= len(self._features[name])
+            if cells < 0:
+                return
+            yield FeatureCounts(name, tuple(self._features.pop(name).tolist()))
 
     def _known(self, tag: str) -> str:
         if tag not in self._tags:
@@ -147,12 +165,6 @@ class Quality:
 
     def _look_for_shares(self, confidences: Array) -> None:
         if self._shares and len(confidences):
-            self._shares = bool(confidences.min() >= -_SLACK and confidences.max() <= 1 + _SLACK)
+            self._shares = are_shares(confidences)
             if not self._shares:
                 self._confidence[:] = self._labelled[:] = self._correct[:] = 0
-
-
-def _bins(shares: Array, bins: int) -> Array:
-    """Return the bin of each share, int64 [n]; 1 is in the last one, as in wire/counters.py."""
-    found: Array = np.clip((shares * bins).astype(np.int64), 0, bins - 1)
-    return found

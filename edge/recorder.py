@@ -104,6 +104,7 @@ class Recorder:
             predicted=quality.predicted,
             confidence=quality.confidence,
             reliability=quality.reliability,
+            features=quality.features,
             slices=(*own, *quality.slices),
             golden_runs=now.golden_runs - before.golden_runs,
             golden_failed=now.golden_failed - before.golden_failed,
@@ -125,4 +126,5 @@ def _says_something(counters: ModelCounters) -> bool:
         or counters.predicted.counts
         or counters.confusion.counts
         or counters.slices
+        or counters.features
     )

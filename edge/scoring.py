@@ -1,11 +1,4 @@
-"""How an answer is read to be counted: its class, and how sure the model was. Pure, for many at once.
-
-Rules:
-- the class is the largest value of the first output; of a single share, whether it reaches one half;
-- the confidence is that value, after the activation that the bundle declares; of a single share p, the
-  larger of p and 1 - p, since a sure "no" is as sure as a sure "yes";
-- an answer that is not finite has no class; a model that gives values, boxes or pictures has none at all.
-"""
+"""How the raw answers of one model are read to be counted, by the rules of wire/scores.py. Pure."""
 
 from __future__ import annotations
 
@@ -17,22 +10,21 @@ import numpy as np
 
 from edge.backend import Array, Tensor
 from edge.tensors import OutputReader
-from wire.counters import MAX_CLASSES
-from wire.manifest import Manifest
+from wire.manifest import Manifest, Postprocessing
+from wire.scores import activated, read_scores, scores_width
 
-_JUDGED: Final = ("classes", "binary", "unlabelled")
 _HALF: Final = 0.5
 
 
 class Scoring:
     """Reads raw first outputs of one model. Make it by `scoring_for`."""
 
-    def __init__(self, tensor: Tensor, *, single: bool, activation: str = "none") -> None:
+    def __init__(self, tensor: Tensor, width: int, activation: str) -> None:
         self._tensor = tensor
         self._reader = OutputReader(tensor)
-        self._single = single
+        self._single = width == 1
         self._activation = activation
-        self.width = int(np.prod(tensor.shape))
+        self.width = width
 
     @property
     def classes(self) -> int:
@@ -40,20 +32,15 @@ class Scoring:
         return 2 if self._single else self.width
 
     def read(self, raw: Array) -> tuple[Array, Array]:
-        """Return (classes int64 [n], confidences float64 [n]) of raw outputs of n rows; -1 is no class.
+        """Return (classes int64 [n], confidences float64 [n]) of raw outputs of n rows.
 
         A confidence may lie outside 0 to 1, where the model's values are no shares.
         """
         rows = raw.reshape(-1, self.width)
-        if self._single:
-            return _read_single(_activated(self._real(rows[:, 0]), self._activation))
-        best = rows.argmax(axis=1)  # codes are ordered as their values: scales are positive
-        if self._activation == "softmax":
-            values = self._real(rows)
-            with np.errstate(all="ignore"):
-                confidence = 1 / np.exp(values - values.max(axis=1, keepdims=True)).sum(axis=1)
-        else:
-            confidence = _activated(self._real(rows[np.arange(len(rows)), best]), self._activation)
+        if self._single or self._activation == "softmax":
+            return read_scores(self._real(rows), self._activation)
+        best = rows.argmax(axis=1)  # codes are ordered as their values: only the best has to become real
+        confidence = activated(self._real(rows[np.arange(len(rows)), best]), self._activation)
         known = np.isfinite(confidence)
         return np.where(known, best, -1), np.where(known, confidence, np.nan)
 
@@ -78,27 +65,8 @@ class Scoring:
 
 def scoring_for(outputs: Sequence[Tensor], manifest: Manifest | None) -> Scoring | None:
     """Return how the answers of a model are counted; None where they are no classes."""
-    task = manifest.task if manifest else "classes"
-    how = manifest.postprocessing if manifest else None
-    first = outputs[0]
-    width = int(np.prod(first.shape))
-    flat = first.shape != () and all(size == 1 for size in first.shape[:-1])
-    if task not in _JUDGED or (how and how.kind == "boxes") or not flat or not 0 < width <= MAX_CLASSES:
+    task, how = (manifest.task, manifest.postprocessing) if manifest else ("classes", Postprocessing())
+    width = scores_width(task, how, outputs[0].shape)
+    if width is None or outputs[0].dtype.kind not in "iuf":
         return None
-    if first.dtype.kind not in "iuf" or (width == 1 and task == "unlabelled"):
-        return None
-    return Scoring(first, single=width == 1, activation=how.activation if how else "none")
-
-
-def _read_single(share: Array) -> tuple[Array, Array]:
-    known = np.isfinite(share)
-    yes = share >= _HALF
-    return np.where(known, yes, -1).astype(np.int64), np.where(yes, share, 1 - share)
-
-
-def _activated(values: Array, activation: str) -> Array:
-    if activation != "sigmoid":
-        return values
-    with np.errstate(all="ignore"):
-        shares: Array = 1 / (1 + np.exp(-values))
-    return shares
+    return Scoring(outputs[0], width, how.activation)

@@ -5,6 +5,7 @@ Any TFLite tool opens it as a model, any zip tool lists the rest:
     manifest.json   wire.manifest.Manifest
     labels.txt      one label a line, in output order (absent for regression)
     golden.npz      `inputs` and `expected`: the golden set, float32, batch first
+    reference.json  wire.reference.Reference (absent in bundles from before there was one)
 
 What the zip says is checked against the bytes in front of it; a bundle that does not add up raises
 `BundleError`. Entries have a size limit, since a bundle may come from anyone.
@@ -25,12 +26,19 @@ from typing import BinaryIO, Final
 from wire.codec import decode, encode
 from wire.errors import BundleError, MessageError
 from wire.manifest import Manifest
+from wire.reference import Reference
 
 MANIFEST: Final = "manifest.json"
 LABELS: Final = "labels.txt"
 GOLDEN: Final = "golden.npz"
+REFERENCE: Final = "reference.json"
 
-_LIMITS: Final[Mapping[str, int]] = {MANIFEST: 256 * 1024, LABELS: 1024 * 1024, GOLDEN: 32 * 1024 * 1024}
+_LIMITS: Final[Mapping[str, int]] = {
+    MANIFEST: 256 * 1024,
+    LABELS: 1024 * 1024,
+    GOLDEN: 32 * 1024 * 1024,
+    REFERENCE: 256 * 1024,
+}
 #: What zipfile raises for damage: besides its own error, those of its codecs and of encrypted entries.
 _ZIP_ERRORS: Final = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, ValueError, RuntimeError,
@@ -48,6 +56,7 @@ class Bundle:
     tflite: bytes
     labels: tuple[str, ...]
     golden: bytes
+    reference: Reference | None = None
 
 
 def pack(bundle: Bundle) -> bytes:
@@ -57,6 +66,8 @@ def pack(bundle: Bundle) -> bytes:
     entries = {MANIFEST: encode(bundle.manifest), GOLDEN: bundle.golden}
     if bundle.labels:
         entries[LABELS] = "\n".join(bundle.labels).encode()
+    if bundle.reference is not None:
+        entries[REFERENCE] = encode(bundle.reference)
     with zipfile.ZipFile(out, "a", zipfile.ZIP_DEFLATED) as archive:
         for name, data in entries.items():
             archive.writestr(zipfile.ZipInfo(name, _EPOCH), data, zipfile.ZIP_DEFLATED)
@@ -86,6 +97,7 @@ def inspect(file: BinaryIO, *, name: str = "bundle") -> Bundle:
         manifest = decode(Manifest, entries[MANIFEST])
         labels = tuple(entries[LABELS].decode().split("\n")) if LABELS in entries else ()
         golden = entries[GOLDEN]
+        reference = decode(Reference, entries[REFERENCE]) if REFERENCE in entries else None
     except KeyError as error:
         raise BundleError(f"{name} lacks {error.args[0]}: make bundles with `edgeflock convert`") from error
     except MessageError as error:
@@ -101,7 +113,7 @@ def inspect(file: BinaryIO, *, name: str = "bundle") -> Bundle:
         raise BundleError(f"{name} has {len(labels)} labels, its manifest says {manifest.labels}")
     if manifest.labels_sha256 and labels_digest(labels) != manifest.labels_sha256:
         raise BundleError(f"{name} is damaged: its labels are not those that the manifest describes")
-    return Bundle(manifest, b"", labels, golden)
+    return Bundle(manifest, b"", labels, golden, reference)
 
 
 def labels_digest(labels: tuple[str, ...]) -> str:

@@ -20,6 +20,7 @@ from tests.support.examples import MANIFEST
 from tests.support.tiny_model import tiny_tflite
 from wire.bundle import Bundle, pack
 from wire.manifest import Golden, Manifest, TensorSpec
+from wire.reference import Feature, Reference
 
 ROOT = Path(__file__).parents[2]
 TFLITE = tiny_tflite()
@@ -68,6 +69,17 @@ def test_a_bundle_says_who_it_is_and_what_it_was_measured_to_do(
     assert "preprocessing.order" not in said  # as nothing was declared
     for part in ("-3", "1 x 4", "accuracy", "0.9765", "3.15.1"):
         assert part in text
+
+
+def test_a_reference_is_shown_feature_by_feature(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, feature = tmp_path / "pets-2.bundle", Feature("x[3]", "column", (1.5, 2.5), (7, 8, 9))
+    path.write_bytes(pack(replace(BUNDLE, reference=Reference(24, (feature,)))))
+    assert main(["inspect", str(path)]) == 0
+    text = capsys.readouterr().out
+    for part in ("features of 24 inputs", "x[3]", "1.5, 2.5", "7, 8, 9"):
+        assert part in text
+    assert main(["inspect", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["reference"]["features"][0]["counts"] == [7, 8, 9]
 
 
 def test_every_field_of_the_manifest_is_shown(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ from tests.support.memory_agent import OWN, TOPICS, Agent
 from tests.support.shelf import make_goods, put_on_broker
 from wire.blob import chunks
 from wire.codec import decode, encode
-from wire.messages import Ack, Command, Desired, Mark, Reported, Targets
+from wire.messages import Ack, Command, Desired, Mark, Reported, Targets, Truths
 
 GOODS = make_goods(1, 300)
 BLOB = GOODS.release.blobs[0]
@@ -26,6 +26,7 @@ SOUND = {
     OWN["ack"]: encode(Ack({"telemetry": (Mark("b1", 1),), "event": (Mark("b1", 1),)})),
     OWN["echo"]: b"b1:1",
     OWN["cmd"]: encode(Command("check-now")),
+    OWN["truth"]: encode(Truths(("7", "8"), (1, 2))),
     TOPICS.plan("all", "digits"): seal(GOODS.plan),
     TOPICS.meta("targets.json"): encode(Targets(1, (GOODS.release,))),
     TOPICS.blob(BLOB.chunks_sha256, 0): GOODS.digests,
