@@ -16,11 +16,12 @@ from pathlib import Path
 from edge.adapters.cores import shared_out
 from edge.adapters.loaders import choose_loader
 from edge.adapters.sealed_copy import sealed_copy
+from edge.counted import Counted
 from edge.loading import load, read_bundle, release_name
 from edge.runtime import Prediction, Predictions, Runtime, Stream
 from wire.errors import ModelError
 
-__all__ = ["Prediction", "Predictions", "Runtime", "Stream", "open_bundle"]
+__all__ = ["Counted", "Prediction", "Predictions", "Runtime", "Stream", "open_bundle"]
 
 
 def open_bundle(

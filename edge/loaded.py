@@ -191,7 +191,9 @@ class LoadedModel:
 
         return predict
 
-    def run_batch(self, inputs: Any, *, resize: bool = False, timeout_s: float | None = None) -> Predictions:
+    def run_batch(
+        self, inputs: Any, *, resize: bool = False, timeout_s: float | None = None, asked: int | None = None
+    ) -> Predictions:
         """Answer n inputs, see Runtime.predict_batch; raises ModelClosedError besides."""
         rows = rows_of(inputs, self.inputs)
         worker = self._take(timeout_s)
@@ -207,7 +209,8 @@ class LoadedModel:
         finally:
             self._idle.put(worker)
         took = time.perf_counter_ns() - start
-        self.meter.add(took // max(1, len(rows)), len(rows), raw[0])
+        asked = len(rows) if asked is None else asked
+        self.meter.add(took // max(1, len(rows)), asked, raw[0][:asked])
         return Predictions(self._reading, raw, took)
 
     def stream(self) -> LoadedModel:

@@ -67,20 +67,21 @@ class Runtime:
                     raise ModelError(f"{active.release} is closed") from error
 
     def predict_batch(
-        self, inputs: Any, *, resize: bool = False, timeout_s: float | None = None
+        self, inputs: Any, *, resize: bool = False, timeout_s: float | None = None, asked: int | None = None
     ) -> Predictions:
         """Answer n inputs: arrays [n, …] in place of those that `predict` takes.
 
         They run one after the other, which is fastest on a CPU for all but tiny models. `resize` runs
         them as one batch where the model allows it; raises InputError where it does not. A stateful
-        model is never resized. Raises what `predict` raises.
+        model is never resized. Of a batch that was filled up, only the first `asked` rows are counted as
+        answers. Raises what `predict` raises.
         """
         while True:
             active = self._active
             if active is None:
                 raise ModelError("no model is loaded yet")
             try:
-                return active.run_batch(inputs, resize=resize, timeout_s=timeout_s)
+                return active.run_batch(inputs, resize=resize, timeout_s=timeout_s, asked=asked)
             except ModelClosedError as error:
                 if self._active is active:
                     raise ModelError(f"{active.release} is closed") from error

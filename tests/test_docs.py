@@ -29,7 +29,8 @@ def test_every_topic_is_documented() -> None:
 def test_every_message_that_travels_is_documented() -> None:
     text = page("protocol.md")
     names = (
-        "Targets Plan Desired Envelope Ack Command Reported Online EventReport TelemetryReport SamplesReport"
+        "Targets Plan Desired Envelope Ack Command Reported Online EventReport TelemetryReport SamplesReport "
+        "Truths"
     )
     for name in names.split():
         assert hasattr(messages, name)

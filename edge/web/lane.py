@@ -263,7 +263,9 @@ class Lane:
         """
         if self._unresizable is not model:
             try:
-                return self._runtime.predict_batch(_inputs(values, rows), resize=True, timeout_s=wait_s)
+                return self._runtime.predict_batch(
+                    _inputs(values, rows), resize=True, timeout_s=wait_s, asked=len(values)
+                )
             except InputError as error:
                 answers = self._runtime.predict_batch(_inputs(values, len(values)), timeout_s=wait_s)
                 log.warning("%s runs row by row: %s", model.release, error)

@@ -16,6 +16,7 @@ from edge.adapters.loaders import choose_loader
 from edge.adapters.tflite import installed_backends, make_loader
 from edge.loading import load
 from edge.runtime import Runtime
+from edge.scoring import scoring_for
 from tests.support import odd_models
 from tests.support.bad_models import Graph, tflite
 from wire.errors import BusyError, InputError, ModelError
@@ -257,6 +258,18 @@ def test_a_batch_answers_as_its_rows_do(odd, backend: str, resize: bool) -> None
         assert batch[-1].best == alone[-1].best
         assert [one.best for one in batch] == batch.best.tolist()
         assert runtime.predict_batch(rows[:3], resize=resize).best.tolist() == batch.best[:3].tolist()
+
+
+@pytest.mark.parametrize("resize", [False, True])
+def test_rows_that_only_fill_a_batch_are_not_counted(odd, resize: bool) -> None:  # type: ignore[no-untyped-def]
+    with serve(odd["dense"]) as runtime:
+        model = runtime.model
+        assert model
+        model.meter.count_answers(scoring_for(model.outputs, None))
+        batch = runtime.predict_batch(np.zeros((8, 4), np.float32), resize=resize, asked=3)
+        assert len(batch) == 8
+        assert model.meter.inferences == 3
+        assert sum(model.meter.take_quality(100).predicted.counts) == 3
 
 
 def test_a_batch_of_several_inputs_is_split_by_row(odd) -> None:  # type: ignore[no-untyped-def]

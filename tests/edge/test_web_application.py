@@ -445,10 +445,10 @@ def test_a_model_that_cannot_be_resized_answers_a_batch_row_by_row(
     runtime = tiny_runtime(tmp_path)
     predict_batch = runtime.predict_batch
 
-    def refuse(inputs: Any, *, resize: bool = False, timeout_s: float | None = None) -> Any:
+    def refuse(inputs: Any, *, resize: bool = False, **more: Any) -> Any:
         if resize:
             raise InputError("cannot run 4 rows at once")
-        return predict_batch(inputs, timeout_s=timeout_s)
+        return predict_batch(inputs, **more)
 
     monkeypatch.setattr(runtime, "predict_batch", refuse)
     client = client_of(shelf_of(runtime), Options(batching=Batching(rows=4, wait_s=0.0)))
