@@ -16,6 +16,7 @@ from typing import Final
 import numpy as np
 
 from converter.evaluation import Array
+from converter.table import plain
 from wire import features
 from wire.counters import CONFIDENCE_BINS, Classes
 from wire.manifest import Postprocessing, Preprocessing, TensorSpec
@@ -70,7 +71,7 @@ def _features(
     rows: Array, spec: TensorSpec, position: int, how: Preprocessing, room: int
 ) -> Iterator[Feature]:
     """Yield the features of one input, as far as there is room for them; those without values are none."""
-    name = spec.name[:40] or f"input {position}"
+    name = plain(spec.name)[:40] or f"input {position}"
     if rows.dtype.kind not in "iufb" or not rows.size:
         return
     width = rows[0].size

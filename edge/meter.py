@@ -16,6 +16,7 @@ import numpy as np
 from edge.backend import Array
 from edge.quality import Quality, QualityCut
 from edge.scoring import Scoring
+from wire.counters import MAX_CLASSES
 from wire.histogram import BUCKETS, PER_LOG
 
 Item = TypeVar("Item")
@@ -158,7 +159,8 @@ class Meter:
 
     def _judge(self, classes: Array, confidences: Array, truths: Array) -> None:
         self._labelled += len(truths)
-        self._correct += self._quality.judged(classes, confidences, truths)
+        most = MAX_CLASSES if self._scoring is None else self._scoring.classes
+        self._correct += self._quality.judged(classes, confidences, truths, most)
 
 
 def _taken(waiting: list[Item]) -> list[Item]:

@@ -94,13 +94,13 @@ class Quality:
         if self._shares and len(confidences):
             self._confidence += np.bincount(in_bins(confidences, CONFIDENCE_BINS), minlength=CONFIDENCE_BINS)
 
-    def judged(self, classes: Array, confidences: Array, truths: Array) -> int:
+    def judged(self, classes: Array, confidences: Array, truths: Array, most: int = MAX_CLASSES) -> int:
         """Count answers whose truth is known, int64 [n] each; return how many were right.
 
-        An answer without a class is wrong, and in no cell.
+        An answer without a class is wrong, and in no cell; so is one whose truth is none of `most` classes.
         """
         right = classes == truths
-        known = (classes >= 0) & (truths >= 0) & (truths < MAX_CLASSES)
+        known = (classes >= 0) & (truths >= 0) & (truths < most)
         self._confusion.add(truths[known] * MAX_CLASSES + classes[known])
         sure = known & np.isfinite(confidences)
         self._look_for_shares(confidences[sure])

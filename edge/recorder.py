@@ -72,14 +72,14 @@ class Recorder:
 
         `cells` is room for counts by class and slice; the releases share it, and what has none waits.
         """
-        meters = self._all()
-        now = {release: _read(meter) for release, meter in meters.items()}
-        before, self._before = self._before, now
-        changes = []
+        meters, changes = self._all(), []
         for place, (release, meter) in enumerate(meters.items()):
+            # Before the inferences: no report may count more answers by class than there were at all.
             quality = meter.take_quality(cells // (len(meters) - place))
             cells -= quality.cells
-            changes.append(self._change(release, before.get(release, _Counters()), now[release], quality))
+            now = _read(meter)
+            changes.append(self._change(release, self._before.get(release, _Counters()), now, quality))
+            self._before[release] = now
         return tuple(c for c in changes if _says_something(c))
 
     def _all(self) -> dict[str, Meter]:

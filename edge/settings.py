@@ -298,7 +298,8 @@ def _check(settings: AgentSettings, origin: str) -> None:
         **source_rules(settings.source),
         **telemetry_rules(settings.telemetry, settings.samples),
         "device.tags are at most 8 of 1 to 64 characters": (
-            len(settings.device.tags) <= 8 and all(0 < len(tag) <= 64 for tag in settings.device.tags)
+            len(settings.device.tags) <= 8
+            and all(0 < len(tag) <= 64 and tag.isprintable() for tag in settings.device.tags)
         ),
     }
     several = [sink_rules(sink) for sink in settings.sink]

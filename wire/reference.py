@@ -49,6 +49,7 @@ class Feature:
 
     def __post_init__(self) -> None:
         _check(0 < len(self.name) <= _MAX_NAME, "a feature without a name, or with a long one")
+        _check(self.name.isprintable(), "a feature whose name cannot be printed")
         _check(self.measure in MEASURES, f"measure {self.measure[:40]!r}")
         _check(len(self.counts) == len(self.edges) + 1 <= MAX_BINS, f"{len(self.counts)} bins of {self.name}")
         numbers = (*self.edges, self.low, self.high)

@@ -64,8 +64,8 @@ def check_finite(inputs: Any, tensors: Sequence[Tensor]) -> None:
 def _tags(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or len(value) > _MAX_TAGS:
         raise ValueError(f"tags must be a list of at most {_MAX_TAGS}")
-    if not all(isinstance(tag, str) and 0 < len(tag) <= _MAX_TAG for tag in value):
-        raise ValueError(f"a tag must be text of 1 to {_MAX_TAG} characters")
+    if not all(isinstance(tag, str) and 0 < len(tag) <= _MAX_TAG and tag.isprintable() for tag in value):
+        raise ValueError(f"a tag must be text of 1 to {_MAX_TAG} characters that can be printed")
     return tuple(dict.fromkeys(tag.encode(errors="replace").decode() for tag in value))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 
 import numpy as np
@@ -219,3 +220,35 @@ def test_tests_on_the_golden_set_are_reported_also_of_a_model_that_nobody_asks()
     (cut,) = recorder.cut()
     assert (cut.inferences, cut.golden_runs, cut.golden_failed) == (0, 2, 1)
     assert recorder.cut() == ()
+
+
+def test_a_truth_that_is_no_class_of_the_model_is_wrong_and_in_no_cell() -> None:
+    meter = counted([])
+    meter.judged(3, rows([0.0, 1.0, 0.0]))
+    assert meter.take_quality(10).confusion.counts == ()
+    assert meter.judgements() == (1, 0)
+
+
+def test_no_report_beside_a_running_stream_counts_more_classes_than_answers() -> None:
+    recorder, n = Recorder(), 20_000
+    meter = recorder.meter("a/1")
+    meter.count_answers(scoring())
+    raw = rows([0.1, 0.7, 0.2])
+
+    def stream() -> None:
+        for _ in range(n):
+            meter.pending.append(1000)
+            assert meter.outputs is not None
+            meter.outputs.append(raw)
+            meter.judged(1, raw)
+
+    thread = threading.Thread(target=stream)
+    thread.start()
+    cuts, classes, labelled = [], 0, 0
+    while thread.is_alive() or not cuts or cuts[-1] != ():
+        cuts.append(recorder.cut())
+        for cut in cuts[-1]:
+            classes, labelled = classes + sum(cut.predicted.counts), labelled + cut.labelled
+            assert max(classes, labelled) <= cut.total
+    thread.join()
+    assert classes == labelled == n
