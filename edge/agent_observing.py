@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+from edge.adapters.answer_store import AnswerStore
 from edge.backend import Tensor
 from edge.input_statistics import InputStatistics, Measured
 from edge.loaded import LoadedModel
@@ -18,9 +19,15 @@ from edge.settings import AgentSettings
 
 
 def make_observing(
-    settings: AgentSettings, recorder: Recorder, remembered: Remembered, servings: Sequence[Serving]
+    settings: AgentSettings,
+    recorder: Recorder,
+    remembered: Remembered,
+    servings: Sequence[Serving],
+    store: AnswerStore,
 ) -> Observing:
-    """Return what takes note of the answers of `servings`."""
+    """Return what takes note of the answers of `servings`; samples in `store` wait for their truth again."""
+    for identity, answered in store.open():
+        remembered.sampled(identity, answered)
 
     def model_of(release: str) -> LoadedModel | None:
         models = (serving.runtime.model for serving in servings)
@@ -41,4 +48,4 @@ def make_observing(
     inputs = SampledInputs(tensors_of, int(samples.input_kb * 1000)) if samples.inputs else None
     sampler = Sampler(rules, random.random, int(telemetry.budget_kb * 1000), inputs)
     statistics = InputStatistics(recorder, measured_by, telemetry.input_rate, random.random)
-    return Observing(recorder, sampler, remembered, statistics)
+    return Observing(recorder, sampler, remembered, statistics, store)

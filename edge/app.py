@@ -28,6 +28,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+from edge.adapters.answer_store import AnswerStore
 from edge.adapters.model_folders import model_folders
 from edge.adapters.model_store import ModelStore
 from edge.adapters.notify import notify
@@ -122,6 +123,7 @@ class _Agent:
         self._stop = stop
         self._recorder = Recorder(settings.device.tags)
         self._remembered = Remembered()
+        self._store = AnswerStore(Path(settings.device.state) / "answers.db")
         self._models: dict[str, AgentModel] = {}
         self._tally = Tally(log.warning)
         self._trust: Trust = NoTrust()
@@ -182,6 +184,7 @@ class _Agent:
             thread.join()
             sinks.close()
             outbox.close()
+            self._store.close()
         return 1 if self._crashed else 0
 
     def _run_control(self, control: Control, answered: threading.Event) -> None:
@@ -214,7 +217,7 @@ class _Agent:
         )
         models = tuple(model.recover(shared) for model in self._models.values())
         servings = [model.serving for model in self._models.values()]
-        observing = make_observing(settings, self._recorder, self._remembered, servings)
+        observing = make_observing(settings, self._recorder, self._remembered, servings, self._store)
         parts = Parts(
             link=link,
             topics=topics,

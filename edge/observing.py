@@ -7,11 +7,11 @@ sampler. How many answers there were of each class is counted elsewhere, over al
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 from edge.recorder import Recorder
-from edge.remembered import Remembered, TruthError
+from edge.remembered import Answered, Remembered, TruthError
 from edge.results import Result
 from edge.sampling import Sampler
 from edge.scored import Scored, Scorer
@@ -26,6 +26,12 @@ class Statistics(Protocol):
     def offer(self, answers: list[Scored]) -> None: ...
 
 
+class Store(Protocol):
+    """Keeps answers that were sent as samples over a restart (edge/adapters/answer_store.py)."""
+
+    def save(self, kept: Sequence[tuple[str, Answered]], gone: Iterable[str]) -> None: ...
+
+
 class Observing:
     """Lives on the control thread; `remembered` is shared with who takes feedback."""
 
@@ -35,11 +41,13 @@ class Observing:
         sampler: Sampler,
         remembered: Remembered,
         statistics: Statistics | None = None,
+        store: Store | None = None,
     ) -> None:
         self._recorder = recorder
         self._sampler = sampler
         self._remembered = remembered
         self._statistics = statistics
+        self._store = store
         self._scorer = Scorer()
 
     @property
@@ -63,11 +71,20 @@ class Observing:
             self._statistics.offer(answers)
 
     def cut(self, budget_bytes: int) -> Iterator[Samples]:
-        """Yield the samples since the last cut; they wait longer for their truth than the others."""
+        """Yield the samples since the last cut; they wait longer for their truth than the others.
+
+        What was judged until now is forgotten on the disk before it is reported: it counts once, at most.
+        """
+        kept = []
         for samples in self._sampler.cut(budget_bytes):
             for identity in samples.ids:
-                self._remembered.sampled(identity)
+                answered = self._remembered.sampled(identity)
+                if answered is not None and len(answered[1]) == 1:
+                    kept.append((identity, answered))
             yield samples
+        gone = self._remembered.take_judged()
+        if self._store is not None and (kept or gone):
+            self._store.save(kept, gone)
 
     def judge(self, truths: Truths) -> None:
         """Count what was right, for each answer that waits for it; the rest is counted as refused."""

@@ -3,7 +3,7 @@
 Rules:
 - the newest `limit` rows are remembered; an older answer is forgotten, and its truth refused;
 - those that were sent as samples wait in a room of their own: whoever looks at a sample and labels it
-  does so hours later, when a busy device has given a million others;
+  does so hours later, when a busy device has given a million others; they may be kept over a restart;
 - an id that waits is not given to another answer: somebody could have it judged in its place;
 - a truth counts once: a second one for the same answer finds nothing;
 - it counts for the release that answered, also after another has taken its place.
@@ -57,6 +57,7 @@ class Remembered:
         self._lock = threading.Lock()
         self._all = _Room(limit)
         self._sampled = _Room(limit)
+        self._judged: list[str] = []
         self.refused: Counter[str] = Counter()
 
     def __len__(self) -> int:
@@ -68,12 +69,22 @@ class Remembered:
             if identity not in self._sampled.answers:
                 self._all.keep(identity, answered)
 
-    def sampled(self, identity: str) -> None:
-        """Let an answer that was sent as a sample wait longer."""
+    def sampled(self, identity: str, answered: Answered | None = None) -> Answered | None:
+        """Let an answer that was sent as a sample wait longer, and return it; None for one that is not there.
+
+        `answered` is that of a sample from before a restart.
+        """
         with self._lock:
-            answered = self._all.take(identity)
+            answered = answered or self._all.take(identity)
             if answered is not None:
                 self._sampled.keep(identity, answered)
+            return answered
+
+    def take_judged(self) -> list[str]:
+        """Return the ids of samples whose truth was counted since the last time."""
+        with self._lock:
+            judged, self._judged = self._judged, []
+            return judged
 
     def find(self, identity: str) -> Answered | None:
         with self._lock:
@@ -94,6 +105,8 @@ class Remembered:
             if not all(0 <= truth < classes for truth in truths):
                 raise self._refuse("unfit", f"truth {truths}: the classes are 0 to {classes - 1}")
             room.take(identity)
+            if room is self._sampled:
+                self._judged.append(identity)
             return Judgement(release, tuple(zip(said, truths, confidences, strict=True)))
 
     def _refuse(self, cause: str, text: str) -> TruthError:
