@@ -2,7 +2,8 @@
 
 Rules:
 - counts wait here until a report takes them, and leave with it: whatever had no room is in the next one,
-  the longest waiting first, so that the sum of all reports is the sum of all answers;
+  the longest waiting first, so that the sum of all reports is the sum of all answers; what there is most
+  of (a thousand classes) leaves room for the rest;
 - a model that ever gave a value outside 0 to 1 as its largest gives no shares: its confidences are
   counted no more, since the part of them that looks like shares would be no fair picture;
 - no more than MAX_TAGS tags are counted apart: the others together, as `other`.
@@ -10,7 +11,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -127,11 +128,12 @@ class Quality:
 
     def take(self, cells: int) -> QualityCut:
         """Return what a report of at most `cells` cells has room for; the rest waits."""
-        predicted = self._predicted.take(cells)
-        left = cells - len(predicted)
-        slices = [(tag, self._slices.pop(tag)) for tag in list(self._slices)[: max(0, left)]]
-        confusion = self._confusion.take(left - len(slices))
-        features = list(self._take_features(left - len(slices) - len(confusion)))
+        bins = sum(map(len, self._features.values()))
+        wanted = (len(self._predicted), len(self._confusion), len(self._slices), bins)
+        predicted_room, confusion_room, slices_room, features_room = allotted(wanted, cells)
+        predicted, confusion = self._predicted.take(predicted_room), self._confusion.take(confusion_room)
+        slices = [(tag, self._slices.pop(tag)) for tag in list(self._slices)[:slices_room]]
+        features = list(self._take_features(features_room))
         confidence, self._confidence = self._confidence, np.zeros_like(self._confidence)
         labelled, self._labelled = self._labelled, np.zeros_like(self._labelled)
         correct, self._correct = self._correct, np.zeros_like(self._correct)
@@ -168,3 +170,12 @@ class Quality:
             self._shares = are_shares(confidences)
             if not self._shares:
                 self._confidence[:] = self._labelled[:] = self._correct[:] = 0
+
+
+def allotted(wanted: Sequence[int], room: int) -> list[int]:
+    """Return how much of `room` each gets: what it wants, or an equal share of what others leave."""
+    given = [0] * len(wanted)
+    for served, place in enumerate(sorted(range(len(wanted)), key=lambda i: wanted[i])):
+        given[place] = min(wanted[place], max(0, room) // (len(wanted) - served))
+        room -= given[place]
+    return given

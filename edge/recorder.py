@@ -18,6 +18,8 @@ from wire.histogram import BUCKETS, pack
 #: Counts of one report beside those that every report has: cells of confusion matrices, classes, slices.
 #: A cell is three numbers, some 12 bytes.
 MAX_CELLS: Final = 1000
+#: Each release gets so many: a feature of ten bins must find room beside three other kinds of counts.
+_LEAST_CELLS: Final = 64
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Recorder:
         meters, changes = self._all(), []
         for place, (release, meter) in enumerate(meters.items()):
             # Before the inferences: no report may count more answers by class than there were at all.
-            quality = meter.take_quality(cells // (len(meters) - place))
+            quality = meter.take_quality(max(_LEAST_CELLS, cells // (len(meters) - place)))
             cells -= quality.cells
             now = _read(meter)
             changes.append(self._change(release, self._before.get(release, _Counters()), now, quality))
