@@ -90,6 +90,7 @@ class Tour:
         self._swap_s: dict[str, float] = {}
         self._highest_rss_bytes: dict[str, int] = {}
         self._step = 0
+        self._page = ("", "")
 
     def run(self) -> int:
         """Take the tour; every child has ended when this returns or raises."""
@@ -156,8 +157,11 @@ class Tour:
             f"the fleet server and {self._settings.devices} devices"
         )
         state = str(self._folder / "fleet")
-        self._quietly("fleet", "init", "--plain", "--state", state)
-        self._children.start("server", "fleet", "serve", "--state", state, "--broker", str(address))
+        said = self._quietly("fleet", "init", "--plain", "--state", state)
+        page = f"127.0.0.1:{free_port()}"
+        self._page = (f"http://{page}/", said.splitlines()[-1])  # the last line is how to log in
+        serve = ["fleet", "serve", "--state", state, "--broker", str(address), "--web", page]
+        self._children.start("server", *serve)
         for number in range(1, self._settings.devices + 1):
             name = f"pi-{number}"
             self._children.start(name, "agent", str(self._write_device(name, address)))
@@ -204,6 +208,7 @@ class Tour:
         self._say(
             f"left running: try `edgeflock fleet devices --state {self._folder / 'fleet'}`; Ctrl-C ends it"
         )
+        self._console.print(f"   the fleet's page: {self._page[0]}\n   {self._page[1]}", markup=False)
         with contextlib.suppress(KeyboardInterrupt):
             while True:
                 show("kept running")

@@ -5,6 +5,10 @@ else in turns: take a batch, commit it, acknowledge it, publish what the registr
 (fleet/evaluator.py) looks at what is committed from a thread and a connection of its own, and a webhook has
 another thread. One process holds the database for reports; commands write their wishes beside it, and SQLite
 keeps them apart.
+
+The page, where there is one, has two threads of its own: `page` talks HTTP (uvicorn's loop), `page store`
+has a connection of its own to the database. Nothing crosses to the main thread: what a person does on the
+page is written there as a command writes it, and the next turn publishes it.
 """
 
 from __future__ import annotations
@@ -32,6 +36,7 @@ from fleet.adapters.removal import Removal
 from fleet.adapters.report_store import ReportStore
 from fleet.adapters.retention import Retention
 from fleet.adapters.signing_desk import now, open_store
+from fleet.adapters.web_server import WebServer, open_page
 from fleet.auditing import Auditor
 from fleet.evaluator import Evaluator
 from fleet.expiry_watch import ExpiryWatch, lasting
@@ -49,6 +54,7 @@ from fleet.publishing import (
 )
 from fleet.releasing import seal
 from fleet.signing import Signing
+from fleet.web.address import WebAddress
 from wire.adapters.paho_link import BrokerAddress, Login, PahoLink
 from wire.deadline import Deadline
 from wire.enrolment import SERVER_NAME
@@ -96,6 +102,8 @@ class ServerSettings:
     #: Where changes of alerts are posted; None: nowhere.
     alerts: WebhookSettings | None = None
     keep: Keep = field(default_factory=Keep)
+    #: Where the page is; None for no page.
+    page: WebAddress | None = None
 
 
 def serve(settings: ServerSettings, stop: threading.Event) -> None:
@@ -104,6 +112,7 @@ def serve(settings: ServerSettings, stop: threading.Event) -> None:
     registry = Registry(database).open()
     registry.sweep()
     count_earlier_reports(database)
+    page: WebServer | None = None
     link = PahoLink(settings.broker, CLIENT_ID)
     gate = _open_gate(settings, settings.gate, database) if settings.gate else None
     webhook = _open_webhook(settings)
@@ -121,6 +130,7 @@ def serve(settings: ServerSettings, stop: threading.Event) -> None:
         )
         link.start()
         server.wait_for_broker(Deadline.after(_CONNECT_S), stop)
+        page = open_page(settings.state, settings.page) if settings.page else None
         log.info("serving the fleet in %s through %s", settings.state, settings.broker)
         if signing is None:
             log.warning("unsigned: whoever reaches the broker decides what the devices run")
@@ -135,6 +145,8 @@ def serve(settings: ServerSettings, stop: threading.Event) -> None:
             webhook.close()
         if gate:
             gate.close()
+        if page:
+            page.stop()
         database.close()
 
 

@@ -36,6 +36,7 @@ from fleet.releasing import Built
 from fleet.signed_release import released
 from fleet.updates import travels
 from fleet.view import DeviceRow, one_each
+from fleet.web_cli import add_web, add_web_options, page_address
 from wire.adapters.files import only_owner
 from wire.adapters.signals import stop_on_signals
 from wire.deadline import Deadline
@@ -52,7 +53,7 @@ _REFRESH_S: Final = 0.5
 _SERVE_HELP = """\
 Takes in what devices report and publishes what they should run. Without --broker it starts a broker
 of its own: with TLS as `fleet init` has configured it, or without (mosquitto if installed, otherwise an
-embedded one) on 127.0.0.1 only.
+embedded one) on 127.0.0.1 only. Shows the fleet as a page (`edgeflock fleet password` sets a password).
 
 example:
     edgeflock fleet serve --state /srv/fleet --broker hub.local:1883
@@ -100,6 +101,7 @@ def add_parser(commands: _SubParsersAction[argparse.ArgumentParser], version: st
     add_certificate_options(server)
     add_alert_options(server)
     store_cli.add_keep_options(server)
+    add_web_options(server)
     server.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     push = _part(parts, "push", "release a bundle to a group", _PUSH_HELP, _run_push)
     push.add_argument("bundle", type=Path, help="a bundle made by `edgeflock convert`")
@@ -121,6 +123,7 @@ def add_parser(commands: _SubParsersAction[argparse.ArgumentParser], version: st
     rollout_cli.add_parts(partial(_part, parts))
     group_cli.add_parts(partial(_part, parts))
     store_cli.add_parts(partial(_part, parts))
+    add_web(partial(_part, parts))
 
 
 def _part(
@@ -142,11 +145,11 @@ def _part(
 
 def _run_serve(arguments: argparse.Namespace) -> int:
     logging.basicConfig(level=arguments.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    stop = threading.Event()
+    stop, page = threading.Event(), page_address(arguments)
     with only_owner(arguments.state / "lock", "server"):
         stop_on_signals(stop)
         with server_settings(arguments) as settings:
-            serve(replace(settings, keep=store_cli.keep_of(arguments)), stop)
+            serve(replace(settings, keep=store_cli.keep_of(arguments), page=page), stop)
     return 0
 
 

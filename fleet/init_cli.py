@@ -13,6 +13,7 @@ from fleet.adapters.signing_desk import now
 from fleet.broker_setup import BrokerPlan
 from fleet.initialising import has_keys, restore_root, root_file, stray_keys
 from fleet.keys_cli import make_keys
+from fleet.web_cli import has_accounts, make_operator
 from wire.errors import SettingsError
 
 _HELP: Final = """\
@@ -20,7 +21,8 @@ Makes what locks the fleet in, in its state folder:
 - the keys that sign releases and plans, and root.json, which tells a device whom to believe. The set is
   complete for development; for real use take the offline keys off this machine, as the table says;
 - the broker's configuration with one access list for each listener, two CAs, and the certificates of the
-  broker and the server.
+  broker and the server;
+- a password for the page that `fleet serve` shows, told once.
 It makes what is missing, also after a run that was interrupted, and overwrites nothing.
 
 example:
@@ -92,7 +94,8 @@ def _run(arguments: argparse.Namespace) -> int:
         return _renew(state)
     broker = not arguments.plain and not BrokerFiles(state).exist
     keys, root = not has_keys(state), not root_file(state).exists()
-    if not (broker or keys or root):
+    account = not has_accounts(state)
+    if not (broker or keys or root or account):
         raise SettingsError(
             f"{state} has all that `init` makes, and devices may trust it: nothing was written"
         )
@@ -103,6 +106,8 @@ def _run(arguments: argparse.Namespace) -> int:
         restore_root(state)
         print(f"wrote {root_file(state)} again")
     print(told, end="")
+    if account:
+        print(make_operator(state))
     return 0
 
 

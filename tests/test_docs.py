@@ -81,6 +81,8 @@ def test_the_readme_stays_short() -> None:
             "backup",
             "restore",
             "remove",
+            "password",
+            "audit",
         )
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -17,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[zipfile.ZipFile]:
     """The wheel, built from the sdist, as an index would have it."""
+    subprocess.run([ROOT / "scripts" / "build-page"], check=True)
     out = tmp_path_factory.mktemp("dist")
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(ROOT)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -34,6 +36,25 @@ def test_it_holds_the_packages_and_the_device_files_and_no_tests(wheel: zipfile.
     tops = {n.split("/")[0] for n in names if not n.startswith("edgeflock-")}
     assert tops == {"wire", "edge", "converter", "fleet", "demo", "edgeflock.py"}
     assert {f"{p}/py.typed" for p in ("wire", "edge", "converter", "fleet", "demo")} <= set(names)
+
+
+def test_it_holds_the_page_and_where_npm_is_the_scripts_of_others(wheel: zipfile.ZipFile) -> None:
+    names = {name for name in wheel.namelist() if name.startswith("fleet/web/")}
+    web = ROOT / "fleet" / "web"
+    own = [p for folder in ("templates", "static") for p in (web / folder).iterdir() if p.is_file()]
+    assert {f"fleet/web/{p.relative_to(web)}" for p in own} <= names
+    if shutil.which("npm") is None:
+        pytest.skip("npm is not here: the page shows text and tables")
+    vendor = {"htmx.min.js", "uPlot.iife.min.js", "uPlot.min.css", "uPlot.LICENSE"}
+    assert {f"fleet/web/static/vendor/{name}" for name in vendor} <= names
+
+
+def test_no_script_of_others_is_committed_and_the_lock_names_no_registry() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert not [name for name in listed.stdout.splitlines() if "vendor/" in name or name.endswith(".min.js")]
+    lock = (ROOT / "package-lock.json").read_text(encoding="utf-8")
+    assert "resolved" not in lock
+    assert "http" not in lock
 
 
 def test_a_device_installs_no_workstation_or_server_library(wheel: zipfile.ZipFile) -> None:

@@ -93,7 +93,9 @@ class LocalFleet:
         if not unsigned and not (self.state / "root.json").exists():
             self.do("init", "--plain")
         address = str(self.address)
-        self._start("server", "fleet", "serve", "--state", self.state, "--broker", address, *unsigned)
+        self._start(
+            "server", "fleet", "serve", "--no-web", "--state", self.state, "--broker", address, *unsigned
+        )
         self.wait("the server's database", (self.state / "fleet.db").exists)
 
     def start_device(self, name: str = "pi-1", *, model: str = "", models: str = "", more: str = "") -> None:

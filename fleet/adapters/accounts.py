@@ -1,0 +1,162 @@
+"""Who may log in to the page, and who is: accounts, sessions, and the key that signs cookies.
+
+Rules:
+- a password is stored as what scrypt makes of it (RFC 7914; N = 2**15, r = 8, p = 3, as OWASP's password
+  storage cheat sheet has it: 32 MB and a third of a second), an unknown name costs as long as a known one;
+- a session is a row here: log-out and a new password end it, whatever cookie somebody has kept.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, cast
+
+from fleet.adapters.database import Database
+from fleet.web.access import SESSION_S, Role, Session
+from wire.errors import SettingsError
+
+_SCHEMA: Final = """
+create table if not exists web_account (
+    name text primary key,
+    role text not null,
+    secret text not null
+);
+create table if not exists web_session (
+    id_sha256 text primary key,
+    account text not null,
+    role text not null,
+    token text not null,
+    started_s real not null
+);
+create table if not exists web_key (
+    purpose text primary key,
+    key blob not null
+);
+"""
+
+_N: Final = 2**15
+_R: Final = 8
+_P: Final = 3
+_MEMORY_BYTES: Final = 64 * 1024 * 1024
+_LONGEST: Final = 1024
+_SHORTEST: Final = 10
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
+
+
+def new_password() -> str:
+    """Return a password of 100 random bits, in groups that a person can copy."""
+    text = base64.b32encode(secrets.token_bytes(13)).decode().lower()[:20]
+    return "-".join(text[i : i + 5] for i in range(0, 20, 5))
+
+
+def hash_password(password: str) -> str:
+    """Return what is stored of a password."""
+    salt = secrets.token_bytes(16)
+    made = _scrypt(password, salt, _N, _R, _P)
+    return f"scrypt:{_N}:{_R}:{_P}:{salt.hex()}:{made.hex()}"
+
+
+def fits(password: str, stored: str) -> bool:
+    """Return whether `password` is the one that is stored."""
+    _, n, r, p, salt, made = stored.split(":")
+    found = _scrypt(password[:_LONGEST], bytes.fromhex(salt), int(n), int(r), int(p))
+    return hmac.compare_digest(found, bytes.fromhex(made))
+
+
+def _scrypt(password: str, salt: bytes, n: int, r: int, p: int) -> bytes:
+    return hashlib.scrypt(password.encode(), salt=salt, n=n, r=r, p=p, maxmem=_MEMORY_BYTES, dklen=32)
+
+
+#: What a name that nobody has is compared with.
+_NOBODY: Final = f"scrypt:{_N}:{_R}:{_P}:{'00' * 16}:{'00' * 32}"
+
+
+@dataclass(frozen=True)
+class Account:
+    """One who may log in; `secret` is the hash of the password."""
+
+    name: str
+    role: Role
+    secret: str
+
+
+class Accounts:
+    """Accounts and sessions in the fleet's database."""
+
+    def __init__(self, database: Database, wall_clock: Callable[[], float] = time.time) -> None:
+        self._database = database
+        self._wall_clock = wall_clock
+
+    def open(self) -> Accounts:
+        self._database.sql.executescript(_SCHEMA)
+        return self
+
+    def put(self, name: str, role: Role, password: str) -> None:
+        """Make an account or change it; its sessions end. Raises SettingsError for a name or password."""
+        if _NAME.fullmatch(name) is None:
+            raise SettingsError(f"name {name!r}: use at most 32 of a-z, 0-9, '.', '_' and '-'")
+        if not _SHORTEST <= len(password) <= _LONGEST:
+            raise SettingsError(f"a password has {_SHORTEST} to {_LONGEST} characters")
+        secret = hash_password(password)
+        with self._database.transaction() as sql:
+            sql.execute("insert or replace into web_account values (?, ?, ?)", (name, role, secret))
+            sql.execute("delete from web_session where account = ?", (name,))
+
+    def any(self) -> bool:
+        """Return whether anybody may log in."""
+        return self._database.sql.execute("select 1 from web_account limit 1").fetchone() is not None
+
+    def find(self, name: str) -> Account:
+        """Return the account of this name, or one that no password fits."""
+        row = self._database.sql.execute(
+            "select name, role, secret from web_account where name = ?", (name,)
+        ).fetchone()
+        return Account(row[0], cast(Role, row[1]), row[2]) if row else Account("", "viewer", _NOBODY)
+
+    def begin(self, account: Account) -> Session:
+        """Log somebody in; those whose sessions have ended are forgotten."""
+        now_s = self._wall_clock()
+        session = Session(
+            secrets.token_urlsafe(32), account.name, account.role, secrets.token_urlsafe(32), now_s
+        )
+        with self._database.transaction() as sql:
+            sql.execute("delete from web_session where started_s < ?", (now_s - SESSION_S,))
+            sql.execute(
+                "insert into web_session values (?, ?, ?, ?, ?)",
+                (_digest(session.id), session.who, session.role, session.token, session.started_s),
+            )
+        return session
+
+    def session(self, session_id: str) -> Session | None:
+        """Return the session with this id, if it lives."""
+        row = self._database.sql.execute(
+            "select account, role, token, started_s from web_session where id_sha256 = ?",
+            (_digest(session_id),),
+        ).fetchone()
+        if row is None:
+            return None
+        session = Session(session_id, row[0], cast(Role, row[1]), row[2], row[3])
+        return None if session.ended(self._wall_clock()) else session
+
+    def end(self, session: Session) -> None:
+        """Log somebody out."""
+        with self._database.transaction() as sql:
+            sql.execute("delete from web_session where id_sha256 = ?", (_digest(session.id),))
+
+    def cookie_key(self) -> bytes:
+        """Return the key that signs cookies, the same at each start."""
+        with self._database.transaction() as sql:
+            sql.execute("insert or ignore into web_key values ('cookie', ?)", (secrets.token_bytes(32),))
+            (key,) = sql.execute("select key from web_key where purpose = 'cookie'").fetchone()
+        return bytes(key)
+
+
+def _digest(session_id: str) -> str:
+    return hashlib.sha256(session_id.encode()).hexdigest()

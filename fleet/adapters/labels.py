@@ -1,0 +1,53 @@
+"""What people said is right, for samples that devices sent: the last word on a sample counts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from fleet.adapters.database import Database
+from wire.counters import MAX_CLASSES
+from wire.errors import SettingsError
+
+_SCHEMA: Final = """
+create table if not exists label (
+    device text not null,
+    sample text not null,
+    release text not null,
+    truth integer not null,
+    labelled_by text not null,
+    time_s real not null,
+    primary key (device, sample)
+) without rowid;
+"""
+
+_LONGEST_ID: Final = 128
+
+
+class Labels:
+    """The labels in a fleet's database."""
+
+    def __init__(self, database: Database, wall_clock: Callable[[], float] = time.time) -> None:
+        self._database = database
+        self._wall_clock = wall_clock
+        self._database.sql.executescript(_SCHEMA)
+
+    def put(self, device: str, sample: str, release: str, truth: int, who: str) -> None:
+        """Store what is right; raise SettingsError for a class or a sample that cannot be."""
+        if not 0 <= truth < MAX_CLASSES:
+            raise SettingsError(f"class {truth}: write 0 to {MAX_CLASSES - 1}")
+        if not 0 < len(sample) <= _LONGEST_ID:
+            raise SettingsError("a sample without an id cannot be labelled")
+        with self._database.transaction() as sql:
+            if sql.execute("select 1 from device where name = ?", (device,)).fetchone() is None:
+                raise SettingsError(f"no device {device[:64]!r}")
+            sql.execute(
+                "insert or replace into label values (?, ?, ?, ?, ?, ?)",
+                (device, sample, release[:_LONGEST_ID], truth, who, self._wall_clock()),
+            )
+
+    def all(self) -> dict[tuple[str, str], tuple[int, str]]:
+        """Return (truth, who said so) by (device, sample)."""
+        rows = self._database.sql.execute("select device, sample, truth, labelled_by from label")
+        return {(device, sample): (truth, who) for device, sample, truth, who in rows}

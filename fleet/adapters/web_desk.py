@@ -1,0 +1,114 @@
+"""What the pages have of the fleet, and the one thread that holds it.
+
+Rules:
+- one connection to the database, used by one thread: SQLite's connections are not shared between threads,
+  and a page that reads never makes the server's loop wait (WAL);
+- what is asked for again within a second is not read again, however many people look;
+- a page writes wishes through `Steering`, as the commands do; the server's next turn publishes them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from itsdangerous import BadSignature, TimestampSigner
+
+from fleet.adapters.accounts import Accounts
+from fleet.adapters.audit_log import AuditLog
+from fleet.adapters.database import Database
+from fleet.adapters.labels import Labels
+from fleet.adapters.registry import Registry
+from fleet.adapters.steering import Steering, Wanted
+from fleet.adapters.store_reading import StoreReading
+from fleet.initialising import open_signing
+from fleet.web.access import SESSION_S, Session
+from fleet.web.kept import Kept
+from fleet.web.reading import Reading
+from wire.errors import UnavailableError
+from wire.messages import Plan
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_STATES: Final = {"pause": "pause", "resume": "run", "abort": "abort"}
+
+
+class Store:
+    """Everything behind the pages, on the desk's connection."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._registry = Registry(database).open()
+        self._kept = Kept(StoreReading(database, self._registry))
+        self.reading: Reading = self._kept
+        self.accounts = Accounts(database).open()
+        self.audit = AuditLog(database).open()
+        self.labels = Labels(database)
+        self._signer = TimestampSigner(self.accounts.cookie_key(), salt="edgeflock page session")
+
+    def transaction(self) -> AbstractContextManager[Any]:
+        """Several changes at once, or none of them; what is read next is new."""
+        self._kept.forget()
+        return self._database.transaction()
+
+    def steer(self, act: str, group: str, model: str, sequence: int) -> Plan:
+        """Change a rollout, inside a transaction; return the plan that stands now.
+
+        Raises LookupError where there is none, UnavailableError when it is no longer the one with `sequence`,
+        or cannot be done to it.
+        """
+        standing = next((p for p in self._registry.plans() if (p.group, p.model) == (group, model)), None)
+        if standing is None:
+            raise LookupError(f"no rollout of {model} in {group}")
+        if standing.sequence != sequence:
+            raise UnavailableError(
+                f"the rollout of {model} in {group} has changed since you looked, nothing was done"
+            )
+        signing = open_signing(self._database)
+        steering = Steering(self._database, self._registry, signing.signed_names if signing.active else None)
+        wanted = Wanted(model, None, group)
+        made = steering.undo(wanted) if act == "undo" else steering.set_state(wanted, _STATES[act])
+        return made[0] if made else standing
+
+    def signed(self, session: Session) -> str:
+        """Return what a cookie holds of a session."""
+        return self._signer.sign(session.id).decode()
+
+    def session(self, cookie: str | None) -> Session | None:
+        """Return the session of a cookie that this server signed and that lives."""
+        if cookie is None:
+            return None
+        try:
+            found = self._signer.unsign(cookie, max_age=int(SESSION_S))
+        except BadSignature:
+            return None
+        return self.accounts.session(found.decode())
+
+
+class Desk:
+    """Runs work on the thread that owns the store; opened by its first work, closed by `close`."""
+
+    def __init__(self, state: Path) -> None:
+        self._database = Database(state)
+        self._store: Store | None = None
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="page store")
+
+    async def ask(self, work: Callable[[Store], T]) -> T:
+        """Return what `work` makes of the store."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._work, work)
+
+    def _work(self, work: Callable[[Store], T]) -> T:
+        if self._store is None:
+            self._store = Store(self._database.open())
+        return work(self._store)
+
+    def close(self) -> None:
+        self._pool.submit(self._database.close)
+        self._pool.shutdown()

@@ -1,0 +1,201 @@
+"""The ASGI application: routes, headers and the log-in; what is shown is in site.py.
+
+Rules:
+- every answer forbids frames, foreign scripts and styles, sniffing, and keeping pages;
+- a request that names another host than this one, or whose form is too large, is refused before it is read;
+- a password is checked on a thread of its own, one at a time, after the throttle has let it through.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from fleet.adapters.accounts import fits
+from fleet.adapters.audit_log import LOG_IN
+from fleet.adapters.templates import STATIC, Templates
+from fleet.adapters.web_desk import Desk, Store
+from fleet.web.access import SESSION_S, Throttle, same_origin
+from fleet.web.address import WebAddress
+from fleet.web.shield import Shield
+from fleet.web.site import Page, Site
+from fleet.web.visit import MAX_FORM_BYTES, Answer, Visit, read_form, safe_path
+
+log = logging.getLogger(__name__)
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+_COMPRESSED_FROM: Final = 800
+
+
+class Application:
+    """Wires routes to the site; `asgi` is what a server runs."""
+
+    def __init__(self, desk: Desk, address: WebAddress, clock: Callable[[], float] = time.monotonic) -> None:
+        self._desk = desk
+        self._address = address
+        self._clock = clock
+        self._templates = Templates()
+        self._site = Site(self._templates)
+        self._throttle = Throttle()
+        self._checking = asyncio.Lock()
+        # The port in it: cookies of one host are shared by all its ports.
+        self._cookie = (
+            f"__Host-edgeflock-{address.port}" if address.encrypted else f"edgeflock-{address.port}"
+        )
+        self.asgi = Starlette(
+            routes=self._routes(),
+            middleware=[
+                Middleware(Shield, address=address),
+                Middleware(GZipMiddleware, minimum_size=_COMPRESSED_FROM),
+            ],
+            exception_handlers={404: self._not_found, 405: self._not_found, Exception: self._failed},
+        )
+
+    def _routes(self) -> list[Route | Mount]:
+        site = self._site
+        return [
+            Route("/login", self._log_in_page, methods=["GET"]),
+            Route("/login", self._log_in, methods=["POST"]),
+            Route("/logout", self._page(site.log_out), methods=["POST"]),
+            Route("/healthz", _alive),
+            Mount("/static", StaticFiles(directory=STATIC)),
+            Route("/", self._page(site.overview)),
+            Route("/devices/{device}", self._page(site.device)),
+            Route("/models", self._page(site.models)),
+            Route("/models/{model}/{version}", self._page(site.model)),
+            Route("/rollouts", self._page(site.rollouts)),
+            Route("/rollouts/{group}/{model}/{act}", self._page(site.confirm), methods=["GET"]),
+            Route("/rollouts/{group}/{model}/{act}", self._page(site.steer), methods=["POST"]),
+            Route("/samples", self._page(site.samples)),
+            Route("/samples/label", self._page(site.label), methods=["POST"]),
+            Route("/audit", self._page(site.audit)),
+        ]
+
+    def _page(self, page: Page) -> Endpoint:
+        async def endpoint(request: Request) -> Response:
+            visit = await self._visit(request)
+            answer = await self._desk.ask(lambda store: self._answer(page, visit, store))
+            return self._response(*answer)
+
+        return endpoint
+
+    def _answer(self, page: Page, visit: Visit, store: Store) -> tuple[Answer, str | None]:
+        answer = self._site.answer(page, visit, store)
+        return answer, store.signed(answer.session) if answer.session else None
+
+    # --- the log-in ---------------------------------------------------------------------------
+
+    async def _log_in_page(self, request: Request) -> Response:
+        ready = await self._desk.ask(lambda store: store.accounts.any())
+        return self._login_form(ready=ready, next=safe_path(request.query_params.get("next")))
+
+    async def _log_in(self, request: Request) -> Response:
+        visit = await self._visit(request)
+        form = visit.form or {}
+        name, password = form.get("name", "")[:64].strip().lower(), form.get("password", "")
+        onward = safe_path(form.get("next"))
+        if not visit.from_our_page:
+            return self._login_form("This did not come from a page of this server.", 403, next=onward)
+        wait_s = self._throttle.wait_s(visit.source, self._clock())
+        if wait_s > 0:
+            text = f"Too many wrong passwords: try again in {wait_s:.0f} s."
+            return self._login_form(text, 429, next=onward, name=name, retry_s=wait_s)
+        self._throttle.wrong(visit.source, self._clock())  # until it is known to be right
+        account = await self._desk.ask(lambda store: store.accounts.find(name))
+        async with self._checking:
+            right = await asyncio.to_thread(fits, password, account.secret)
+        answer = await self._desk.ask(lambda store: _begin(store, visit, name, right=right))
+        if answer is None:
+            return self._login_form("Name or password is wrong.", 401, next=onward, name=name)
+        self._throttle.right(visit.source)
+        return self._response(Answer(303, location=onward), answer)
+
+    def _login_form(
+        self,
+        text: str = "",
+        status: int = 200,
+        *,
+        next: str = "/",  # the name of the field
+        name: str = "operator",
+        ready: bool = True,
+        retry_s: float = 0.0,
+    ) -> Response:
+        said = {"tone": "warn", "text": text} if text else None
+        body = self._templates.render(
+            "login.html", session=None, active="", live=False, said=said, next=next, name=name, ready=ready
+        )
+        headers = {"Retry-After": f"{retry_s:.0f}"} if retry_s else {}
+        return Response(body, status, headers, "text/html")
+
+    # --- small things -------------------------------------------------------------------------
+
+    async def _visit(self, request: Request) -> Visit:
+        headers = request.headers
+        form = None
+        if request.method == "POST":
+            form = read_form((await request.body())[:MAX_FORM_BYTES])
+        return Visit(
+            path=request.url.path,
+            query=dict(request.query_params),
+            names=dict(request.path_params),
+            form=form,
+            fragment="hx-request" in headers,
+            source=request.client.host if request.client else "",
+            cookie=request.cookies.get(self._cookie),
+            from_our_page=same_origin(
+                headers.get("origin"),
+                headers.get("sec-fetch-site"),
+                "https" if self._address.encrypted else "http",
+                headers.get("host", ""),
+            ),
+        )
+
+    def _response(self, answer: Answer, cookie: str | None = None) -> Response:
+        response = Response(answer.body, answer.status, dict(answer.headers), answer.kind)
+        if answer.location is not None:
+            response.headers["location"] = answer.location
+        if cookie is not None:
+            response.set_cookie(
+                self._cookie, cookie, max_age=int(SESSION_S), httponly=True, samesite="strict",
+                secure=self._address.encrypted,
+            )  # fmt: skip
+        if answer.logs_out:
+            response.delete_cookie(
+                self._cookie, httponly=True, samesite="strict", secure=self._address.encrypted
+            )
+        return response
+
+    async def _not_found(self, _request: Request, _error: Exception) -> Response:
+        return self._response(self._site.problem(404, "Not found", "There is no such page."))
+
+    async def _failed(self, request: Request, error: Exception) -> Response:
+        log.error("the page %s failed", request.url.path, exc_info=error)
+        text = "The server's log says why. Nothing was changed."
+        return self._response(self._site.problem(500, "This page failed", text))
+
+
+def _begin(store: Store, visit: Visit, name: str, *, right: bool) -> str | None:
+    """Begin a session and return its cookie; None where the password is wrong. Both are audited."""
+    with store.transaction():
+        if not right:
+            store.audit.add(name or "nobody", visit.source, LOG_IN, outcome="wrong name or password")
+            return None
+        session = store.accounts.begin(store.accounts.find(name))
+        store.audit.add(session.who, visit.source, LOG_IN)
+    return store.signed(session)
+
+
+async def _alive(_request: Request) -> Response:
+    return PlainTextResponse("ok\n")

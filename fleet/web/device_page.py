@@ -1,0 +1,191 @@
+"""One device: how it is, curves over time, what its models did, and its journal. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fleet.web import wording
+from fleet.web.charts import Chart, Curve, thinned
+from fleet.web.condition import Condition, condition
+from fleet.web.figures import added, share
+from fleet.web.overview import Tile, doing
+from fleet.web.reading import DeviceNow, EventLine, Slot
+from fleet.web.spans import SPANS, Span
+from wire.histogram import quantile
+from wire.messages import Vitals
+
+
+@dataclass(frozen=True)
+class ModelLine:
+    """What one release did on this device in the window."""
+
+    release: str
+    inferences: str
+    errors: int
+    p50: str
+    p99: str
+    accuracy: str
+    accuracy_range: str
+    labels: str
+
+
+@dataclass(frozen=True)
+class DevicePage:
+    """All that the page shows."""
+
+    name: str
+    condition: Condition
+    doing: str
+    groups: Sequence[str]
+    last_seen_s: float
+    tiles: Sequence[Tile]
+    facts: Sequence[tuple[str, str]]
+    charts: Sequence[Chart]
+    models: Sequence[ModelLine]
+    events: Sequence[EventLine]
+    span: Span
+    spans: Sequence[Span] = SPANS
+
+
+def device_page(
+    device: DeviceNow,
+    slots: Sequence[Slot],
+    vitals: Sequence[tuple[float, Vitals]],
+    events: Sequence[EventLine],
+    chosen: Span,
+) -> DevicePage:
+    """Return what the page of `device` shows; slots and vitals are those of the span."""
+    return DevicePage(
+        name=device.row.device,
+        condition=condition(device),
+        doing=doing(device),
+        groups=device.groups,
+        last_seen_s=device.last_seen_s,
+        tiles=_tiles(device),
+        facts=_facts(device),
+        charts=[chart for chart in (_latency(slots), *_vital_charts(vitals)) if chart.times_s],
+        models=[_model_line(release, slots) for release in _releases(slots)],
+        events=events,
+        span=chosen,
+    )
+
+
+def _tiles(device: DeviceNow) -> list[Tile]:
+    row = device.row
+    interval = wording.percent_range(row.accuracy_low, row.accuracy_high)
+    return [
+        Tile("runs", row.current or "no model", doing(device) or f"state {row.state or 'unknown'}"),
+        Tile(
+            "answers", wording.rate(row.rate_hz), f"{wording.short_count(row.inferences)} since the first"
+        ),
+        Tile("latency", wording.micros(row.p50_us), f"p99 {wording.micros(row.p99_us)}, last report"),
+        Tile(
+            "accuracy", wording.percent(row.accuracy), interval if row.labelled else "no labels yet"
+        ),
+        Tile("temperature", wording.celsius(row.temperature_c), _throttle(device.vitals)),
+        Tile(
+            "lost",
+            wording.count(row.errors + row.dropped),
+            f"{row.errors} errors, {row.dropped} dropped",
+            "warn" if row.errors + row.dropped else "",
+        ),
+    ]  # fmt: skip
+
+
+def _throttle(vitals: Vitals | None) -> str:
+    if vitals is None or vitals.throttled is None:
+        return "throttling not told"
+    names = ("under-voltage", "capped clock", "throttled", "soft limit")
+    now = [name for bit, name in enumerate(names) if vitals.throttled >> bit & 1]
+    before = [name for bit, name in enumerate(names) if vitals.throttled >> (16 + bit) & 1]
+    if now:
+        return f"{', '.join(now)} now"
+    return f"{', '.join(before)} since the start" if before else "never throttled"
+
+
+def _facts(device: DeviceNow) -> list[tuple[str, str]]:
+    vitals, row = device.vitals, device.row
+    version = f"version {row.timestamp_version}" if row.timestamp_version else None
+    facts: list[tuple[str, str | None]] = [("clock", row.clock), ("metadata", version)]
+    if vitals is not None:
+        facts += [
+            ("CPU, all cores", wording.percent(vitals.cpu_percent / 100, 0)),
+            ("CPU of the agent, one core", wording.percent(vitals.process_cpu_percent / 100, 0)),
+            ("memory of the agent", wording.size(vitals.rss_bytes)),
+            ("memory left", wording.size(vitals.memory_available_bytes)),
+            ("disk left", wording.size(vitals.disk_free_bytes)),
+            ("swap used", _size(vitals.swap_used_bytes)),
+            ("written to disk", _size(vitals.disk_written_bytes)),
+            ("sent", _size(vitals.network_sent_bytes)),
+            ("received", _size(vitals.network_received_bytes)),
+            ("file system errors", _count(vitals.filesystem_errors)),
+            ("under-voltages", _count(vitals.undervoltages)),
+            ("below full clock", _told(vitals.throttled_s, "{:.0f} s of the last interval")),
+            ("clock rate", _told(vitals.clock_mhz, "{:.0f} MHz")),
+            ("up for", wording.ago(vitals.uptime_s).removesuffix(" ago") if vitals.uptime_s else None),
+        ]
+    return [(name, text) for name, text in facts if text]
+
+
+def _told(value: float | None, form: str) -> str | None:
+    return None if value is None else form.format(value)
+
+
+def _size(value: int | None) -> str | None:
+    return None if value is None else wording.size(value)
+
+
+def _count(value: int | None) -> str | None:
+    return None if value is None else wording.count(value)
+
+
+def _latency(slots: Sequence[Slot]) -> Chart:
+    by_time: dict[float, list[Slot]] = {}
+    for slot in slots:
+        if slot.counters.inferences:
+            by_time.setdefault(slot.start_s, []).append(slot)
+    times = sorted(by_time)
+    times = [times[i] for i in thinned(len(times))]
+    merged = [added("", [slot.counters for slot in by_time[t]]).latency_us for t in times]
+
+    def curve(name: str, q: float, colour: int) -> Curve:
+        values = [quantile(histogram, q) for histogram in merged]
+        return Curve(name, [v / 1000 if v is not None else None for v in values], colour)
+
+    return Chart("latency", "Latency", "ms", times, (curve("p50", 0.5, 1), curve("p99", 0.99, 2)), 2)
+
+
+def _vital_charts(vitals: Sequence[tuple[float, Vitals]]) -> list[Chart]:
+    kept = [vitals[i] for i in thinned(len(vitals))]
+    times = [time_s for time_s, _ in kept]
+    heat = Curve("temperature", [v.temperature_c for _, v in kept], 2)
+    cpu = Curve("all cores", [v.cpu_percent for _, v in kept], 1)
+    own = Curve("agent, of one core", [v.process_cpu_percent for _, v in kept], 3)
+    memory = Curve("agent", [v.rss_bytes / 1e6 for _, v in kept], 1)
+    warm = any(value is not None for value in heat.values)
+    charts = [Chart("temperature", "Temperature", "°C", times, (heat,))] if warm else []
+    return [
+        *charts,
+        Chart("cpu", "CPU", "%", times, (cpu, own)),
+        Chart("memory", "Memory", "MB", times, (memory,)),
+    ]
+
+
+def _releases(slots: Sequence[Slot]) -> list[str]:
+    return list(dict.fromkeys(slot.counters.release for slot in reversed(slots)))
+
+
+def _model_line(release: str, slots: Sequence[Slot]) -> ModelLine:
+    total = added(release, [slot.counters for slot in slots if slot.counters.release == release])
+    right = share(total.correct, total.labelled)
+    return ModelLine(
+        release=release,
+        inferences=wording.count(total.inferences),
+        errors=total.errors,
+        p50=wording.micros(quantile(total.latency_us, 0.5)),
+        p99=wording.micros(quantile(total.latency_us, 0.99)),
+        accuracy=wording.percent(right.value),
+        accuracy_range=wording.percent_range(right.low, right.high),
+        labels=wording.count(right.trials),
+    )

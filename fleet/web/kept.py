@@ -1,0 +1,76 @@
+"""A reading that remembers for a moment: ten people who look cost as much as one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, ParamSpec, TypeVar
+
+from fleet.progress import Rollout
+from fleet.web.reading import DeviceNow, EventLine, Reading, SampleLine, SampleQuery, Slot, Window
+from wire.counters import ModelCounters
+from wire.messages import Release, Vitals
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+#: How old an answer may be; curves move slowly and cost more.
+_NOW_S: Final = 1.0
+_CURVES_S: Final = 5.0
+_MOST: Final = 200
+
+
+class Kept:
+    """The port of fleet/web/reading.py over another one."""
+
+    def __init__(self, reading: Reading, clock: Callable[[], float] = time.monotonic) -> None:
+        self._reading = reading
+        self._clock = clock
+        self._answers: dict[tuple[Any, ...], tuple[float, Any]] = {}
+
+    def forget(self) -> None:
+        """Read anew what is asked for next."""
+        self._answers.clear()
+
+    def devices(self) -> Sequence[DeviceNow]:
+        return self._keep(_NOW_S, self._reading.devices)
+
+    def releases(self) -> Sequence[Release]:
+        return self._keep(_NOW_S, self._reading.releases)
+
+    def rollouts(self) -> Sequence[Rollout]:
+        return self._keep(_NOW_S, self._reading.rollouts)
+
+    def totals(self, release: str) -> Mapping[str, ModelCounters]:
+        return self._keep(_CURVES_S, self._reading.totals, release)
+
+    def by_device(self, release: str, window: Window) -> Mapping[str, ModelCounters]:
+        return self._keep(_CURVES_S, self._reading.by_device, release, window)
+
+    def fleet(self, release: str, window: Window) -> Sequence[Slot]:
+        return self._keep(_CURVES_S, self._reading.fleet, release, window)
+
+    def device(self, device: str, window: Window) -> Sequence[Slot]:
+        return self._keep(_NOW_S, self._reading.device, device, window)
+
+    def vitals(self, device: str, window: Window) -> Sequence[tuple[float, Vitals]]:
+        return self._keep(_NOW_S, self._reading.vitals, device, window)
+
+    def events(self, device: str | None, limit: int) -> Sequence[EventLine]:
+        return self._keep(_NOW_S, self._reading.events, device, limit)
+
+    def samples(self, query: SampleQuery) -> Sequence[SampleLine]:
+        return self._keep(_NOW_S, self._reading.samples, query)
+
+    def refusals(self) -> Mapping[str, int]:
+        return self._keep(_NOW_S, self._reading.refusals)
+
+    def _keep(self, seconds: float, read: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
+        key, now_s = (read.__name__, *arguments), self._clock()
+        found = self._answers.get(key)
+        if found is None or now_s - found[0] >= seconds:
+            if len(self._answers) >= _MOST:
+                self._answers.clear()
+            found = self._answers[key] = (now_s, read(*arguments, **options))
+        answer: T = found[1]
+        return answer

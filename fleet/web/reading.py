@@ -1,0 +1,122 @@
+"""What the page reads of a fleet: a port, so that a richer store can stand behind it.
+
+Times are Unix times in seconds. Counters of a slot or a device are sums, so that a figure is computed from
+them and never averaged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from fleet.progress import Rollout
+from fleet.view import DeviceRow
+from wire.counters import ModelCounters
+from wire.messages import Event, Release, Vitals
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of time, cut into slots of `resolution_s`."""
+
+    since_s: float
+    until_s: float
+    resolution_s: float
+
+
+@dataclass(frozen=True)
+class Slot:
+    """What was counted in one stretch of time, over `reports` reports."""
+
+    start_s: float
+    seconds: float
+    reports: int
+    counters: ModelCounters
+
+
+@dataclass(frozen=True)
+class DeviceNow:
+    """One device: its row, when it spoke last, its groups, and the counters of its last report."""
+
+    row: DeviceRow
+    last_seen_s: float
+    groups: tuple[str, ...] = ()
+    latest: ModelCounters | None = None
+    interval_s: float = 60.0
+    vitals: Vitals | None = None
+    software: str = ""
+
+
+@dataclass(frozen=True)
+class EventLine:
+    """One line of a device's journal."""
+
+    device: str
+    time_s: float
+    event: Event
+
+
+@dataclass(frozen=True)
+class SampleLine:
+    """One sampled answer. `label` is what a person said here, `truth` what the device knew."""
+
+    device: str
+    release: str
+    sample_id: str
+    time_s: float
+    predicted: int
+    confidence: float | None
+    truth: int | None = None
+    policy: str = ""
+    slices: tuple[str, ...] = ()
+    outputs: tuple[float, ...] = ()
+    input_base64: str | None = None
+    label: int | None = None
+    labelled_by: str = ""
+
+
+@dataclass(frozen=True)
+class SampleQuery:
+    """Which samples: those of a release, the `unsure` or the `wrong` ones, at most `limit`."""
+
+    release: str | None = None
+    show: str = "unsure"
+    limit: int = 60
+
+
+class Reading(Protocol):
+    """What the page reads; each method may raise UnavailableError when the store cannot answer."""
+
+    def devices(self) -> Sequence[DeviceNow]:
+        """Return each device as it is now, by name."""
+
+    def releases(self) -> Sequence[Release]:
+        """Return all releases, oldest first."""
+
+    def rollouts(self) -> Sequence[Rollout]:
+        """Return each plan and how far it is, oldest first."""
+
+    def totals(self, release: str) -> Mapping[str, ModelCounters]:
+        """Return everything that was ever counted of a release, by device."""
+
+    def by_device(self, release: str, window: Window) -> Mapping[str, ModelCounters]:
+        """Return what was counted of a release in a window, by device."""
+
+    def fleet(self, release: str, window: Window) -> Sequence[Slot]:
+        """Return what was counted of a release over all devices, oldest slot first, without empty ones."""
+
+    def device(self, device: str, window: Window) -> Sequence[Slot]:
+        """Return what one device counted, of each release apart, oldest slot first."""
+
+    def vitals(self, device: str, window: Window) -> Sequence[tuple[float, Vitals]]:
+        """Return what one device said of itself, oldest first."""
+
+    def events(self, device: str | None, limit: int) -> Sequence[EventLine]:
+        """Return the newest lines of one journal or of all, newest first."""
+
+    def samples(self, query: SampleQuery) -> Sequence[SampleLine]:
+        """Return samples, newest first."""
+
+    def refusals(self) -> Mapping[str, int]:
+        """Return how many messages were not understood, by kind."""

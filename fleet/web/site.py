@@ -1,0 +1,232 @@
+"""The pages: from a visit to an answer. Each looks at the guard first, then reads, then shows.
+
+Rules:
+- nobody sees anything without a session; who may only view is told so before anything is looked up;
+- a change comes with the session's token from our own origin, writes what should be and its audit row in one
+  transaction, and leads to a page that shows it: nothing here talks to a broker;
+- a change names the plan that the person saw; if another stands by now, nothing happens.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from fleet.adapters.templates import Templates
+from fleet.adapters.web_desk import Store
+from fleet.web.access import Session, token_fits
+from fleet.web.device_page import device_page
+from fleet.web.model_page import model_page
+from fleet.web.models_page import model_lines
+from fleet.web.overview import Choice, overview
+from fleet.web.reading import SampleQuery
+from fleet.web.rollout_page import ACTS, rollout_view, rollout_views
+from fleet.web.spans import span
+from fleet.web.visit import Answer, Visit
+from wire.errors import EdgeflockError, SettingsError, UnavailableError
+
+log = logging.getLogger(__name__)
+
+Page = Callable[[Visit, Store, Session], Answer]
+
+_EVENTS: Final = 100
+_AUDIT_ROWS: Final = 100
+_DID: Final = {"pause": "is paused", "resume": "goes on", "abort": "is aborted", "undo": "is taken back"}
+_SHOWS: Final = ("unsure", "wrong", "all")
+
+
+class Site:
+    """All pages behind the log-in."""
+
+    def __init__(self, templates: Templates, wall_clock: Callable[[], float] = time.time) -> None:
+        self._templates = templates
+        self._wall_clock = wall_clock
+
+    def answer(self, page: Page, visit: Visit, store: Store) -> Answer:
+        """Return what `page` says to a visitor who is logged in, and the log-in to others."""
+        session = store.session(visit.cookie)
+        if session is None:
+            return self._go_and_log_in(visit)
+        if visit.changes:
+            refusal = self._refusal(visit, session)
+            if refusal:
+                store.audit.add(session.who, visit.source, "refused", visit.path, refusal)
+                return self.problem(403, "Not done", refusal, session)
+        try:
+            return page(visit, store, session)
+        except LookupError as error:
+            return self.problem(404, "Not found", str(error.args[0]), session)
+        except UnavailableError as error:
+            return self.problem(503, "Not now", str(error), session)
+        except EdgeflockError as error:
+            return self.problem(400, "Not done", str(error), session)
+
+    def problem(
+        self, status: int, heading: str, text: str, session: Session | None = None, back: str = "/"
+    ) -> Answer:
+        """Return a page that says why there is nothing else."""
+        context = {"heading": heading, "text": text, "back": back}
+        return Answer(status, self._templates.render("problem.html", **_frame(session), **context))
+
+    # --- pages --------------------------------------------------------------------------------
+
+    def overview(self, visit: Visit, store: Store, session: Session) -> Answer:
+        reading, choice = store.reading, Choice.parse(visit.query)
+        view = overview(reading.devices(), reading.refusals(), choice, self._wall_clock())
+        return self._show("overview", visit, session, view=view, active="/")
+
+    def device(self, visit: Visit, store: Store, session: Session) -> Answer:
+        name, chosen = visit.names["device"], span(visit.query.get("span"))
+        device = next((d for d in store.reading.devices() if d.row.device == name), None)
+        if device is None:
+            raise LookupError(f"no device {name!r} has reported")
+        window = chosen.window(self._wall_clock())
+        view = device_page(
+            device,
+            store.reading.device(name, window),
+            store.reading.vitals(name, window),
+            store.reading.events(name, _EVENTS),
+            chosen,
+        )
+        return self._show("device", visit, session, view=view, active="/")
+
+    def models(self, visit: Visit, store: Store, session: Session) -> Answer:
+        reading = store.reading
+        view = model_lines(reading.releases(), reading.devices(), reading.totals)
+        return self._show("models", visit, session, view=view, active="/models")
+
+    def model(self, visit: Visit, store: Store, session: Session) -> Answer:
+        name, chosen = f"{visit.names['model']}/{visit.names['version']}", span(visit.query.get("span"))
+        reading = store.reading
+        release = next((r for r in reading.releases() if r.name == name), None)
+        if release is None:
+            raise LookupError(f"no release {name!r}")
+        window = chosen.window(self._wall_clock())
+        running = sum(d.row.current == name for d in reading.devices())
+        view = model_page(
+            release, reading.fleet(name, window), reading.by_device(name, window), running, chosen
+        )
+        return self._show("model", visit, session, view=view, active="/models")
+
+    def rollouts(self, visit: Visit, store: Store, session: Session) -> Answer:
+        view = rollout_views(store.reading.rollouts())
+        return self._show("rollouts", visit, session, view=view, active="/rollouts")
+
+    def confirm(self, visit: Visit, store: Store, session: Session) -> Answer:
+        """Ask whether a rollout shall really be changed."""
+        act = _act(visit)
+        if not session.acts:
+            return self.problem(403, "Not yours", "Only operators steer rollouts.", session, "/rollouts")
+        found = next((r for r in store.reading.rollouts() if _is_meant(r, visit)), None)
+        if found is None:
+            raise LookupError(f"no rollout of {visit.names['model']} in {visit.names['group']}")
+        name, meaning, _ = ACTS[act]
+        context = {"view": rollout_view(found), "act": act, "name": name, "meaning": meaning}
+        return Answer(
+            body=self._templates.render("confirm.html", **_frame(session, active="/rollouts"), **context)
+        )
+
+    def steer(self, visit: Visit, store: Store, session: Session) -> Answer:
+        """Change a rollout."""
+        act, form = _act(visit), visit.form or {}
+        group, model = visit.names["group"], visit.names["model"]
+        sequence = _number(form.get("sequence"), "sequence")
+        subject = f"{model} in {group}"
+        try:
+            with store.transaction():
+                plan = store.steer(act, group, model, sequence)
+                store.audit.add(session.who, visit.source, act, f"{plan.release} in {group}")
+        except EdgeflockError as error:
+            store.audit.add(session.who, visit.source, act, subject, str(error))
+            raise
+        return _to("/rollouts", f"{act}ed")
+
+    def samples(self, visit: Visit, store: Store, session: Session) -> Answer:
+        show = visit.query.get("show", "unsure")
+        query = SampleQuery(
+            release=visit.query.get("release") or None, show=show if show in _SHOWS else "unsure"
+        )
+        view = store.reading.samples(query)
+        return self._show("samples", visit, session, view=view, query=query, active="/samples", live=False)
+
+    def label(self, visit: Visit, store: Store, session: Session) -> Answer:
+        """Store what is right for a sample."""
+        form = visit.form or {}
+        truth = _number(form.get("truth"), "the right class")
+        device, sample = form.get("device", ""), form.get("sample", "")
+        with store.transaction():
+            store.labels.put(device, sample, form.get("release", ""), truth, session.who)
+            store.audit.add(session.who, visit.source, "label", f"{sample} of {device}: {truth}")
+        show = form.get("show", "")
+        return _to(f"/samples?show={show if show in _SHOWS else 'unsure'}")
+
+    def audit(self, visit: Visit, store: Store, session: Session) -> Answer:
+        before = visit.query.get("before", "")
+        rows = store.audit.lines(_AUDIT_ROWS, int(before) if before.isdigit() and len(before) < 19 else None)
+        older = rows[-1].number if len(rows) == _AUDIT_ROWS else None
+        return self._show("audit", visit, session, view=rows, older=older, active="/audit", live=False)
+
+    def log_out(self, visit: Visit, store: Store, session: Session) -> Answer:
+        with store.transaction():
+            store.accounts.end(session)
+            store.audit.add(session.who, visit.source, "log out")
+        return Answer(303, location="/login", logs_out=True)
+
+    # --- small things -------------------------------------------------------------------------
+
+    def _show(
+        self, name: str, visit: Visit, session: Session, *, active: str, live: bool = True, **context: Any
+    ) -> Answer:
+        frame = _frame(session, active=active, live=live, said=_SAID.get(visit.query.get("said", "")))
+        template = f"{name}_live.html" if visit.fragment and live else f"{name}.html"
+        return Answer(body=self._templates.render(template, **frame, path=visit.path, **context))
+
+    def _go_and_log_in(self, visit: Visit) -> Answer:
+        if visit.fragment:
+            return Answer(200, headers={"HX-Redirect": "/login"})
+        if visit.changes:
+            return self.problem(403, "Not done", "Your session has ended: log in and do it again.", None)
+        return Answer(303, location=f"/login?next={visit.path}" if visit.path != "/" else "/login")
+
+    @staticmethod
+    def _refusal(visit: Visit, session: Session) -> str:
+        if not visit.from_our_page:
+            return "This did not come from a page of this server."
+        if not token_fits(session, (visit.form or {}).get("token")):
+            return "This form is not of your session: open the page again."
+        if not session.acts and visit.path != "/logout":
+            return "Viewers look; only operators act."
+        return ""
+
+
+_SAID: Final = {
+    f"{act}ed": {"tone": "good", "text": f"Done: the rollout {did}. Devices follow within a second."}
+    for act, did in _DID.items()
+}
+
+
+def _frame(session: Session | None, **more: Any) -> dict[str, Any]:
+    return {"session": session, "active": "", "live": False, "said": None} | more
+
+
+def _to(path: str, said: str = "") -> Answer:
+    return Answer(303, location=f"{path}?said={said}" if said else path)
+
+
+def _act(visit: Visit) -> str:
+    act = visit.names["act"]
+    if act not in ACTS:
+        raise LookupError(f"nothing called {act!r} can be done to a rollout")
+    return act
+
+
+def _is_meant(rollout: Any, visit: Visit) -> bool:
+    return (rollout.group, rollout.model) == (visit.names["group"], visit.names["model"])
+
+
+def _number(text: str | None, what: str) -> int:
+    if text is None or not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise SettingsError(f"{what} is not a whole number")
+    return int(text)

@@ -1,0 +1,57 @@
+// Draws the curves of a page with uPlot; the same numbers stand in the table under each.
+"use strict";
+(() => {
+  const plots = new Map();
+  const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+  const options = (spec, width) => {
+    const grid = { stroke: style("--line"), width: 1 };
+    const axis = { stroke: style("--soft"), grid, ticks: grid, font: "12px system-ui, sans-serif" };
+    const series = [{}];
+    const bands = [];
+    spec.lines.forEach((line, index) => {
+      const stroke = style(`--c${line.colour}`);
+      series.push({
+        label: line.name, stroke, width: line.band ? 0 : 2, points: { show: spec.columns[0].length < 3 },
+        value: (_, value) => value === null ? "–" : `${value} ${spec.unit}`,
+      });
+      if (line.band && spec.lines[index - 1]?.band) {
+        bands.push({ series: [index + 1, index], fill: `color-mix(in srgb, ${stroke} 18%, transparent)` });
+      }
+    });
+    return { width, height: 180, series, bands, axes: [axis, { ...axis, size: 52 }], legend: { live: true } };
+  };
+
+  const draw = (element) => {
+    const text = element.dataset.chart;
+    const spec = JSON.parse(text);
+    const shape = JSON.stringify(spec.lines);
+    const old = plots.get(element);
+    if (old && old.text === text) return;
+    if (old && old.shape === shape) {
+      old.plot.setData(spec.columns);
+      old.text = text;
+      return;
+    }
+    if (old) old.plot.destroy();
+    const plot = new uPlot(options(spec, element.clientWidth), spec.columns, element);
+    plots.set(element, { plot, text, shape });
+  };
+
+  const drawAll = () => {
+    for (const element of plots.keys()) {
+      if (!element.isConnected) { plots.get(element).plot.destroy(); plots.delete(element); }
+    }
+    document.querySelectorAll(".plot[data-chart]").forEach(draw);
+  };
+  const again = () => {
+    for (const { plot } of plots.values()) plot.destroy();
+    plots.clear();
+    drawAll();
+  };
+  drawAll();
+  document.addEventListener("page:fresh", drawAll);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
+  let width = innerWidth;
+  addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; again(); } });
+})();

@@ -1,0 +1,136 @@
+"""`edgeflock fleet password | audit`, and where `fleet serve` shows its page."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+from rich.table import Table
+
+from fleet.adapters.accounts import Accounts, new_password
+from fleet.adapters.audit_log import AuditLog
+from fleet.adapters.database import Database
+from fleet.adapters.terminal import make_console, printable
+from fleet.web.access import ROLES, Role
+from fleet.web.address import DEFAULT_HOST, DEFAULT_PORT, WebAddress, web_address
+from fleet.web.wording import local
+from wire.errors import SettingsError
+
+COMMAND_LINE: Final = "command line"
+
+_LOG_IN_HELP = """\
+Makes an account for the page of `fleet serve`, or gives one a new password; its sessions end. The password
+is shown once and stored as a hash. With --stdin it is read from there instead.
+
+example:
+    edgeflock fleet password --state /srv/fleet
+    edgeflock fleet password --role viewer --name kitchen-screen
+"""
+
+_AUDIT_HELP = """\
+Shows who logged in to the page and who did what there: the newest last.
+
+example:
+    edgeflock fleet audit
+    edgeflock fleet audit --json | jq '.[] | select(.outcome != "done")'
+"""
+
+
+def add_web_options(parser: argparse.ArgumentParser) -> None:
+    """Add what `serve` is told about its page."""
+    page = parser.add_mutually_exclusive_group()
+    page.add_argument("--web", metavar="HOST:PORT", help=f"where the page is ({DEFAULT_HOST}:{DEFAULT_PORT})")
+    page.add_argument("--no-web", action="store_true", help="show no page")
+    parser.add_argument(
+        "--web-certificate", type=Path, metavar="FILE", help="TLS for the page: its certificate chain, PEM"
+    )
+    parser.add_argument("--web-key", type=Path, metavar="FILE", help="the key of that certificate")
+
+
+def page_address(arguments: argparse.Namespace) -> WebAddress | None:
+    """Return where the page listens, None for no page; raise SettingsError for what cannot be."""
+    if arguments.no_web:
+        return None
+    return web_address(arguments.web, arguments.web_certificate, arguments.web_key)
+
+
+def add_web(part: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add the subcommands; `part` makes one with its --state."""
+    password = part("password", "set a password for the page", _LOG_IN_HELP, _run_password)
+    password.add_argument("--role", choices=ROLES, default="operator", help="what it may do (%(default)s)")
+    password.add_argument("--name", help="the account's name (as the role)")
+    password.add_argument("--stdin", action="store_true", help="read the password from standard input")
+    audit = part("audit", "show who did what on the page", _AUDIT_HELP, _run_audit)
+    audit.add_argument("--last", type=int, default=50, metavar="N", help="how many rows (%(default)s)")
+    audit.add_argument("--json", action="store_true", help="print JSON")
+
+
+def set_password(state: Path, name: str, role: Role, password: str) -> None:
+    """Store a password and that it was set."""
+    database = Database(state).open(create=False)
+    try:
+        accounts, audit = Accounts(database).open(), AuditLog(database).open()
+        with database.transaction():
+            accounts.put(name, role, password)
+            audit.add(getpass.getuser(), COMMAND_LINE, "set password", f"{name} ({role})")
+    finally:
+        database.close()
+
+
+def has_accounts(state: Path) -> bool:
+    """Return whether anybody may log in."""
+    if not (state / "fleet.db").exists():
+        return False
+    database = Database(state).open()
+    try:
+        return Accounts(database).open().any()
+    finally:
+        database.close()
+
+
+def make_operator(state: Path) -> str:
+    """Make the first account; return what to tell of it."""
+    password = new_password()
+    set_password(state, "operator", "operator", password)
+    return f"log in to the page as operator with {password}: shown once, `fleet password` sets another"
+
+
+def _run_password(arguments: argparse.Namespace) -> int:
+    name = arguments.name or arguments.role
+    if arguments.stdin:
+        password = sys.stdin.readline().rstrip("\n")
+        set_password(arguments.state, name, arguments.role, password)
+        print(f"{name} ({arguments.role}) has a new password")
+        return 0
+    password = new_password()
+    set_password(arguments.state, name, arguments.role, password)
+    print(f"{name} ({arguments.role}): {password}")
+    return 0
+
+
+def _run_audit(arguments: argparse.Namespace) -> int:
+    if arguments.last < 1:
+        raise SettingsError("--last must be at least 1")
+    database = Database(arguments.state).open(create=False)
+    try:
+        lines = list(reversed(AuditLog(database).open().lines(arguments.last)))
+    finally:
+        database.close()
+    if arguments.json:
+        print(json.dumps([asdict(line) for line in lines], indent=2))
+        return 0
+    if not lines:
+        print("nothing yet")
+        return 0
+    table = Table("time", "who", "from", "action", "what", "outcome")
+    for line in lines:
+        texts = (line.who, line.source, line.action, line.subject, line.outcome)
+        table.add_row(local(line.time_s), *(printable(text) for text in texts))
+    make_console().print(table, markup=False)
+    return 0

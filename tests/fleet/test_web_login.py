@@ -1,0 +1,237 @@
+"""Who gets in, who may act, and what is written down of it: a real page on a real socket."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edgeflock import main
+from fleet.adapters.accounts import Accounts
+from fleet.adapters.audit_log import AuditLine, AuditLog
+from fleet.adapters.database import Database
+from fleet.adapters.registry import Registry
+from fleet.web.access import FREE_GUESSES
+from fleet.web.shield import CONTENT_POLICY
+from tests.support.filled_fleet import Filling, fill
+from tests.support.page_client import Client, add_account, page_of
+
+PATHS = ["/", "/devices/lab-0002", "/models", "/models/digits/2", "/rollouts", "/samples", "/audit"]
+
+
+@pytest.fixture(scope="module")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("fleet")
+    fill(folder, Filling(devices=8, reports=2))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def port(state: Path) -> Iterator[int]:
+    with page_of(state) as port:
+        yield port
+
+
+@pytest.fixture
+def visitor(port: int) -> Client:
+    return Client(port)
+
+
+@pytest.fixture
+def operator(port: int) -> Client:
+    client = Client(port)
+    assert client.log_in().status == 303
+    return client
+
+
+def audit(state: Path) -> list[AuditLine]:
+    database = Database(state).open()
+    try:
+        return AuditLog(database).open().lines(100)
+    finally:
+        database.close()
+
+
+def plan_state(state: Path) -> str:
+    database = Database(state).open()
+    try:
+        (plan,) = Registry(database).open().plans()
+        return plan.state
+    finally:
+        database.close()
+
+
+def steer(client: Client, act: str, *, origin: str | None = "", **changed: str) -> int:
+    """Do what the form of a confirmation does; return the status."""
+    page = client.get(f"/rollouts/all/digits/{act}").text
+    sequence = page.split('name="sequence" value="')[1].split('"')[0] if 'name="sequence"' in page else "2"
+    fields = {"token": client.token(), "sequence": sequence} | changed
+    return client.post(f"/rollouts/all/digits/{act}", fields, origin=origin).status
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_without_a_session_there_is_only_the_log_in(visitor: Client, path: str) -> None:
+    reply = visitor.get(path)
+    assert (reply.status, reply.text) == (303, "")
+    assert reply.headers["location"].startswith("/login")
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_every_page_is_there_and_forbids_what_it_does_not_need(operator: Client, path: str) -> None:
+    reply = operator.get(path)
+    assert reply.status == 200
+    assert reply.headers["content-security-policy"] == CONTENT_POLICY
+    assert reply.headers["x-frame-options"] == "DENY"
+    assert reply.headers["cache-control"] == "no-store"
+    assert "<script>" not in reply.text
+    assert " style=" not in reply.text
+    assert " onclick=" not in reply.text
+
+
+def test_the_cookie_is_of_no_use_to_scripts_and_other_sites(visitor: Client) -> None:
+    cookie = visitor.log_in().headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=strict" in cookie
+    assert "Secure" not in cookie, "this page is on plain HTTP, of this machine only"
+
+
+def test_a_cookie_that_was_changed_or_made_up_is_none(port: int, operator: Client) -> None:
+    (name, value) = next(iter(operator.cookies.items()))
+    for forged in (value[:-1] + ("A" if value[-1] != "A" else "B"), "x" + value, "made-up", ""):
+        assert Client(port, {name: forged}).get("/").status == 303
+
+
+def test_a_log_out_ends_the_session_whoever_has_the_cookie(port: int, operator: Client) -> None:
+    kept = dict(operator.cookies)
+    assert operator.post("/logout", {"token": operator.token()}).status == 303
+    assert operator.cookies == {}
+    assert Client(port, kept).get("/").status == 303
+
+
+def test_a_new_password_ends_the_sessions_of_its_account(state: Path, operator: Client) -> None:
+    add_account(state, "operator", "operator")
+    assert operator.get("/").status == 303
+
+
+def test_a_living_part_asks_to_log_in_when_the_session_has_ended(visitor: Client) -> None:
+    reply = visitor.get("/", HX_Request="true")
+    assert (reply.status, reply.headers["hx-redirect"]) == (200, "/login")
+
+
+def test_an_operator_steers_the_real_plan_and_the_audit_tells(state: Path, operator: Client) -> None:
+    assert steer(operator, "pause") == 303
+    assert plan_state(state) == "pause"
+    assert steer(operator, "resume") == 303
+    assert plan_state(state) == "run"
+    done = [(a.who, a.action, a.subject, a.outcome) for a in audit(state)[:2]]
+    assert done == [
+        ("operator", "resume", "digits/2 in all", "done"),
+        ("operator", "pause", "digits/2 in all", "done"),
+    ]
+    assert audit(state)[0].source == "127.0.0.1"
+    assert "digits/2 in all" in operator.get("/audit").text
+
+
+def test_a_viewer_sees_everything_and_can_do_nothing(state: Path, port: int) -> None:
+    viewer = Client(port)
+    viewer.log_in("viewer")
+    assert [viewer.get(path).status for path in PATHS] == [200] * len(PATHS)
+    assert "/rollouts/all/digits/pause" not in viewer.get("/rollouts").text
+    assert viewer.get("/rollouts/all/digits/pause").status == 403
+    assert steer(viewer, "pause") == 403
+    assert viewer.post("/samples/label", {"token": viewer.token(), "truth": "1"}).status == 403
+    assert plan_state(state) == "run"
+    assert (audit(state)[0].who, audit(state)[0].action) == ("viewer", "refused")
+
+
+def test_a_form_of_another_site_or_session_changes_nothing(state: Path, port: int, operator: Client) -> None:
+    other = Client(port)
+    other.log_in()
+    assert steer(operator, "pause", origin="http://evil.example") == 403
+    assert steer(operator, "pause", origin=None) == 403
+    assert steer(operator, "pause", token="") == 403
+    assert steer(operator, "pause", token=other.token()) == 403
+    assert operator.post("/logout", {"token": other.token()}).status == 403
+    assert plan_state(state) == "run"
+
+
+def test_a_log_in_by_another_site_is_refused(visitor: Client) -> None:
+    fields = {"name": "operator", "password": "correct horse battery"}
+    assert visitor.post("/login", fields, origin="http://evil.example").status == 403
+    assert visitor.cookies == {}
+
+
+def test_a_plan_that_has_changed_meanwhile_is_left_as_it_is(state: Path, operator: Client) -> None:
+    assert steer(operator, "pause", sequence="1") == 503
+    assert plan_state(state) == "run"
+    assert "has changed since you looked" in audit(state)[0].outcome
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/rollouts/all/faces/pause", 404),
+        ("/rollouts/all/digits/explode", 404),
+        ("/rollouts/all/digits/resume", 303),
+    ],
+)
+def test_what_is_not_there_is_told(operator: Client, path: str, status: int) -> None:
+    database_sequence = operator.get("/rollouts/all/digits/pause").text.split('name="sequence" value="')[1]
+    fields = {"token": operator.token(), "sequence": database_sequence.split('"')[0]}
+    assert operator.post(path, fields).status == status
+
+
+def test_a_label_is_stored_with_its_author(state: Path, operator: Client) -> None:
+    fields = {"token": operator.token(), "device": "lab-0002", "sample": "lab-0002-0", "release": "digits/2"}
+    assert operator.post("/samples/label", fields | {"truth": "7"}).status == 303
+    row = operator.get("/samples?show=all").text.split('id="s-lab-0002-lab-0002-0"')[1].split("</tr>")[0]
+    assert "operator" in row
+    assert 'value="7"' in row
+    for bad in ({"truth": "-1"}, {"truth": "x"}, {"truth": "1", "device": "nobody"}, {"truth": "99999"}):
+        assert operator.post("/samples/label", fields | bad).status == 400
+
+
+def test_a_request_for_another_name_or_with_a_huge_body_is_refused(visitor: Client) -> None:
+    assert visitor.get("/", Host="evil.example").status == 421
+    assert visitor.post("/login", {"name": "x" * 70_000, "password": ""}).status == 413
+    assert visitor.get("/no/such/page").status == 404
+    assert visitor.get("/static/../application.py").status == 404
+
+
+def test_wrong_passwords_are_throttled_and_audited(state: Path, tmp_path: Path) -> None:
+    fill(tmp_path, Filling(devices=1, reports=1))
+    with page_of(tmp_path) as port:
+        client = Client(port)
+        statuses = [client.log_in(password=f"wrong {i}").status for i in range(FREE_GUESSES)]
+        assert statuses == [401] * FREE_GUESSES
+        assert client.log_in("nobody").status == 429
+        reply = client.log_in()
+        assert (reply.status, "Retry-After".lower() in reply.headers) == (429, True)
+        assert client.cookies == {}
+        told = {(a.who, a.outcome) for a in audit(tmp_path)}
+        assert told == {("operator", "wrong name or password")}
+
+
+def test_a_page_without_accounts_says_how_to_make_one(tmp_path: Path) -> None:
+    fill(tmp_path, Filling(devices=1, reports=1))
+    with page_of(tmp_path) as port:
+        database = Database(tmp_path).open()
+        database.sql.execute("delete from web_account")
+        database.close()
+        assert "edgeflock fleet password" in Client(port).get("/login").text
+
+
+def test_the_command_sets_a_password_that_opens_the_page(
+    state: Path, port: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fleet", "password", "--state", str(state), "--role", "viewer", "--name", "hall"]) == 0
+    password = capsys.readouterr().out.rpartition(" ")[2].strip()
+    assert Client(port).log_in("hall", password).status == 303
+    database = Database(state).open()
+    assert password not in Accounts(database).open().find("hall").secret
+    database.close()
+    assert main(["fleet", "audit", "--state", str(state), "--last", "2"]) == 0
+    told = capsys.readouterr().out
+    assert "set password" in told
+    assert "log in" in told
