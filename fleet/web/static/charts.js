@@ -4,10 +4,17 @@
   const plots = new Map();
   const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
+  // A day's step is told by its date, a shorter one by the time: the person's, as everywhere on the page.
+  const day = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" });
+  const minute = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hour12: false });
+  const whole = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short", hour12: false });
+  const clock = (seconds, step) => (step >= 86400 ? day : minute).format(new Date(seconds * 1000));
+
   const options = (spec, width) => {
     const grid = { stroke: style("--line"), width: 1 };
     const axis = { stroke: style("--soft"), grid, ticks: grid, font: "12px system-ui, sans-serif" };
-    const series = [{}];
+    const times = { ...axis, space: 70, values: (_, splits, __, ___, step) => splits.map((s) => clock(s, step)) };
+    const series = [{ label: "at", value: (_, at) => at === null ? "–" : whole.format(new Date(at * 1000)) }];
     const bands = [];
     spec.lines.forEach((line, index) => {
       const stroke = style(`--c${line.colour}`);
@@ -19,7 +26,7 @@
         bands.push({ series: [index + 1, index], fill: `color-mix(in srgb, ${stroke} 18%, transparent)` });
       }
     });
-    return { width, height: 180, series, bands, axes: [axis, { ...axis, size: 52 }], legend: { live: true } };
+    return { width, height: 180, series, bands, axes: [times, { ...axis, size: 52 }], legend: { live: true } };
   };
 
   const draw = (element) => {
