@@ -16,7 +16,7 @@ from fleet.adapters.msgspec_codec import decode
 from fleet.adapters.registry import Registry
 from fleet.health import DEFAULT_INTERVAL_S, metadata_is_stale
 from fleet.progress import Rollout, rollout
-from fleet.view import DeviceFacts, row
+from fleet.view import DeviceFacts, rows
 from fleet.web.figures import added
 from fleet.web.reading import DeviceNow, EventLine, SampleLine, SampleQuery, Slot, Window
 from wire.counters import ModelCounters
@@ -59,14 +59,15 @@ class StoreReading:
                 totals=totals.get(name, {}),
                 stale_metadata=metadata_is_stale(version, issued_s, now_s),
             )
-            shown = row(facts)
+            shown = tuple(rows(facts))
+            serving = {row.current for row in shown}
             models = telemetry.models if telemetry else ()
             devices.append(
                 DeviceNow(
-                    row=shown,
+                    rows=shown,
                     last_seen_s=last_seen_s,
                     groups=tuple(json.loads(groups)),
-                    latest=next((c for c in models if c.release == shown.current), None),
+                    latest=tuple(c for c in models if c.release in serving),
                     interval_s=telemetry.interval_s if telemetry else DEFAULT_INTERVAL_S,
                     vitals=telemetry.vitals if telemetry else None,
                 )

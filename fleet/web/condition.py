@@ -51,13 +51,14 @@ def condition(device: DeviceNow) -> Condition:
 
 
 def _reasons(device: DeviceNow) -> list[str]:
-    row, vitals, reasons = device.row, device.vitals, []
-    if row.state == "blocked":
-        reasons.append(f"refused {row.target}: {row.error or 'no reason given'}")
-    elif row.error:
-        reasons.append(row.error)
-    if row.dropped:
-        reasons.append(f"{row.dropped} results or reports dropped")
+    vitals, reasons = device.vitals, []
+    for row in device.rows:
+        if row.state == "blocked":
+            reasons.append(f"refused {row.target}: {row.error or 'no reason given'}")
+        elif row.error:
+            reasons.append(row.error)
+    if device.row.dropped:
+        reasons.append(f"{device.row.dropped} results or reports dropped")
     if vitals is not None:
         if vitals.temperature_c is not None and vitals.temperature_c >= _HOT_C:
             reasons.append(f"{vitals.temperature_c:.0f} °C")

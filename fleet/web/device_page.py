@@ -57,9 +57,9 @@ def device_page(
 ) -> DevicePage:
     """Return what the page of `device` shows; slots and vitals are those of the span."""
     return DevicePage(
-        name=device.row.device,
+        name=device.name,
         condition=condition(device),
-        doing=doing(device),
+        doing="; ".join(filter(None, map(doing, device.rows))),
         groups=device.groups,
         last_seen_s=device.last_seen_s,
         tiles=_tiles(device),
@@ -75,9 +75,15 @@ def _tiles(device: DeviceNow) -> list[Tile]:
     row = device.row
     interval = wording.percent_range(row.accuracy_low, row.accuracy_high)
     return [
-        Tile("runs", row.current or "no model", doing(device) or f"state {row.state or 'unknown'}"),
         Tile(
-            "answers", wording.rate(row.rate_hz), f"{wording.short_count(row.inferences)} since the first"
+            "runs",
+            ", ".join(r.current for r in device.rows if r.current) or "no model",
+            "; ".join(filter(None, map(doing, device.rows))) or f"state {row.state or 'unknown'}",
+        ),
+        Tile(
+            "answers",
+            wording.rate(sum(r.rate_hz for r in device.rows if r.rate_hz is not None)),
+            f"{wording.short_count(sum(r.inferences for r in device.rows))} since the first",
         ),
         Tile("latency", wording.micros(row.p50_us), f"p99 {wording.micros(row.p99_us)}, last report"),
         Tile(
@@ -86,9 +92,9 @@ def _tiles(device: DeviceNow) -> list[Tile]:
         Tile("temperature", wording.celsius(row.temperature_c), _throttle(device.vitals)),
         Tile(
             "lost",
-            wording.count(row.errors + row.dropped),
-            f"{row.errors} errors, {row.dropped} dropped",
-            "warn" if row.errors + row.dropped else "",
+            wording.count(device.lost),
+            f"{device.lost - row.dropped} errors, {row.dropped} dropped",
+            "warn" if device.lost else "",
         ),
     ]  # fmt: skip
 

@@ -36,7 +36,7 @@ def model_lines(
     totals: Callable[[str], Mapping[str, ModelCounters]],
 ) -> list[ReleaseLine]:
     """Return a line for each release, the newest first; `totals` adds up one release by device."""
-    running = Counter(d.row.current for d in devices)
+    running = Counter(row.current for d in devices for row in d.rows)
     return [
         _line(release, running[release.name], totals(release.name).values()) for release in reversed(releases)
     ]

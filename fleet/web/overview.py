@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import urlencode
 
+from fleet.view import DeviceRow
 from fleet.web import wording
 from fleet.web.condition import WORDS, Condition, Word, condition
-from fleet.web.figures import added, share
+from fleet.web.figures import share
 from fleet.web.reading import DeviceNow
-from wire.histogram import quantile
+from wire.histogram import merge, quantile
 
 #: Rows of one page: what a browser draws at once, and a person reads.
 PAGE_ROWS: Final = 100
@@ -119,31 +120,35 @@ class Overview:
     releases: Sequence[str]
 
 
-_Known = tuple[DeviceNow, Condition]
+#: One model on one device, with the device and how that is.
+_Known = tuple[DeviceNow, DeviceRow, Condition]
 
 
 def overview(
     devices: Sequence[DeviceNow], refusals: Mapping[str, int], choice: Choice, now_s: float
 ) -> Overview:
     """Return what the first page shows of `devices` at `now_s`."""
-    known = [(device, condition(device)) for device in devices]
-    segments = version_bar(device.row.current for device in devices)
+    states = [(device, condition(device)) for device in devices]
+    known = [(device, row, state) for device, state in states for row in device.rows]
+    segments = version_bar(row.current for _, row, _ in known)
     colours = {segment.release: segment.colour for segment in segments}
     found = sorted((k for k in known if _chosen(k, choice)), key=_KEYS[choice.sort])
     pages = max(1, -(-len(found) // PAGE_ROWS))
     choice = replace(choice, page=min(choice.page, pages))
     shown = found[(choice.page - 1) * PAGE_ROWS : choice.page * PAGE_ROWS]
-    unwell = sorted((k for k in known if k[1].word != "healthy"), key=_KEYS["condition"])
-    counts = Counter(c.word for _, c in known)
+    unwell = sorted(
+        (s for s in states if s[1].word != "healthy"), key=lambda s: (WORDS.index(s[1].word), s[0].name)
+    )
+    counts = Counter(state.word for _, state in states)
     return Overview(
         choice=choice,
         tiles=_tiles(devices, refusals, counts),
         segments=segments,
         conditions=[(word, Condition(word).glyph, counts[word]) for word in reversed(WORDS) if counts[word]],
-        attention=[(device.row.device, state) for device, state in unwell[:_ATTENTION]],
+        attention=[(device.name, state) for device, state in unwell[:_ATTENTION]],
         attention_more=max(0, len(unwell) - _ATTENTION),
-        lines=[_line(device, state, colours, now_s) for device, state in shown],
-        found=len(found),
+        lines=[_line(*entry, colours, now_s) for entry in shown],
+        found=len({device.name for device, _, _ in found}),
         total=len(devices),
         pages=pages,
         releases=[s.release for s in segments],
@@ -176,23 +181,23 @@ def _tiles(
     devices: Sequence[DeviceNow], refusals: Mapping[str, int], counts: Mapping[Word, int]
 ) -> list[Tile]:
     here = [d for d in devices if d.row.presence == "online"]
-    latest = added("", [d.latest for d in here if d.latest is not None])
+    latest = merge(counters.latency_us for d in here for counters in d.latest)
+    every = [row for d in devices for row in d.rows]
     right = share(
-        sum(round((d.row.accuracy or 0) * d.row.labelled) for d in devices),
-        sum(d.row.labelled for d in devices),
+        sum(round((row.accuracy or 0) * row.labelled) for row in every), sum(row.labelled for row in every)
     )
-    lost = sum(d.row.errors + d.row.dropped for d in devices)
+    lost = sum(d.lost for d in devices)
     refused = sum(refusals.values())
     unwell = len(devices) - counts.get("healthy", 0)
-    inferences = sum(d.row.inferences for d in devices)
+    inferences = sum(row.inferences for row in every)
     return [
         Tile("healthy", f"{wording.count(counts.get('healthy', 0))} of {wording.count(len(devices))}",
              f"{wording.count(len(here))} online, {wording.count(unwell)} to look at",
              "warn" if unwell else "good"),
-        Tile("answers", wording.rate(sum(d.row.rate_hz or 0 for d in here)),
+        Tile("answers", wording.rate(sum(row.rate_hz or 0 for d in here for row in d.rows)),
              f"{wording.short_count(inferences)} since the start"),
-        Tile("latency p50", wording.micros(quantile(latest.latency_us, 0.5)), "of all devices, last reports"),
-        Tile("latency p99", wording.micros(quantile(latest.latency_us, 0.99)), "a true p99 over the fleet"),
+        Tile("latency p50", wording.micros(quantile(latest, 0.5)), "of all devices, last reports"),
+        Tile("latency p99", wording.micros(quantile(latest, 0.99)), "a true p99 over the fleet"),
         Tile("accuracy", wording.percent(right.value),
              f"{wording.percent_range(right.low, right.high)}, {wording.short_count(right.trials)} labels"
              if right.trials else "no labels yet"),
@@ -201,14 +206,15 @@ def _tiles(
     ]  # fmt: skip
 
 
-def _line(device: DeviceNow, state: Condition, colours: Mapping[str, int], now_s: float) -> Line:
-    row = device.row
+def _line(
+    device: DeviceNow, row: DeviceRow, state: Condition, colours: Mapping[str, int], now_s: float
+) -> Line:
     return Line(
         name=row.device,
         condition=state,
         release=row.current or wording.UNKNOWN,
         colour=colours.get(row.current or _NO_RELEASE, 0),
-        doing=doing(device),
+        doing=doing(row),
         rate=wording.rate(row.rate_hz),
         p50=wording.micros(row.p50_us),
         p99=wording.micros(row.p99_us),
@@ -221,9 +227,8 @@ def _line(device: DeviceNow, state: Condition, colours: Mapping[str, int], now_s
     )
 
 
-def doing(device: DeviceNow) -> str:
-    """Return what the model of a device is doing, where that is more than serving."""
-    row = device.row
+def doing(row: DeviceRow) -> str:
+    """Return what a model is doing, where that is more than serving."""
     if row.state in (None, "idle"):
         return ""
     if row.state == "download" and row.total_chunks:
@@ -234,12 +239,12 @@ def doing(device: DeviceNow) -> str:
 
 
 def _chosen(known: _Known, choice: Choice) -> bool:
-    device, state = known
+    device, row, state = known
     text = choice.text.strip().lower()
     return (
-        (not text or text in device.row.device.lower() or any(text == group for group in device.groups))
+        (not text or text in device.name.lower() or any(text == group for group in device.groups))
         and choice.condition in ("", state.word)
-        and choice.release in ("", device.row.current or _NO_RELEASE)
+        and choice.release in ("", row.current or _NO_RELEASE)
     )
 
 
@@ -248,15 +253,15 @@ def _descending(value: float | None) -> float:
 
 
 _KEYS: Final[dict[str, Callable[[_Known], Any]]] = {
-    "device": lambda k: k[0].row.device,
-    "condition": lambda k: (WORDS.index(k[1].word), k[0].row.device),
-    "release": lambda k: (_natural(k[0].row.current or _NO_RELEASE), k[0].row.device),
-    "rate": lambda k: (_descending(k[0].row.rate_hz), k[0].row.device),
-    "p50": lambda k: (_descending(k[0].row.p50_us), k[0].row.device),
-    "p99": lambda k: (_descending(k[0].row.p99_us), k[0].row.device),
-    "accuracy": lambda k: (k[0].row.accuracy if k[0].row.accuracy is not None else 2.0, k[0].row.device),
-    "cpu": lambda k: (_descending(k[0].row.cpu_percent), k[0].row.device),
-    "temperature": lambda k: (_descending(k[0].row.temperature_c), k[0].row.device),
-    "lost": lambda k: (_descending(k[0].row.errors + k[0].row.dropped), k[0].row.device),
-    "seen": lambda k: (k[0].last_seen_s, k[0].row.device),
+    "device": lambda k: (k[0].name, k[1].model or ""),
+    "condition": lambda k: (WORDS.index(k[2].word), k[0].name),
+    "release": lambda k: (_natural(k[1].current or _NO_RELEASE), k[0].name),
+    "rate": lambda k: (_descending(k[1].rate_hz), k[0].name),
+    "p50": lambda k: (_descending(k[1].p50_us), k[0].name),
+    "p99": lambda k: (_descending(k[1].p99_us), k[0].name),
+    "accuracy": lambda k: (k[1].accuracy if k[1].accuracy is not None else 2.0, k[0].name),
+    "cpu": lambda k: (_descending(k[1].cpu_percent), k[0].name),
+    "temperature": lambda k: (_descending(k[1].temperature_c), k[0].name),
+    "lost": lambda k: (_descending(k[1].errors + k[1].dropped), k[0].name),
+    "seen": lambda k: (k[0].last_seen_s, k[0].name),
 }

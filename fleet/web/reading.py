@@ -37,15 +37,33 @@ class Slot:
 
 @dataclass(frozen=True)
 class DeviceNow:
-    """One device: its row, when it spoke last, its groups, and the counters of its last report."""
+    """One device: a row for each of its models, when it spoke last, its groups, and what its last report
+    counted of what serves now."""
 
-    row: DeviceRow
+    rows: tuple[DeviceRow, ...]
     last_seen_s: float
     groups: tuple[str, ...] = ()
-    latest: ModelCounters | None = None
+    latest: tuple[ModelCounters, ...] = ()
     interval_s: float = 60.0
     vitals: Vitals | None = None
-    software: str = ""
+
+    @property
+    def row(self) -> DeviceRow:
+        """Its first model, and what is the same for all of them."""
+        return self.rows[0]
+
+    @property
+    def name(self) -> str:
+        return self.rows[0].device
+
+    @property
+    def lost(self) -> int:
+        """Answers that failed, and what was dropped, since the first report and the last boot."""
+        return sum(row.errors for row in self.rows) + self.rows[0].dropped
+
+    def runs(self, release: str) -> bool:
+        """Return whether the device runs a release now."""
+        return any(row.current == release for row in self.rows)
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ class Site:
 
     def device(self, visit: Visit, store: Store, session: Session) -> Answer:
         name, chosen = visit.names["device"], span(visit.query.get("span"))
-        device = next((d for d in store.reading.devices() if d.row.device == name), None)
+        device = next((d for d in store.reading.devices() if d.name == name), None)
         if device is None:
             raise LookupError(f"no device {name!r} has reported")
         window = chosen.window(self._wall_clock())
@@ -104,7 +104,7 @@ class Site:
         if release is None:
             raise LookupError(f"no release {name!r}")
         window = chosen.window(self._wall_clock())
-        running = sum(d.row.current == name for d in reading.devices())
+        running = sum(d.runs(name) for d in reading.devices())
         view = model_page(
             release, reading.fleet(name, window), reading.by_device(name, window), running, chosen
         )
