@@ -1,0 +1,63 @@
+"""The page beside a real server, broker and device: what an operator does there reaches the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fleet.adapters.broker import find_mosquitto
+from tests.support.browser_tab import Tab, chromium, needs_browser
+from tests.support.live_fleet import LiveFleet
+from tests.support.page_client import page_of
+from tests.support.shelf import make_goods
+
+expect = pytest.importorskip("playwright.sync_api", reason="pip install 'edgeflock[dev]'").expect
+
+pytestmark = [
+    *needs_browser,
+    pytest.mark.skipif(find_mosquitto() is None, reason="mosquitto is not installed"),
+]
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[LiveFleet]:
+    fleet = LiveFleet(tmp_path)
+    try:
+        yield fleet
+    finally:
+        fleet.stop()
+
+
+@pytest.fixture
+def page(fleet: LiveFleet) -> Iterator[Any]:
+    fleet.wait("the server's database", (fleet.state / "fleet.db").exists)
+    with page_of(fleet.state) as port, chromium() as browser:
+        tab = Tab(browser, f"http://127.0.0.1:{port}")
+        yield tab.log_in()
+        tab.close()
+
+
+def test_a_push_is_seen_as_it_goes_and_a_pause_holds_it(fleet: LiveFleet, page: Any) -> None:
+    device = fleet.device()
+    one, two = make_goods(1), make_goods(2, 3_000_000)
+    fleet.push(one)
+    bar = page.locator("svg.bar")
+    expect(bar).to_have_attribute("aria-label", "digits/1: 1")
+    fleet.commit(device, "digits/1")
+    fleet.push(two, rate_bytes_s=200_000)
+    page.get_by_role("link", name="Rollouts").click()
+    page.evaluate("window.loadedOnce = true")
+    expect(page.locator("article")).to_contain_text("downloading 1")
+    assert page.evaluate("window.loadedOnce")
+    page.get_by_role("link", name="Pause digits/2").click()
+    page.get_by_role("button", name="Pause it").click()
+    expect(page.locator("article .state")).to_have_text("paused")
+    fleet.wait("the download has stopped", lambda: not device.asked_for)
+    assert device.updater.report().current == "digits/1"
+    page.get_by_role("link", name="Abort digits/2").click()
+    page.get_by_role("button", name="Abort it").click()
+    expect(page.locator("article .state")).to_have_text("aborted")
+    fleet.wait("the device has let go", lambda: device.updater.report().state == "idle")
