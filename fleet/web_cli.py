@@ -33,6 +33,15 @@ example:
     edgeflock fleet password --role viewer --name kitchen-screen
 """
 
+_PROGRAM_HELP = """\
+Makes a token with which a program reads the REST API and the metrics of the page from another machine, or,
+as operator, steers rollouts. It is shown once and stored as a digest. Without a name the tokens are listed.
+
+example:
+    edgeflock fleet token grafana
+    edgeflock fleet token grafana --remove
+"""
+
 _AUDIT_HELP = """\
 Shows who logged in to the page and who did what there: the newest last.
 
@@ -53,6 +62,13 @@ def add_web_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--web-key", type=Path, metavar="FILE", help="the key of that certificate")
 
 
+def _add_token(part: Callable[..., argparse.ArgumentParser]) -> None:
+    token = part("token", "make a token for a program", _PROGRAM_HELP, _run_token)
+    token.add_argument("name", nargs="?", help="the program's name; without one the tokens are listed")
+    token.add_argument("--role", choices=ROLES, default="viewer", help="what it may do (%(default)s)")
+    token.add_argument("--remove", action="store_true", help="end it")
+
+
 def page_address(arguments: argparse.Namespace) -> WebAddress | None:
     """Return where the page listens, None for no page; raise SettingsError for what cannot be."""
     if arguments.no_web:
@@ -66,6 +82,7 @@ def add_web(part: Callable[..., argparse.ArgumentParser]) -> None:
     password.add_argument("--role", choices=ROLES, default="operator", help="what it may do (%(default)s)")
     password.add_argument("--name", help="the account's name (as the role)")
     password.add_argument("--stdin", action="store_true", help="read the password from standard input")
+    _add_token(part)
     audit = part("audit", "show who did what on the page", _AUDIT_HELP, _run_audit)
     audit.add_argument("--last", type=int, default=50, metavar="N", help="how many rows (%(default)s)")
     audit.add_argument("--json", action="store_true", help="print JSON")
@@ -111,6 +128,29 @@ def _run_password(arguments: argparse.Namespace) -> int:
     password = new_password()
     set_password(arguments.state, name, arguments.role, password)
     print(f"{name} ({arguments.role}): {password}")
+    return 0
+
+
+def _run_token(arguments: argparse.Namespace) -> int:
+    name: str | None = arguments.name
+    if name is None and arguments.remove:
+        raise SettingsError("--remove needs the token's name")
+    database = Database(arguments.state).open(create=False)
+    try:
+        accounts, audit = Accounts(database).open(), AuditLog(database).open()
+        if name is None:
+            for told, role in accounts.tokens():
+                print(f"{told} ({role})")
+        elif arguments.remove:
+            if not accounts.remove_token(name):
+                raise SettingsError(f"no token {name!r}")
+            audit.add(getpass.getuser(), COMMAND_LINE, "remove token", name)
+            print(f"{name} is no longer let in")
+        else:
+            print(accounts.put_token(name, arguments.role))
+            audit.add(getpass.getuser(), COMMAND_LINE, "make token", f"{name} ({arguments.role})")
+    finally:
+        database.close()
     return 0
 
 

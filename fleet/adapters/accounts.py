@@ -3,6 +3,7 @@
 Rules:
 - a password is stored as what scrypt makes of it (RFC 7914; N = 2**15, r = 8, p = 3, as OWASP's password
   storage cheat sheet has it: 32 MB and a third of a second), an unknown name costs as long as a known one;
+- a token of a program is 256 random bits, kept as a digest and found by it: nothing to guess by the byte;
 - a session is a row here: log-out and a new password end it, whatever cookie somebody has kept.
 """
 
@@ -34,6 +35,11 @@ create table if not exists web_session (
     role text not null,
     token text not null,
     started_s real not null
+);
+create table if not exists web_token (
+    name text primary key,
+    role text not null,
+    token_sha256 text not null
 );
 create table if not exists web_key (
     purpose text primary key,
@@ -100,8 +106,7 @@ class Accounts:
 
     def put(self, name: str, role: Role, password: str) -> None:
         """Make an account or change it; its sessions end. Raises SettingsError for a name or password."""
-        if _NAME.fullmatch(name) is None:
-            raise SettingsError(f"name {name!r}: use at most 32 of a-z, 0-9, '.', '_' and '-'")
+        _check_name(name)
         if not _SHORTEST <= len(password) <= _LONGEST:
             raise SettingsError(f"a password has {_SHORTEST} to {_LONGEST} characters")
         secret = hash_password(password)
@@ -150,6 +155,31 @@ class Accounts:
         with self._database.transaction() as sql:
             sql.execute("delete from web_session where id_sha256 = ?", (_digest(session.id),))
 
+    def put_token(self, name: str, role: Role) -> str:
+        """Make a token for a program, or a new one; return it: it is told once. Raises SettingsError."""
+        _check_name(name)
+        token = secrets.token_urlsafe(32)
+        with self._database.transaction() as sql:
+            sql.execute("insert or replace into web_token values (?, ?, ?)", (name, role, _digest(token)))
+        return token
+
+    def remove_token(self, name: str) -> bool:
+        """End a token; return whether there was one."""
+        with self._database.transaction() as sql:
+            return sql.execute("delete from web_token where name = ?", (name,)).rowcount > 0
+
+    def tokens(self) -> list[tuple[str, Role]]:
+        """Return the tokens that there are: (name, role)."""
+        rows = self._database.sql.execute("select name, role from web_token order by name")
+        return [(name, cast(Role, role)) for name, role in rows]
+
+    def bearer(self, token: str) -> Session | None:
+        """Return a program as somebody who is logged in, for one request; None for an unknown token."""
+        row = self._database.sql.execute(
+            "select name, role from web_token where token_sha256 = ?", (_digest(token),)
+        ).fetchone()
+        return Session("", row[0], cast(Role, row[1]), "", self._wall_clock()) if row else None
+
     def cookie_key(self) -> bytes:
         """Return the key that signs cookies, the same at each start."""
         with self._database.transaction() as sql:
@@ -158,5 +188,10 @@ class Accounts:
         return bytes(key)
 
 
-def _digest(session_id: str) -> str:
-    return hashlib.sha256(session_id.encode()).hexdigest()
+def _check_name(name: str) -> None:
+    if _NAME.fullmatch(name) is None:
+        raise SettingsError(f"name {name!r}: use at most 32 of a-z, 0-9, '.', '_' and '-'")
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

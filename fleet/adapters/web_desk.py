@@ -58,16 +58,16 @@ class Store:
         self._kept.forget()
         return self._database.transaction()
 
-    def steer(self, act: str, group: str, model: str, sequence: int) -> Plan:
+    def steer(self, act: str, group: str, model: str, sequence: int | None) -> Plan:
         """Change a rollout, inside a transaction; return the plan that stands now.
 
-        Raises LookupError where there is none, UnavailableError when it is no longer the one with `sequence`,
-        or cannot be done to it.
+        Raises LookupError where there is none, UnavailableError when it is no longer the one with `sequence`
+        (None: whichever it is), or it cannot be done to it.
         """
         standing = next((p for p in self._registry.plans() if (p.group, p.model) == (group, model)), None)
         if standing is None:
             raise LookupError(f"no rollout of {model} in {group}")
-        if standing.sequence != sequence:
+        if sequence is not None and standing.sequence != sequence:
             raise UnavailableError(
                 f"the rollout of {model} in {group} has changed since you looked, nothing was done"
             )

@@ -28,6 +28,8 @@ from fleet.adapters.templates import STATIC, Templates
 from fleet.adapters.web_desk import Desk, Store
 from fleet.web.access import SESSION_S, Throttle, same_origin
 from fleet.web.address import WebAddress
+from fleet.web.api import OPERATIONS
+from fleet.web.machines import Machines
 from fleet.web.shield import Shield
 from fleet.web.site import Page, Site
 from fleet.web.visit import MAX_FORM_BYTES, Answer, Visit, read_form, safe_path
@@ -64,7 +66,7 @@ class Application:
         )
 
     def _routes(self) -> list[Route | Mount]:
-        site = self._site
+        site, machines = self._site, Machines()
         return [
             Route("/login", self._log_in_page, methods=["GET"]),
             Route("/login", self._log_in, methods=["POST"]),
@@ -81,6 +83,13 @@ class Application:
             Route("/samples", self._page(site.samples)),
             Route("/samples/label", self._page(site.label), methods=["POST"]),
             Route("/audit", self._page(site.audit)),
+            Route("/metrics", self._machine(machines.metrics)),
+            Route("/export/{file}", self._machine(machines.export)),
+            Route("/api/v1/openapi.json", self._machine(machines.openapi)),
+            *(
+                Route(each.path, self._machine(machines.operation(each)), methods=[each.method])
+                for each in OPERATIONS
+            ),
         ]
 
     def _page(self, page: Page) -> Endpoint:
@@ -88,6 +97,13 @@ class Application:
             visit = await self._visit(request)
             answer = await self._desk.ask(lambda store: self._answer(page, visit, store))
             return self._response(*answer)
+
+        return endpoint
+
+    def _machine(self, answering: Callable[[Visit, Store], Answer]) -> Endpoint:
+        async def endpoint(request: Request) -> Response:
+            visit = await self._visit(request)
+            return self._response(await self._desk.ask(lambda store: answering(visit, store)))
 
         return endpoint
 
@@ -154,6 +170,7 @@ class Application:
             fragment="hx-request" in headers,
             source=request.client.host if request.client else "",
             cookie=request.cookies.get(self._cookie),
+            bearer=_bearer(headers.get("authorization")),
             from_our_page=same_origin(
                 headers.get("origin"),
                 headers.get("sec-fetch-site"),
@@ -195,6 +212,12 @@ def _begin(store: Store, visit: Visit, name: str, *, right: bool) -> str | None:
         session = store.accounts.begin(store.accounts.find(name))
         store.audit.add(session.who, visit.source, LOG_IN)
     return store.signed(session)
+
+
+def _bearer(authorization: str | None) -> str | None:
+    """Return the token of a header `Authorization: Bearer …` (RFC 6750)."""
+    scheme, _, token = (authorization or "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
 
 
 async def _alive(_request: Request) -> Response:
