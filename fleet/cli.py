@@ -36,6 +36,7 @@ from fleet.releasing import Built
 from fleet.signed_release import released
 from fleet.updates import travels
 from fleet.view import DeviceRow, one_each
+from fleet.watch_cli import add_watch
 from fleet.web_cli import add_web, add_web_options, page_address
 from wire.adapters.files import only_owner
 from wire.adapters.signals import stop_on_signals
@@ -124,6 +125,7 @@ def add_parser(commands: _SubParsersAction[argparse.ArgumentParser], version: st
     group_cli.add_parts(partial(_part, parts))
     store_cli.add_parts(partial(_part, parts))
     add_web(partial(_part, parts))
+    add_watch(partial(_part, parts))
 
 
 def _part(

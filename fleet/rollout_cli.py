@@ -13,6 +13,7 @@ from typing import Final
 
 from rich.live import Live
 
+from fleet.adapters.audit_log import AuditLog
 from fleet.adapters.database import Database
 from fleet.adapters.fleet_reader import FleetReader
 from fleet.adapters.registry import Registry
@@ -111,21 +112,23 @@ def _add_retry(part: argparse.ArgumentParser) -> None:
 
 
 @contextmanager
-def _fleet(state: Path) -> Iterator[tuple[Registry, Steering, FleetReader]]:
+def _fleet(state: Path) -> Iterator[tuple[Registry, Steering, FleetReader, AuditLog]]:
     database = Database(state).open(create=False)
     try:
         registry = Registry(database).open()
         signing = open_signing(database)
         signed = signing.signed_names if signing.active else None
-        yield registry, Steering(database, registry, signed), FleetReader(database)
+        audit = AuditLog(database).open()
+        yield registry, Steering(database, registry, signed), FleetReader(database), audit
     finally:
         database.close()
 
 
 def _run_state(arguments: argparse.Namespace) -> int:
     wanted = Wanted.parse(arguments.model, arguments.group)
-    with _fleet(arguments.state) as (_, steering, _):
+    with _fleet(arguments.state) as (registry, steering, _, audit), registry.transaction():
         made = steering.set_state(wanted, arguments.state_wanted, retry=arguments.retry)
+        audit.add_command(arguments.part, (f"{plan.release} in {plan.group}" for plan in made))
     words = {"pause": "paused", "run": "goes on", "abort": "aborted"}
     _say(made, words[arguments.state_wanted], steering.skipped)
     return 0
@@ -133,8 +136,10 @@ def _run_state(arguments: argparse.Namespace) -> int:
 
 def _run_undo(arguments: argparse.Namespace) -> int:
     wanted = Wanted.parse(arguments.model, arguments.group)
-    with _fleet(arguments.state) as (registry, steering, reader):
-        made = steering.undo(wanted, retry=arguments.retry)
+    with _fleet(arguments.state) as (registry, steering, reader, audit):
+        with registry.transaction():
+            made = steering.undo(wanted, retry=arguments.retry)
+            audit.add_command("undo", (f"{plan.release} in {plan.group}" for plan in made))
         _say(made, "is the plan again", steering.skipped)
         for plan in made if not arguments.retry else ():
             _note_blocked(plan, registry, reader)
@@ -166,7 +171,7 @@ def _say(made: list[Plan], what: str, skipped: list[str]) -> None:
 def _run_status(arguments: argparse.Namespace) -> int:
     wanted = Wanted.parse(arguments.model, None) if arguments.model else None
     note_expiries(arguments.state)
-    with _fleet(arguments.state) as (registry, steering, reader):
+    with _fleet(arguments.state) as (registry, steering, reader, _):
         if arguments.json:
             print(json.dumps([as_json(r) for r in _rollouts(registry, steering, reader, wanted)], indent=2))
             return 0

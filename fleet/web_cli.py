@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import getpass
 import json
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Final
 
 from rich.table import Table
 
@@ -21,8 +19,6 @@ from fleet.web.access import ROLES, Role
 from fleet.web.address import DEFAULT_HOST, DEFAULT_PORT, WebAddress, web_address
 from fleet.web.wording import local
 from wire.errors import SettingsError
-
-COMMAND_LINE: Final = "command line"
 
 _LOG_IN_HELP = """\
 Makes an account for the page of `fleet serve`, or gives one a new password; its sessions end. The password
@@ -95,7 +91,7 @@ def set_password(state: Path, name: str, role: Role, password: str) -> None:
         accounts, audit = Accounts(database).open(), AuditLog(database).open()
         with database.transaction():
             accounts.put(name, role, password)
-            audit.add(getpass.getuser(), COMMAND_LINE, "set password", f"{name} ({role})")
+            audit.add_command("set password", [f"{name} ({role})"])
     finally:
         database.close()
 
@@ -144,11 +140,11 @@ def _run_token(arguments: argparse.Namespace) -> int:
         elif arguments.remove:
             if not accounts.remove_token(name):
                 raise SettingsError(f"no token {name!r}")
-            audit.add(getpass.getuser(), COMMAND_LINE, "remove token", name)
+            audit.add_command("remove token", [name])
             print(f"{name} is no longer let in")
         else:
             print(accounts.put_token(name, arguments.role))
-            audit.add(getpass.getuser(), COMMAND_LINE, "make token", f"{name} ({arguments.role})")
+            audit.add_command("make token", [f"{name} ({arguments.role})"])
     finally:
         database.close()
     return 0

@@ -84,6 +84,8 @@ def test_the_readme_stays_short() -> None:
             "password",
             "audit",
             "token",
+            "watch",
+            "logs",
         )
     ],
 )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,6 +26,9 @@ create table if not exists audit (
 #: people who were let in stay for ever.
 KEPT_ROWS: Final = 100_000
 LOG_IN: Final = "log in"
+
+#: Where a command comes from.
+COMMAND_LINE: Final = "command line"
 
 _LONGEST: Final = 200
 
@@ -67,6 +71,11 @@ class AuditLog:
                     "and number <= last_insert_rowid() - ?",
                     (LOG_IN, KEPT_ROWS),
                 )
+
+    def add_command(self, action: str, subjects: Iterable[str]) -> None:
+        """Write a row for each thing that a command of this machine's user did."""
+        for subject in subjects:
+            self.add(getpass.getuser(), COMMAND_LINE, action, subject)
 
     def lines(self, limit: int, before: int | None = None) -> list[AuditLine]:
         """Return the newest rows, or those older than number `before`."""
