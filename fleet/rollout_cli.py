@@ -118,7 +118,7 @@ def _fleet(state: Path) -> Iterator[tuple[Registry, Steering, FleetReader, Audit
         registry = Registry(database).open()
         signing = open_signing(database)
         signed = signing.signed_names if signing.active else None
-        audit = AuditLog(database).open()
+        audit = AuditLog(database)
         yield registry, Steering(database, registry, signed), FleetReader(database), audit
     finally:
         database.close()

@@ -88,7 +88,7 @@ def set_password(state: Path, name: str, role: Role, password: str) -> None:
     """Store a password and that it was set."""
     database = Database(state).open(create=False)
     try:
-        accounts, audit = Accounts(database).open(), AuditLog(database).open()
+        accounts, audit = Accounts(database), AuditLog(database)
         with database.transaction():
             accounts.put(name, role, password)
             audit.add_command("set password", [f"{name} ({role})"])
@@ -102,7 +102,7 @@ def has_accounts(state: Path) -> bool:
         return False
     database = Database(state).open()
     try:
-        return Accounts(database).open().any()
+        return Accounts(database).any()
     finally:
         database.close()
 
@@ -133,7 +133,7 @@ def _run_token(arguments: argparse.Namespace) -> int:
         raise SettingsError("--remove needs the token's name")
     database = Database(arguments.state).open(create=False)
     try:
-        accounts, audit = Accounts(database).open(), AuditLog(database).open()
+        accounts, audit = Accounts(database), AuditLog(database)
         if name is None:
             for told, role in accounts.tokens():
                 print(f"{told} ({role})")
@@ -155,7 +155,7 @@ def _run_audit(arguments: argparse.Namespace) -> int:
         raise SettingsError("--last must be at least 1")
     database = Database(arguments.state).open(create=False)
     try:
-        lines = list(reversed(AuditLog(database).open().lines(arguments.last)))
+        lines = list(reversed(AuditLog(database).lines(arguments.last)))
     finally:
         database.close()
     if arguments.json:

@@ -23,30 +23,6 @@ from fleet.adapters.database import Database
 from fleet.web.access import SESSION_S, Role, Session
 from wire.errors import SettingsError
 
-_SCHEMA: Final = """
-create table if not exists web_account (
-    name text primary key,
-    role text not null,
-    secret text not null
-);
-create table if not exists web_session (
-    id_sha256 text primary key,
-    account text not null,
-    role text not null,
-    token text not null,
-    started_s real not null
-);
-create table if not exists web_token (
-    name text primary key,
-    role text not null,
-    token_sha256 text not null
-);
-create table if not exists web_key (
-    purpose text primary key,
-    key blob not null
-);
-"""
-
 _N: Final = 2**15
 _R: Final = 8
 _P: Final = 3
@@ -99,10 +75,6 @@ class Accounts:
     def __init__(self, database: Database, wall_clock: Callable[[], float] = time.time) -> None:
         self._database = database
         self._wall_clock = wall_clock
-
-    def open(self) -> Accounts:
-        self._database.sql.executescript(_SCHEMA)
-        return self
 
     def put(self, name: str, role: Role, password: str) -> None:
         """Make an account or change it; its sessions end. Raises SettingsError for a name or password."""

@@ -10,18 +10,6 @@ from typing import Final
 
 from fleet.adapters.database import Database
 
-_SCHEMA: Final = """
-create table if not exists audit (
-    number integer primary key autoincrement,
-    time_s real not null,
-    who text not null,
-    source text not null,
-    action text not null,
-    subject text not null,
-    outcome text not null
-);
-"""
-
 #: Anybody who reaches the page can fail to log in: such rows go when so many newer ones are there. Those of
 #: people who were let in stay for ever.
 KEPT_ROWS: Final = 100_000
@@ -52,10 +40,6 @@ class AuditLog:
     def __init__(self, database: Database, wall_clock: Callable[[], float] = time.time) -> None:
         self._database = database
         self._wall_clock = wall_clock
-
-    def open(self) -> AuditLog:
-        self._database.sql.executescript(_SCHEMA)
-        return self
 
     def add(self, who: str, source: str, action: str, subject: str = "", outcome: str = "done") -> None:
         """Write a row; inside a transaction it is there only if what it tells of is."""

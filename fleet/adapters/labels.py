@@ -10,18 +10,6 @@ from fleet.adapters.database import Database
 from wire.counters import MAX_CLASSES
 from wire.errors import SettingsError
 
-_SCHEMA: Final = """
-create table if not exists label (
-    device text not null,
-    sample text not null,
-    release text not null,
-    truth integer not null,
-    labelled_by text not null,
-    time_s real not null,
-    primary key (device, sample)
-) without rowid;
-"""
-
 _LONGEST_ID: Final = 128
 
 
@@ -31,7 +19,6 @@ class Labels:
     def __init__(self, database: Database, wall_clock: Callable[[], float] = time.time) -> None:
         self._database = database
         self._wall_clock = wall_clock
-        self._database.sql.executescript(_SCHEMA)
 
     def put(self, device: str, sample: str, release: str, truth: int, who: str) -> None:
         """Store what is right; raise SettingsError for a class or a sample that cannot be."""

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from fleet.calibration import ReliabilityBin
 from fleet.web import wording
 from fleet.web.figures import Share
 
@@ -45,6 +46,7 @@ class Templates:
         filters: dict[str, Callable[..., Any]] = {
             "percent": wording.percent, "count": wording.count, "iso": wording.iso, "local": wording.local,
             "interval": _interval,
+            "bin_interval": _bin_interval,
         }  # fmt: skip
         self._environment.filters.update(filters)
         self._environment.globals.update(static=_addresses(), scripts=Scripts.found())
@@ -56,6 +58,10 @@ class Templates:
 
 def _interval(share: Share) -> str:
     return wording.percent_range(share.low, share.high)
+
+
+def _bin_interval(of: ReliabilityBin) -> str:
+    return wording.percent_range(of.accuracy_low, of.accuracy_high)
 
 
 def _addresses() -> Callable[[str], str]:

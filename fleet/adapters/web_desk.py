@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -20,6 +21,7 @@ from typing import Any, Final, TypeVar
 from itsdangerous import BadSignature, TimestampSigner
 
 from fleet.adapters.accounts import Accounts
+from fleet.adapters.alert_book import AlertBook
 from fleet.adapters.audit_log import AuditLog
 from fleet.adapters.database import Database
 from fleet.adapters.labels import Labels
@@ -43,13 +45,13 @@ _STATES: Final = {"pause": "pause", "resume": "run", "abort": "abort"}
 class Store:
     """Everything behind the pages, on the desk's connection."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, listening_since_s: float) -> None:
         self._database = database
         self._registry = Registry(database).open()
-        self._kept = Kept(StoreReading(database, self._registry))
+        self._kept = Kept(StoreReading(database, self._registry, listening_since_s=listening_since_s))
         self.reading: Reading = self._kept
-        self.accounts = Accounts(database).open()
-        self.audit = AuditLog(database).open()
+        self.accounts = Accounts(database)
+        self.audit = AuditLog(database)
         self.labels = Labels(database)
         self._signer = TimestampSigner(self.accounts.cookie_key(), salt="edgeflock page session")
 
@@ -77,6 +79,10 @@ class Store:
         made = steering.undo(wanted) if act == "undo" else steering.set_state(wanted, _STATES[act])
         return made[0] if made else standing
 
+    def acknowledge(self, key: str, who: str) -> bool:
+        """Take note of an alert in somebody's name; return whether it stands."""
+        return AlertBook(self._database).acknowledge(key, who, time.time())
+
     def signed(self, session: Session) -> str:
         """Return what a cookie holds of a session."""
         return self._signer.sign(session.id).decode()
@@ -95,7 +101,8 @@ class Store:
 class Desk:
     """Runs work on the thread that owns the store; opened by its first work, closed by `close`."""
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, listening_since_s: float = 0.0) -> None:
+        self._listening_since_s = listening_since_s
         self._database = Database(state)
         self._store: Store | None = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="page store")
@@ -106,7 +113,7 @@ class Desk:
 
     def _work(self, work: Callable[[Store], T]) -> T:
         if self._store is None:
-            self._store = Store(self._database.open())
+            self._store = Store(self._database.open(), self._listening_since_s)
         return work(self._store)
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ import logging
 import socket
 import ssl
 import threading
+import time
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -22,11 +23,15 @@ _LAST_ANSWERS_S: Final = 2
 
 
 class WebServer:
-    """The page of the fleet in `state`: `open` binds, `start` serves on a thread, `stop` ends it."""
+    """The page of the fleet in `state`: `open` binds, `start` serves on a thread, `stop` ends it.
 
-    def __init__(self, state: Path, address: WebAddress) -> None:
+    No device counts as silent for longer than since Unix time `listening_since_s`.
+    """
+
+    def __init__(self, state: Path, address: WebAddress, *, listening_since_s: float = 0.0) -> None:
         self._state = state
         self._address = address
+        self._listening_since_s = listening_since_s
         self._socket: socket.socket | None = None
         self._server: Any = None
         self._desk: Any = None
@@ -44,7 +49,7 @@ class WebServer:
         self._socket = _bind(self._address)
         try:
             bound = WebAddress(self._address.host, self.port, self._address.certificate, self._address.key)
-            self._desk = desk.Desk(self._state)
+            self._desk = desk.Desk(self._state, self._listening_since_s)
             config = uvicorn.Config(
                 application.Application(self._desk, bound).asgi,
                 interface="asgi3", ws="none", lifespan="off", log_config=None, access_log=False,
@@ -94,7 +99,7 @@ class WebServer:
 def open_page(state: Path, address: WebAddress) -> WebServer | None:
     """Return the page, served. Where nobody asked for it and it cannot be had, say so and return None."""
     try:
-        return WebServer(state, address).open().start()
+        return WebServer(state, address, listening_since_s=time.time()).open().start()
     except UnavailableError as error:
         if address.chosen:
             raise

@@ -17,6 +17,7 @@ from fleet.adapters.web_desk import Store
 from fleet.progress import STANDINGS
 from fleet.web.access import Session
 from fleet.web.api_answers import (
+    AlertsAnswer,
     DeviceAnswer,
     DevicesAnswer,
     EventsAnswer,
@@ -26,6 +27,7 @@ from fleet.web.api_answers import (
     RolloutsAnswer,
     SamplesAnswer,
     SeriesAnswer,
+    alert_answer,
     device_answer,
     event_answer,
     model_answer,
@@ -105,7 +107,9 @@ def _device(ask: Ask) -> DeviceAnswer:
 
 
 def _series(ask: Ask) -> SeriesAnswer:
-    slots = ask.store.reading.device(ask.visit.names["device"], _window(ask.visit, ask.now_s))
+    slots = ask.store.reading.device(
+        ask.visit.names["device"], ask.visit.query.get("release"), _window(ask.visit, ask.now_s)
+    )
     return SeriesAnswer([point(slot) for slot in slots])
 
 
@@ -116,7 +120,7 @@ def _models(ask: Ask) -> ReleasesAnswer:
             release_answer(
                 release,
                 sum(d.runs(release.name) for d in devices),
-                list(ask.store.reading.totals(release.name).values()),
+                ask.store.reading.total(release.name),
             )
             for release in ask.store.reading.releases()
         ]
@@ -127,7 +131,8 @@ def _model(ask: Ask) -> ModelAnswer:
     name = f"{ask.visit.names['model']}/{ask.visit.names['version']}"
     if not any(release.name == name for release in ask.store.reading.releases()):
         raise LookupError(f"no release {name!r}")
-    return model_answer(name, ask.store.reading.fleet(name, _window(ask.visit, ask.now_s)))
+    window, reading = _window(ask.visit, ask.now_s), ask.store.reading
+    return model_answer(name, reading.by_device(name, window), reading.fleet(name, window))
 
 
 def _rollouts(ask: Ask) -> RolloutsAnswer:
@@ -144,6 +149,10 @@ def _steer(ask: Ask) -> RolloutAnswer:
         ask.store.audit.add(ask.session.who, ask.visit.source, act, f"{plan.release} in {group}")
     (found,) = (r for r in ask.store.reading.rollouts() if (r.group, r.model) == (group, model))
     return rollout_answer(found, STANDINGS)
+
+
+def _alerts(ask: Ask) -> AlertsAnswer:
+    return AlertsAnswer([alert_answer(alert) for alert in ask.store.reading.alerts()])
 
 
 def _events(ask: Ask) -> EventsAnswer:
@@ -169,12 +178,13 @@ OPERATIONS: Final = (
     )),
     Operation("/api/v1/devices/{device}", "One device", _device, DeviceAnswer),
     Operation("/api/v1/devices/{device}/series", "What a device counted over time", _series, SeriesAnswer,
-              _STRETCH),
+              (*_STRETCH, Parameter("release", "string", "only of this release (all together, named '')"))),
     Operation("/api/v1/models", "All releases", _models, ReleasesAnswer),
     Operation("/api/v1/models/{model}/{version}", "One release over time", _model, ModelAnswer, _STRETCH),
     Operation("/api/v1/rollouts", "The rollouts", _rollouts, RolloutsAnswer),
     Operation("/api/v1/rollouts/{group}/{model}/{act}", "pause, resume, abort or undo a rollout", _steer,
               RolloutAnswer, method="POST"),
+    Operation("/api/v1/alerts", "The alerts that stand", _alerts, AlertsAnswer),
     Operation("/api/v1/events", "Transitions of models on devices", _events, EventsAnswer,
               (_LIMIT, Parameter("device", "string", "only of this device"))),
     Operation("/api/v1/samples", "Sampled answers", _samples, SamplesAnswer, (

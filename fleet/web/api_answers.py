@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from fleet.alerts import Alert
 from fleet.progress import Rollout
+from fleet.quality import quality
+from fleet.spans import Slot
 from fleet.view import DeviceRow
 from fleet.web.condition import condition
-from fleet.web.figures import Share, added, macro_f1, per_class, share
-from fleet.web.reading import DeviceNow, EventLine, SampleLine, Slot
+from fleet.web.figures import Share, share
+from fleet.web.reading import DeviceNow, EventLine, SampleLine
 from wire.counters import ModelCounters
 from wire.histogram import quantile
 from wire.messages import Release, Vitals
@@ -104,9 +107,10 @@ class ClassAnswer:
 
 @dataclass(frozen=True)
 class ModelAnswer:
-    """One release in a stretch of time: figures by class and over time."""
+    """One release in a stretch of time: figures by class and over time; its interval is one over devices."""
 
     name: str
+    devices: int
     labelled: int
     accuracy: float | None
     accuracy_low: float | None
@@ -163,6 +167,23 @@ class EventsAnswer:
 
 
 @dataclass(frozen=True)
+class AlertAnswer:
+    """One alert that stands; `subjects` are devices, a release, a rollout, or an empty text: the fleet."""
+
+    key: str
+    severity: str
+    text: str
+    raised_s: float
+    subjects: Sequence[str]
+    acknowledged_by: str | None
+
+
+@dataclass(frozen=True)
+class AlertsAnswer:
+    alerts: Sequence[AlertAnswer]
+
+
+@dataclass(frozen=True)
 class SamplesAnswer:
     """Sampled answers; `label` is what a person said, `truth` what the device knew."""
 
@@ -187,9 +208,8 @@ def point(slot: Slot) -> Point:
     )  # fmt: skip
 
 
-def release_answer(release: Release, devices: int, parts: Sequence[ModelCounters]) -> ReleaseAnswer:
-    total = added(release.name, parts)
-    right: Share = share(total.correct, total.labelled)
+def release_answer(release: Release, devices: int, total: ModelCounters) -> ReleaseAnswer:
+    right = share(total.correct, total.labelled)
     return ReleaseAnswer(
         release.name, release.bundle_sha256, release.bundle_bytes, release.manifest.recipe, devices,
         total.inferences, total.errors, total.labelled, right.value, right.low, right.high,
@@ -197,14 +217,25 @@ def release_answer(release: Release, devices: int, parts: Sequence[ModelCounters
     )  # fmt: skip
 
 
-def model_answer(name: str, slots: Sequence[Slot]) -> ModelAnswer:
-    total = added(name, [slot.counters for slot in slots])
-    right, classes = share(total.correct, total.labelled), per_class(total.confusion)
+def model_answer(name: str, by_device: Mapping[str, ModelCounters], slots: Sequence[Slot]) -> ModelAnswer:
+    figures = quality(by_device)
+    right, f1 = Share.of(figures.accuracy), Share.of(figures.macro.f1)
+    classes = [
+        ClassAnswer(
+            c.number, c.truths, Share.of(c.recall).value, Share.of(c.precision).value, Share.of(c.f1).value
+        )
+        for c in figures.classes
+    ]
     return ModelAnswer(
-        name, total.labelled, right.value, right.low, right.high, macro_f1(classes),
-        [ClassAnswer(c.number, c.members, c.recall.value, c.precision.value, c.f1) for c in classes],
+        name, figures.devices, figures.labelled, right.value, right.low, right.high, f1.value, classes,
         [point(slot) for slot in slots],
     )  # fmt: skip
+
+
+def alert_answer(alert: Alert) -> AlertAnswer:
+    return AlertAnswer(
+        alert.key, alert.severity, alert.text, alert.raised_s, alert.subjects, alert.acknowledged_by
+    )
 
 
 def rollout_answer(rollout: Rollout, standings: Sequence[str]) -> RolloutAnswer:

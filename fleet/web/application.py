@@ -82,6 +82,7 @@ class Application:
             Route("/rollouts/{group}/{model}/{act}", self._page(site.steer), methods=["POST"]),
             Route("/samples", self._page(site.samples)),
             Route("/samples/label", self._page(site.label), methods=["POST"]),
+            Route("/alerts/note", self._page(site.note), methods=["POST"]),
             Route("/audit", self._page(site.audit)),
             Route("/metrics", self._machine(machines.metrics)),
             Route("/export/{file}", self._machine(machines.export)),

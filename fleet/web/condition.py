@@ -1,31 +1,27 @@
-"""How a device is, in one word and with the reason: what a view shows of it. Pure."""
+"""How a device is, as a view shows it: a word, a sign for it, and the reasons. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
+from fleet.health_rules import STATES, State
 from fleet.web.reading import DeviceNow
 
-Word = Literal["healthy", "degraded", "silent", "frozen", "offline"]
-
 #: The worst first: what a person must look at.
-WORDS: Final[tuple[Word, ...]] = ("frozen", "silent", "offline", "degraded", "healthy")
+WORDS: Final = STATES
 
 #: A sign for each, so that colour is never the only one.
-GLYPHS: Final[dict[Word, str]] = {
+GLYPHS: Final[dict[State, str]] = {
     "healthy": "●", "degraded": "▲", "silent": "◌", "frozen": "❄", "offline": "○",
 }  # fmt: skip
-
-_HOT_C: Final = 80.0
-_THROTTLED_NOW: Final = 0b1111
 
 
 @dataclass(frozen=True)
 class Condition:
     """What a device is, and why it is not healthy."""
 
-    word: Word
+    word: State
     reasons: tuple[str, ...] = ()
 
     @property
@@ -39,29 +35,5 @@ class Condition:
 
 def condition(device: DeviceNow) -> Condition:
     """Return how a device is."""
-    row = device.row
-    if row.presence == "offline":
-        return Condition("offline", ("not connected",))
-    if row.presence == "silent":
-        return Condition("silent", ("connected, but says nothing",))
-    if row.stale_metadata:
-        return Condition("frozen", ("follows old metadata",))
-    reasons = _reasons(device)
-    return Condition("degraded", tuple(reasons)) if reasons else Condition("healthy")
-
-
-def _reasons(device: DeviceNow) -> list[str]:
-    vitals, reasons = device.vitals, []
-    for row in device.rows:
-        if row.state == "blocked":
-            reasons.append(f"refused {row.target}: {row.error or 'no reason given'}")
-        elif row.error:
-            reasons.append(row.error)
-    if device.row.dropped:
-        reasons.append(f"{device.row.dropped} results or reports dropped")
-    if vitals is not None:
-        if vitals.temperature_c is not None and vitals.temperature_c >= _HOT_C:
-            reasons.append(f"{vitals.temperature_c:.0f} °C")
-        if vitals.throttled is not None and vitals.throttled & _THROTTLED_NOW:
-            reasons.append("throttled or under-voltage now")
-    return reasons
+    verdict = device.verdict
+    return Condition(verdict.state, tuple(reason.text for reason in verdict.reasons))

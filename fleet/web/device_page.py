@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from fleet.spans import Slot, Spread, VitalsSpan
 from fleet.web import wording
 from fleet.web.charts import Chart, Curve, thinned
 from fleet.web.condition import Condition, condition
-from fleet.web.figures import added, share
-from fleet.web.overview import Tile, doing
-from fleet.web.reading import DeviceNow, EventLine, Slot
-from fleet.web.spans import SPANS, Span
+from fleet.web.figures import share
+from fleet.web.lookback import SPANS, Span
+from fleet.web.overview import doing
+from fleet.web.reading import DeviceNow, EventLine
+from fleet.web.tiles import Tile
+from wire.counters import ModelCounters
 from wire.histogram import quantile
 from wire.messages import Vitals
 
@@ -48,14 +51,18 @@ class DevicePage:
     spans: Sequence[Span] = SPANS
 
 
-def device_page(
-    device: DeviceNow,
-    slots: Sequence[Slot],
-    vitals: Sequence[tuple[float, Vitals]],
-    events: Sequence[EventLine],
-    chosen: Span,
-) -> DevicePage:
-    """Return what the page of `device` shows; slots and vitals are those of the span."""
+@dataclass(frozen=True)
+class DeviceReadings:
+    """What was read of a device in a span: its slots, its sums by release, its vitals; and its journal."""
+
+    slots: Sequence[Slot]
+    releases: Mapping[str, ModelCounters]
+    vitals: Sequence[VitalsSpan]
+    events: Sequence[EventLine]
+
+
+def device_page(device: DeviceNow, read: DeviceReadings, chosen: Span) -> DevicePage:
+    """Return what the page of `device` shows."""
     return DevicePage(
         name=device.name,
         condition=condition(device),
@@ -64,9 +71,9 @@ def device_page(
         last_seen_s=device.last_seen_s,
         tiles=_tiles(device),
         facts=_facts(device),
-        charts=[chart for chart in (_latency(slots), *_vital_charts(vitals)) if chart.times_s],
-        models=[_model_line(release, slots) for release in _releases(slots)],
-        events=events,
+        charts=[chart for chart in (_latency(read.slots), *_vital_charts(read.vitals)) if chart.times_s],
+        models=[_model_line(*found) for found in sorted(read.releases.items(), reverse=True)],
+        events=read.events,
         span=chosen,
     )
 
@@ -147,43 +154,50 @@ def _count(value: int | None) -> str | None:
 
 
 def _latency(slots: Sequence[Slot]) -> Chart:
-    by_time: dict[float, list[Slot]] = {}
-    for slot in slots:
-        if slot.counters.inferences:
-            by_time.setdefault(slot.start_s, []).append(slot)
-    times = sorted(by_time)
-    times = [times[i] for i in thinned(len(times))]
-    merged = [added("", [slot.counters for slot in by_time[t]]).latency_us for t in times]
+    busy = [slot for slot in slots if slot.counters.inferences]
+    kept = [busy[i] for i in thinned(len(busy))]
 
     def curve(name: str, q: float, colour: int) -> Curve:
-        values = [quantile(histogram, q) for histogram in merged]
+        values = [quantile(slot.counters.latency_us, q) for slot in kept]
         return Curve(name, [v / 1000 if v is not None else None for v in values], colour)
 
-    return Chart("latency", "Latency", "ms", times, (curve("p50", 0.5, 1), curve("p99", 0.99, 2)), 2)
+    curves = (curve("p50", 0.5, 1), curve("p99", 0.99, 2))
+    return Chart("latency", "Latency", "ms", [slot.start_s for slot in kept], curves, 2)
 
 
-def _vital_charts(vitals: Sequence[tuple[float, Vitals]]) -> list[Chart]:
-    kept = [vitals[i] for i in thinned(len(vitals))]
-    times = [time_s for time_s, _ in kept]
-    heat = Curve("temperature", [v.temperature_c for _, v in kept], 2)
-    cpu = Curve("all cores", [v.cpu_percent for _, v in kept], 1)
-    own = Curve("agent, of one core", [v.process_cpu_percent for _, v in kept], 3)
-    memory = Curve("agent", [v.rss_bytes / 1e6 for _, v in kept], 1)
-    warm = any(value is not None for value in heat.values)
-    charts = [Chart("temperature", "Temperature", "°C", times, (heat,))] if warm else []
+def _vital_charts(vitals: Sequence[VitalsSpan]) -> list[Chart]:
     return [
-        *charts,
-        Chart("cpu", "CPU", "%", times, (cpu, own)),
-        Chart("memory", "Memory", "MB", times, (memory,)),
+        _measure("temperature", "Temperature", "°C", vitals, [v.temperature_c for v in vitals], colour=2),
+        _measure("cpu", "CPU, all cores", "%", vitals, [v.cpu_percent for v in vitals], colour=1),
+        _measure("memory", "Agent's memory", "MB", vitals, [_mega(v.rss_bytes) for v in vitals], colour=3),
+        _measure("throttled", "Slowed down", "s", vitals, [v.throttled_s for v in vitals], colour=4),
     ]
 
 
-def _releases(slots: Sequence[Slot]) -> list[str]:
-    return list(dict.fromkeys(slot.counters.release for slot in reversed(slots)))
+def _measure(
+    name: str,
+    title: str,
+    unit: str,
+    vitals: Sequence[VitalsSpan],
+    values: Sequence[Spread | None],
+    *,
+    colour: int = 1,
+) -> Chart:
+    """Return the curve of one measure; with its lowest and highest where a point is more than a report."""
+    if not any(value is not None for value in values):
+        return Chart(name, title, unit, (), ())
+    curves = [Curve("mean", [None if v is None else v.mean for v in values], colour)]
+    if any(span.reports > 1 for span in vitals):
+        curves.append(Curve("lowest", [None if v is None else v.low for v in values], colour, band=True))
+        curves.append(Curve("highest", [None if v is None else v.high for v in values], colour, band=True))
+    return Chart(name, title, unit, [span.start_s for span in vitals], curves)
 
 
-def _model_line(release: str, slots: Sequence[Slot]) -> ModelLine:
-    total = added(release, [slot.counters for slot in slots if slot.counters.release == release])
+def _mega(spread: Spread | None) -> Spread | None:
+    return None if spread is None else Spread(spread.low / 1e6, spread.mean / 1e6, spread.high / 1e6)
+
+
+def _model_line(release: str, total: ModelCounters) -> ModelLine:
     right = share(total.correct, total.labelled)
     return ModelLine(
         release=release,

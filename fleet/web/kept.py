@@ -6,10 +6,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, ParamSpec, TypeVar
 
+from fleet.alerts import Alert
+from fleet.findings import ReleaseFacts
 from fleet.progress import Rollout
-from fleet.web.reading import DeviceNow, EventLine, Reading, SampleLine, SampleQuery, Slot, Window
+from fleet.spans import Slot, VitalsSpan
+from fleet.web.reading import DeviceNow, EventLine, Reading, SampleLine, SampleQuery, Window
 from wire.counters import ModelCounters
-from wire.messages import Release, Vitals
+from wire.messages import Release
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -17,6 +20,7 @@ T = TypeVar("T")
 #: How old an answer may be; curves move slowly and cost more.
 _NOW_S: Final = 1.0
 _CURVES_S: Final = 5.0
+_COMPARED_S: Final = 60.0
 _MOST: Final = 200
 
 
@@ -41,20 +45,29 @@ class Kept:
     def rollouts(self) -> Sequence[Rollout]:
         return self._keep(_NOW_S, self._reading.rollouts)
 
-    def totals(self, release: str) -> Mapping[str, ModelCounters]:
-        return self._keep(_CURVES_S, self._reading.totals, release)
+    def alerts(self) -> Sequence[Alert]:
+        return self._keep(_NOW_S, self._reading.alerts)
+
+    def total(self, release: str) -> ModelCounters:
+        return self._keep(_CURVES_S, self._reading.total, release)
 
     def by_device(self, release: str, window: Window) -> Mapping[str, ModelCounters]:
         return self._keep(_CURVES_S, self._reading.by_device, release, window)
 
+    def compared(self, release: str) -> ReleaseFacts | None:
+        return self._keep(_COMPARED_S, self._reading.compared, release)
+
     def fleet(self, release: str, window: Window) -> Sequence[Slot]:
         return self._keep(_CURVES_S, self._reading.fleet, release, window)
 
-    def device(self, device: str, window: Window) -> Sequence[Slot]:
-        return self._keep(_NOW_S, self._reading.device, device, window)
+    def device(self, device: str, release: str | None, window: Window) -> Sequence[Slot]:
+        return self._keep(_NOW_S, self._reading.device, device, release, window)
 
-    def vitals(self, device: str, window: Window) -> Sequence[tuple[float, Vitals]]:
-        return self._keep(_NOW_S, self._reading.vitals, device, window)
+    def device_releases(self, device: str, window: Window) -> Mapping[str, ModelCounters]:
+        return self._keep(_CURVES_S, self._reading.device_releases, device, window)
+
+    def vitals(self, device: str, window: Window, points: int) -> Sequence[VitalsSpan]:
+        return self._keep(_NOW_S, self._reading.vitals, device, window, points)
 
     def events(self, device: str | None, limit: int) -> Sequence[EventLine]:
         return self._keep(_NOW_S, self._reading.events, device, limit)

@@ -61,10 +61,11 @@ class Machines:
             lambda: Answer(
                 body=exposition(
                     reading.devices(),
-                    [release.name for release in reading.releases()],
-                    reading.totals,
-                    reading.rollouts(),
-                    reading.refusals(),
+                    releases=[release.name for release in reading.releases()],
+                    total_of=reading.total,
+                    rollouts=reading.rollouts(),
+                    alerts=reading.alerts(),
+                    refusals=reading.refusals(),
                 ),
                 kind=_METRICS,
             )

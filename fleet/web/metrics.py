@@ -14,9 +14,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from fleet.alerts import Alert
 from fleet.progress import STANDINGS, Rollout
 from fleet.web.condition import WORDS, condition
-from fleet.web.figures import added
 from fleet.web.reading import DeviceNow
 from wire.counters import Buckets, ModelCounters
 from wire.histogram import value_of
@@ -28,20 +28,22 @@ BOUNDS_S: Final = (
     1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0,
 )  # fmt: skip
 
-Totals = Callable[[str], Mapping[str, ModelCounters]]
+Total = Callable[[str], ModelCounters]
 
 
 def exposition(
     devices: Sequence[DeviceNow],
+    *,
     releases: Iterable[str],
-    totals: Totals,
+    total_of: Total,
     rollouts: Iterable[Rollout],
+    alerts: Iterable[Alert],
     refusals: Mapping[str, int],
 ) -> bytes:
     """Return the page for /metrics, text format 0.0.4."""
     families = [
-        *_of_fleet(devices, rollouts, refusals),
-        *_of_releases(releases, totals, devices),
+        *_of_fleet(devices, rollouts, alerts, refusals),
+        *_of_releases(releases, total_of, devices),
         *_of_devices(devices),
     ]
     registry = CollectorRegistry()
@@ -60,7 +62,10 @@ class _Found(Collector):
 
 
 def _of_fleet(
-    devices: Sequence[DeviceNow], rollouts: Iterable[Rollout], refusals: Mapping[str, int]
+    devices: Sequence[DeviceNow],
+    rollouts: Iterable[Rollout],
+    alerts: Iterable[Alert],
+    refusals: Mapping[str, int],
 ) -> Iterator[Metric]:
     words = Counter(condition(device).word for device in devices)
     states = GaugeMetricFamily("edgeflock_devices", "Devices by condition", labels=["condition"])
@@ -74,6 +79,12 @@ def _of_fleet(
             names = [rollout.group, rollout.model, rollout.release, rollout.state, standing]
             parts.add_metric(names, rollout.count(standing))
     yield parts
+    told = GaugeMetricFamily(
+        "edgeflock_alert", "Alerts that stand: how many findings", labels=["key", "severity"]
+    )
+    for alert in alerts:
+        told.add_metric([alert.key, alert.severity], len(alert.findings))
+    yield told
     refused = CounterMetricFamily(
         "edgeflock_messages_refused", "Messages that were not understood", labels=["kind"]
     )
@@ -82,7 +93,7 @@ def _of_fleet(
     yield refused
 
 
-def _of_releases(releases: Iterable[str], totals: Totals, devices: Sequence[DeviceNow]) -> Iterator[Metric]:
+def _of_releases(releases: Iterable[str], total_of: Total, devices: Sequence[DeviceNow]) -> Iterator[Metric]:
     running = GaugeMetricFamily("edgeflock_release_devices", "Devices that run it now", labels=["release"])
     counters = {
         name: CounterMetricFamily(f"edgeflock_{name}", text, labels=["release"])
@@ -93,7 +104,7 @@ def _of_releases(releases: Iterable[str], totals: Totals, devices: Sequence[Devi
     }  # fmt: skip
     latency = HistogramMetricFamily("edgeflock_latency_seconds", "Latency of answers", labels=["release"])
     for release in releases:
-        total = added(release, totals(release).values())
+        total = total_of(release)
         running.add_metric([release], sum(device.runs(release) for device in devices))
         for name, family in counters.items():
             family.add_metric([release], getattr(total, name))

@@ -1,17 +1,27 @@
-"""One release over the fleet: accuracy with its band, confusion, classes, slices, inputs, latency. Pure."""
+"""One release over the fleet: accuracy with its interval, classes, slices, drift, calibration, latency. Pure.
+
+Figures are those of fleet/quality.py, whose intervals know that the answers of one device are alike. The
+band of the curve over time is Wilson's, which takes answers as independent: it is narrower, and only drawn.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from fleet.binned import Reference
+from fleet.calibration import ReliabilityBin
+from fleet.comparing import Difference, compare
+from fleet.drift import Drift, drift
+from fleet.findings import ReleaseFacts
+from fleet.quality import Quality, SliceFigures, quality
+from fleet.spans import Slot
 from fleet.web import wording
 from fleet.web.charts import Chart, Curve, thinned
-from fleet.web.figures import ClassFigures, Share, added, macro_f1, per_class, share
-from fleet.web.overview import Tile
-from fleet.web.reading import Slot
-from fleet.web.spans import SPANS, Span
+from fleet.web.figures import Share, added, share
+from fleet.web.lookback import SPANS, Span
+from fleet.web.tiles import Tile
 from wire.counters import Cells, ModelCounters
 from wire.histogram import quantile
 from wire.messages import Release
@@ -42,24 +52,34 @@ class Matrix:
 
 
 @dataclass(frozen=True)
+class ClassLine:
+    """One class."""
+
+    number: int
+    labels: int
+    recall: Share
+    precision: Share
+    f1: Share
+
+
+@dataclass(frozen=True)
 class SliceLine:
-    """One slice; `clear` tells whether its interval leaves out the whole's accuracy."""
+    """One slice; `clear` tells whether its interval leaves out the accuracy of all."""
 
     tag: str
     inferences: str
-    accuracy: str
-    range: str
-    labels: str
+    accuracy: Share
     clear: bool
 
 
 @dataclass(frozen=True)
-class FeatureLine:
-    """One feature of the inputs: how its values spread over its bins, in per cent."""
+class SpreadLine:
+    """One feature of the inputs: how its values spread over its bins, in per cent, and the fullest."""
 
     name: str
     count: str
     shares: Sequence[float]
+    highest: float
 
 
 @dataclass(frozen=True)
@@ -68,62 +88,91 @@ class ModelPage:
 
     name: str
     tiles: Sequence[Tile]
+    difference: str
     charts: Sequence[Chart]
     matrix: Matrix | None
-    classes: Sequence[ClassFigures]
+    classes: Sequence[ClassLine]
     slices: Sequence[SliceLine]
-    features: Sequence[FeatureLine]
+    drifts: Sequence[Drift]
+    features: Sequence[SpreadLine]
+    bins: Sequence[ReliabilityBin]
     slowest: Sequence[tuple[str, str, str, str]]
     facts: Sequence[tuple[str, str]]
-    devices: int
     span: Span
     spans: Sequence[Span] = SPANS
 
 
-def model_page(
-    release: Release,
-    slots: Sequence[Slot],
-    by_device: Mapping[str, ModelCounters],
-    running: int,
-    chosen: Span,
-) -> ModelPage:
-    """Return what the page of `release` shows; `running` devices run it now."""
-    total = added(release.name, [slot.counters for slot in slots])
-    right = share(total.correct, total.labelled)
-    classes = per_class(total.confusion)
+@dataclass(frozen=True)
+class ModelReadings:
+    """What was read of a release: its slots, its sums by device, what it is held against, who runs it."""
+
+    slots: Sequence[Slot]
+    by_device: Mapping[str, ModelCounters]
+    compared: ReleaseFacts | None
+    running: int
+
+
+def model_page(release: Release, read: ModelReadings, chosen: Span) -> ModelPage:
+    """Return what the page of `release` shows."""
+    figures = quality(read.by_device)
+    charts = (_accuracy(read.slots), _latency(read.slots), _traffic(read.slots))
     return ModelPage(
         name=release.name,
-        tiles=_tiles(total, right, classes, running),
-        charts=[chart for chart in (_accuracy(slots), _latency(slots), _traffic(slots)) if chart.times_s],
-        matrix=confusion_matrix(total.confusion),
-        classes=classes,
-        slices=[_slice(s.tag, s.inferences, share(s.correct, s.labelled), right) for s in total.slices],
-        features=[_feature(f.name, f.counts) for f in total.features if sum(f.counts)],
-        slowest=_slowest(by_device),
+        tiles=_tiles(figures, read.running),
+        difference=_difference(read.compared),
+        charts=[chart for chart in charts if chart.times_s],
+        matrix=confusion_matrix(figures.confusion),
+        classes=[
+            ClassLine(c.number, c.truths, Share.of(c.recall), Share.of(c.precision), Share.of(c.f1))
+            for c in figures.classes
+        ],
+        slices=[_slice(part, Share.of(figures.accuracy)) for part in figures.slices],
+        drifts=drifts(read.compared),
+        features=_features(read.by_device.values()),
+        bins=[b for b in figures.calibration.bins if b.labelled] if figures.calibration else [],
+        slowest=_slowest(read.by_device),
         facts=_facts(release),
-        devices=running,
         span=chosen,
     )
 
 
-def _tiles(total: ModelCounters, right: Share, classes: Sequence[ClassFigures], running: int) -> list[Tile]:
-    coverage = total.labelled / total.inferences if total.inferences else None
+def _tiles(figures: Quality, running: int) -> list[Tile]:
+    right, f1 = Share.of(figures.accuracy), Share.of(figures.macro.f1)
+    calibration = figures.calibration
+    passed = figures.golden_runs - figures.golden_failed
     return [
-        Tile("runs on", f"{wording.count(running)} devices", "now"),
-        Tile("accuracy", wording.percent(right.value),
-             wording.percent_range(right.low, right.high) if right.trials else "no labels in this span"),
-        Tile("macro F1", wording.percent(macro_f1(classes)), f"{len(classes)} classes seen"),
-        Tile("labels", wording.count(total.labelled), f"{wording.percent(coverage)} of the answers"),
-        Tile("latency p99", wording.micros(quantile(total.latency_us, 0.99)),
-             f"p50 {wording.micros(quantile(total.latency_us, 0.5))}, all devices"),
-        Tile("self-tests", _passed(total), "passed", "warn" if total.golden_failed else ""),
+        Tile("runs on", f"{wording.count(running)} devices", f"{wording.count(figures.devices)} spoke of it"),
+        Tile("accuracy", wording.percent(right.value), wording.interval(right.low, right.high, "no labels")),
+        Tile("macro F1", wording.percent(f1.value), wording.interval(f1.low, f1.high, "no labels")),
+        Tile("labels", wording.short_count(figures.labelled), f"{wording.percent(figures.coverage)} of all"),
+        Tile("calibration error", wording.percent(calibration.error if calibration else None),
+             f"{wording.percent(calibration.by_chance)} by chance" if calibration else "no labels"),
+        Tile("latency p99", wording.micros(figures.p99_us), f"p50 {wording.micros(figures.p50_us)}"),
+        Tile("self-tests", f"{passed} of {figures.golden_runs}" if figures.golden_runs else wording.UNKNOWN,
+             "passed", "warn" if figures.golden_failed else ""),
     ]  # fmt: skip
 
 
-def _passed(total: ModelCounters) -> str:
-    if not total.golden_runs:
-        return wording.UNKNOWN
-    return f"{total.golden_runs - total.golden_failed} of {total.golden_runs}"
+def _difference(compared: ReleaseFacts | None) -> str:
+    """Return how it does against the release before it, in a sentence."""
+    found: Difference | None = compare(compared.before, compared.window) if compared else None
+    if found is None or compared is None:
+        return ""
+    points, low, high = (100 * v for v in (found.value, found.low, found.high))
+    verdict = {"better": "more accurate", "worse": "less accurate", "unclear": "no clear difference"}
+    return (
+        f"Against {compared.before_name} on the same {found.devices} devices: {points:+.1f} points, "
+        f"95 % from {low:+.1f} to {high:+.1f}: {verdict[found.verdict]}."
+    )
+
+
+def drifts(compared: ReleaseFacts | None) -> Sequence[Drift]:
+    """Return what was found of each thing that is compared; nothing without a reference."""
+    if compared is None or not compared.reference:
+        return ()
+    if isinstance(compared.reference, Reference):
+        return drift(compared.recent.items(), compared.reference)
+    return drift(compared.recent.items(), [item for window in compared.reference for item in window.items()])
 
 
 def _accuracy(slots: Sequence[Slot]) -> Chart:
@@ -134,17 +183,12 @@ def _accuracy(slots: Sequence[Slot]) -> Chart:
     def column(values: Sequence[float | None]) -> list[float | None]:
         return [None if v is None else v * 100 for v in values]
 
-    return Chart(
-        "accuracy",
-        "Accuracy",
-        "%",
-        [slot.start_s for slot in kept],
-        (
-            Curve("accuracy", column([s.value for s in shares]), 1),
-            Curve("95 % from", column([s.low for s in shares]), 1, band=True),
-            Curve("to", column([s.high for s in shares]), 1, band=True),
-        ),
+    curves = (
+        Curve("accuracy", column([s.value for s in shares]), 1),
+        Curve("from", column([s.low for s in shares]), 1, band=True),
+        Curve("to", column([s.high for s in shares]), 1, band=True),
     )
+    return Chart("accuracy", "Accuracy", "%", [slot.start_s for slot in kept], curves)
 
 
 def _latency(slots: Sequence[Slot]) -> Chart:
@@ -175,39 +219,39 @@ def confusion_matrix(cells: Cells) -> Matrix | None:
         weight[truth] = weight.get(truth, 0) + count
         weight[predicted] = weight.get(predicted, 0) + count
     kept = sorted(sorted(weight, key=lambda c: -weight[c])[:_MATRIX_CLASSES])
-    rows = []
-    for truth in kept:
-        members = max(1, sum(count for (t, _), count in counts.items() if t == truth))
-        rows.append((truth, [_cell(counts.get((truth, p), 0), members, truth == p) for p in kept]))
+    members = dict.fromkeys(kept, 0)
+    for (truth, _), count in counts.items():
+        if truth in members:
+            members[truth] += count
+    rows = [(t, [_cell(counts.get((t, p), 0), members[t], right=t == p) for p in kept]) for t in kept]
     return Matrix(kept, rows, len(weight) - len(kept))
 
 
-def _cell(count: int, members: int, right: bool) -> Cell:  # which of two kinds of cell
-    part = count / members
+def _cell(count: int, members: int, *, right: bool) -> Cell:
+    part = count / max(1, members)
     heat = 0 if not count else max(1, round(part * _HEATS))
     return Cell(wording.count(count) if count else "", wording.percent(part), heat, right)
 
 
-def _slice(tag: str, inferences: int, part: Share, whole: Share) -> SliceLine:
+def _slice(part: SliceFigures, whole: Share) -> SliceLine:
+    found = Share.of(part.accuracy)
     clear = (
-        part.low is not None
-        and part.high is not None
+        found.low is not None
+        and found.high is not None
         and whole.value is not None
-        and not part.low <= whole.value <= part.high
+        and not found.low <= whole.value <= found.high
     )
-    return SliceLine(
-        tag,
-        wording.count(inferences),
-        wording.percent(part.value),
-        wording.percent_range(part.low, part.high),
-        wording.count(part.trials),
-        clear,
-    )
+    return SliceLine(part.tag, wording.count(part.inferences), found, clear)
 
 
-def _feature(name: str, counts: Sequence[int]) -> FeatureLine:
-    whole = sum(counts)
-    return FeatureLine(name, wording.count(whole), [100 * count / whole for count in counts])
+def _features(parts: Iterable[ModelCounters]) -> list[SpreadLine]:
+    lines = []
+    for feature in added("", parts).features:
+        whole = sum(feature.counts)
+        if whole:
+            shares = [100 * count / whole for count in feature.counts]
+            lines.append(SpreadLine(feature.name, wording.short_count(whole), shares, max(shares)))
+    return lines
 
 
 def _slowest(by_device: Mapping[str, ModelCounters]) -> list[tuple[str, str, str, str]]:
@@ -226,11 +270,12 @@ def _slowest(by_device: Mapping[str, ModelCounters]) -> list[tuple[str, str, str
 
 def _facts(release: Release) -> list[tuple[str, str]]:
     manifest = release.manifest
+    differences = len(release.blobs) - 1
     facts = [
         ("recipe", manifest.recipe),
         ("model", wording.size(manifest.tflite_bytes)),
         ("on the wire", wording.size(release.blobs[0].size_bytes)),
-        ("updates", f"{len(release.blobs) - 1} differences from earlier releases"),
+        ("updates", f"from {differences} earlier releases" if differences else "whole only"),
         ("memory needed", wording.size(manifest.memory_bytes) if manifest.memory_bytes else ""),
         ("boards", ", ".join(manifest.machines)),
         ("SHA-256", release.bundle_sha256),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from fleet.web import wording
-from fleet.web.figures import added, share
+from fleet.web.figures import share
 from fleet.web.reading import DeviceNow
 from wire.counters import ModelCounters
 from wire.histogram import quantile
@@ -33,17 +33,14 @@ class ReleaseLine:
 def model_lines(
     releases: Sequence[Release],
     devices: Iterable[DeviceNow],
-    totals: Callable[[str], Mapping[str, ModelCounters]],
+    total: Callable[[str], ModelCounters],
 ) -> list[ReleaseLine]:
-    """Return a line for each release, the newest first; `totals` adds up one release by device."""
+    """Return a line for each release, the newest first; `total` adds one up over all devices."""
     running = Counter(row.current for d in devices for row in d.rows)
-    return [
-        _line(release, running[release.name], totals(release.name).values()) for release in reversed(releases)
-    ]
+    return [_line(release, running[release.name], total(release.name)) for release in reversed(releases)]
 
 
-def _line(release: Release, running: int, parts: Iterable[ModelCounters]) -> ReleaseLine:
-    total = added(release.name, parts)
+def _line(release: Release, running: int, total: ModelCounters) -> ReleaseLine:
     right = share(total.correct, total.labelled)
     return ReleaseLine(
         release=release.name,

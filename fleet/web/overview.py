@@ -8,11 +8,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import urlencode
 
+from fleet.alerts import Alert
+from fleet.health_rules import State
 from fleet.view import DeviceRow
 from fleet.web import wording
-from fleet.web.condition import WORDS, Condition, Word, condition
+from fleet.web.condition import WORDS, Condition, condition
 from fleet.web.figures import share
 from fleet.web.reading import DeviceNow
+from fleet.web.tiles import Tile
 from wire.histogram import merge, quantile
 
 #: Rows of one page: what a browser draws at once, and a person reads.
@@ -74,16 +77,6 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class Tile:
-    """One figure with its name and what stands under it."""
-
-    name: str
-    value: str
-    note: str = ""
-    tone: str = ""
-
-
-@dataclass(frozen=True)
 class Line:
     """One device in the table, ready to be read."""
 
@@ -111,6 +104,7 @@ class Overview:
     tiles: Sequence[Tile]
     segments: Sequence[Segment]
     conditions: Sequence[tuple[str, str, int]]
+    alerts: Sequence[Alert]
     attention: Sequence[tuple[str, Condition]]
     attention_more: int
     lines: Sequence[Line]
@@ -125,7 +119,11 @@ _Known = tuple[DeviceNow, DeviceRow, Condition]
 
 
 def overview(
-    devices: Sequence[DeviceNow], refusals: Mapping[str, int], choice: Choice, now_s: float
+    devices: Sequence[DeviceNow],
+    alerts: Sequence[Alert],
+    refusals: Mapping[str, int],
+    choice: Choice,
+    now_s: float,
 ) -> Overview:
     """Return what the first page shows of `devices` at `now_s`."""
     states = [(device, condition(device)) for device in devices]
@@ -145,6 +143,7 @@ def overview(
         tiles=_tiles(devices, refusals, counts),
         segments=segments,
         conditions=[(word, Condition(word).glyph, counts[word]) for word in reversed(WORDS) if counts[word]],
+        alerts=alerts,
         attention=[(device.name, state) for device, state in unwell[:_ATTENTION]],
         attention_more=max(0, len(unwell) - _ATTENTION),
         lines=[_line(*entry, colours, now_s) for entry in shown],
@@ -178,7 +177,7 @@ def _natural(name: str) -> tuple[bool, list[tuple[bool, int, str]]]:
 
 
 def _tiles(
-    devices: Sequence[DeviceNow], refusals: Mapping[str, int], counts: Mapping[Word, int]
+    devices: Sequence[DeviceNow], refusals: Mapping[str, int], counts: Mapping[State, int]
 ) -> list[Tile]:
     here = [d for d in devices if d.row.presence == "online"]
     latest = merge(counters.latency_us for d in here for counters in d.latest)

@@ -10,7 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from fleet.alerts import Alert
+from fleet.findings import ReleaseFacts
+from fleet.health_rules import Verdict
 from fleet.progress import Rollout
+from fleet.spans import Slot, VitalsSpan
 from fleet.view import DeviceRow
 from wire.counters import ModelCounters
 from wire.messages import Event, Release, Vitals
@@ -26,25 +30,15 @@ class Window:
 
 
 @dataclass(frozen=True)
-class Slot:
-    """What was counted in one stretch of time, over `reports` reports."""
-
-    start_s: float
-    seconds: float
-    reports: int
-    counters: ModelCounters
-
-
-@dataclass(frozen=True)
 class DeviceNow:
-    """One device: a row for each of its models, when it spoke last, its groups, and what its last report
-    counted of what serves now."""
+    """One device: a row for each of its models, how it is, when it spoke last, its groups, and what its
+    last report counted of what serves now."""
 
     rows: tuple[DeviceRow, ...]
+    verdict: Verdict
     last_seen_s: float
     groups: tuple[str, ...] = ()
     latest: tuple[ModelCounters, ...] = ()
-    interval_s: float = 60.0
     vitals: Vitals | None = None
 
     @property
@@ -68,8 +62,9 @@ class DeviceNow:
 
 @dataclass(frozen=True)
 class EventLine:
-    """One line of a device's journal."""
+    """One line of a device's journal; `number` grows in the order in which the server took them."""
 
+    number: int
     device: str
     time_s: float
     event: Event
@@ -115,20 +110,29 @@ class Reading(Protocol):
     def rollouts(self) -> Sequence[Rollout]:
         """Return each plan and how far it is, oldest first."""
 
-    def totals(self, release: str) -> Mapping[str, ModelCounters]:
-        """Return everything that was ever counted of a release, by device."""
+    def alerts(self) -> Sequence[Alert]:
+        """Return the alerts that stand: those that nobody has noted first, critical ones before others."""
+
+    def total(self, release: str) -> ModelCounters:
+        """Return everything that was ever counted of a release, by the whole fleet."""
 
     def by_device(self, release: str, window: Window) -> Mapping[str, ModelCounters]:
-        """Return what was counted of a release in a window, by device."""
+        """Return what was counted of a release in a window, by device; it may reach back to a full hour."""
+
+    def compared(self, release: str) -> ReleaseFacts | None:
+        """Return what a release that serves is held against: the one before, and what it is used to meet."""
 
     def fleet(self, release: str, window: Window) -> Sequence[Slot]:
         """Return what was counted of a release over all devices, oldest slot first, without empty ones."""
 
-    def device(self, device: str, window: Window) -> Sequence[Slot]:
-        """Return what one device counted, of each release apart, oldest slot first."""
+    def device(self, device: str, release: str | None, window: Window) -> Sequence[Slot]:
+        """Return what one device counted of a release (None: of all), oldest slot first."""
 
-    def vitals(self, device: str, window: Window) -> Sequence[tuple[float, Vitals]]:
-        """Return what one device said of itself, oldest first."""
+    def device_releases(self, device: str, window: Window) -> Mapping[str, ModelCounters]:
+        """Return what one device counted in a window, by release."""
+
+    def vitals(self, device: str, window: Window, points: int) -> Sequence[VitalsSpan]:
+        """Return what one device said of itself, oldest first, merged into at most `points`."""
 
     def events(self, device: str | None, limit: int) -> Sequence[EventLine]:
         """Return the newest lines of one journal or of all, newest first."""

@@ -17,13 +17,14 @@ from typing import Any, Final
 from fleet.adapters.templates import Templates
 from fleet.adapters.web_desk import Store
 from fleet.web.access import Session, token_fits
-from fleet.web.device_page import device_page
-from fleet.web.model_page import model_page
+from fleet.web.charts import MOST_POINTS
+from fleet.web.device_page import DeviceReadings, device_page
+from fleet.web.lookback import span
+from fleet.web.model_page import ModelReadings, model_page
 from fleet.web.models_page import model_lines
 from fleet.web.overview import Choice, overview
 from fleet.web.reading import SampleQuery
 from fleet.web.rollout_page import ACTS, rollout_view, rollout_views
-from fleet.web.spans import span
 from fleet.web.visit import Answer, Visit
 from wire.errors import EdgeflockError, SettingsError, UnavailableError
 
@@ -74,7 +75,7 @@ class Site:
 
     def overview(self, visit: Visit, store: Store, session: Session) -> Answer:
         reading, choice = store.reading, Choice.parse(visit.query)
-        view = overview(reading.devices(), reading.refusals(), choice, self._wall_clock())
+        view = overview(reading.devices(), reading.alerts(), reading.refusals(), choice, self._wall_clock())
         return self._show("overview", visit, session, view=view, active="/")
 
     def device(self, visit: Visit, store: Store, session: Session) -> Answer:
@@ -85,16 +86,19 @@ class Site:
         window = chosen.window(self._wall_clock())
         view = device_page(
             device,
-            store.reading.device(name, window),
-            store.reading.vitals(name, window),
-            store.reading.events(name, _EVENTS),
+            DeviceReadings(
+                store.reading.device(name, None, window),
+                store.reading.device_releases(name, window),
+                store.reading.vitals(name, window, MOST_POINTS),
+                store.reading.events(name, _EVENTS),
+            ),
             chosen,
         )
         return self._show("device", visit, session, view=view, active="/")
 
     def models(self, visit: Visit, store: Store, session: Session) -> Answer:
         reading = store.reading
-        view = model_lines(reading.releases(), reading.devices(), reading.totals)
+        view = model_lines(reading.releases(), reading.devices(), reading.total)
         return self._show("models", visit, session, view=view, active="/models")
 
     def model(self, visit: Visit, store: Store, session: Session) -> Answer:
@@ -105,9 +109,10 @@ class Site:
             raise LookupError(f"no release {name!r}")
         window = chosen.window(self._wall_clock())
         running = sum(d.runs(name) for d in reading.devices())
-        view = model_page(
-            release, reading.fleet(name, window), reading.by_device(name, window), running, chosen
+        read = ModelReadings(
+            reading.fleet(name, window), reading.by_device(name, window), reading.compared(name), running
         )
+        view = model_page(release, read, chosen)
         return self._show("model", visit, session, view=view, active="/models")
 
     def rollouts(self, visit: Visit, store: Store, session: Session) -> Answer:
@@ -161,6 +166,15 @@ class Site:
             store.audit.add(session.who, visit.source, "label", f"{sample} of {device}: {truth}")
         show = form.get("show", "")
         return _to(f"/samples?show={show if show in _SHOWS else 'unsure'}")
+
+    def note(self, visit: Visit, store: Store, session: Session) -> Answer:
+        """Take note of an alert: a person knows."""
+        key = (visit.form or {}).get("key", "")
+        with store.transaction():
+            if not store.acknowledge(key, session.who):
+                raise LookupError(f"no alert {key[:80]!r} stands: it may be over")
+            store.audit.add(session.who, visit.source, "note alert", key)
+        return _to("/")
 
     def audit(self, visit: Visit, store: Store, session: Session) -> Answer:
         before = visit.query.get("before", "")

@@ -22,6 +22,11 @@ def percent_range(low: float | None, high: float | None) -> str:
     return f"{low * 100:.1f}{UNKNOWN}{high * 100:.1f}{_THIN}%"
 
 
+def interval(low: float | None, high: float | None, otherwise: str) -> str:
+    """Return the interval of a share of 1, or why there is none."""
+    return percent_range(low, high) or otherwise
+
+
 def micros(value_us: float | None) -> str:
     """Return a time that is given in microseconds."""
     if value_us is None:

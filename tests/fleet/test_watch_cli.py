@@ -37,11 +37,11 @@ def test_watch_shows_the_worst_first_and_says_what_it_leaves_out(state: Path) ->
     database.close()
     text = said.get()
     assert "10 healthy" in text
-    assert "digits/1 6  digits/2 6" in text
+    assert "digits/1 10  digits/2 2" in text
     assert "the first 3 of 12 rows" in text
     table = text[text.index("the first 3 of 12 rows") :]
-    assert table.index("lab-0002") > table.index("blocked"), "the refusing one before a healthy one"
-    assert "→ idle (done)" in text
+    assert table.index("silent") < table.index("online"), "the silent one first"
+    assert "→ idle (committed)" in text
 
 
 def test_logs_tell_the_newest_last_and_one_device_alone(
@@ -52,9 +52,9 @@ def test_logs_tell_the_newest_last_and_one_device_alone(
     assert len(lines) == 3
     assert main(["fleet", "logs", name(1), "--state", str(state)]) == 0
     said = capsys.readouterr().out.splitlines()
-    assert len(said) == 7
+    assert len(said) == 4
     assert all(name(1) in line for line in said)
-    assert said[-1].endswith("digits/2 probation → idle (done)")
+    assert said[-1].endswith("digits/2 stage → idle (committed)")
 
 
 def test_logs_follow_what_comes(state: Path) -> None:

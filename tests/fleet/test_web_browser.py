@@ -22,7 +22,7 @@ from wire.messages import ModelState, Plan, Reported
 
 expect = pytest.importorskip("playwright.sync_api", reason="pip install 'edgeflock[dev]'").expect
 
-PATHS = ["/", "/devices/lab-0002", "/models", "/models/digits/2", "/rollouts", "/samples", "/audit"]
+PATHS = ["/", "/devices/sim-00002", "/models", "/models/digits/2", "/rollouts", "/samples", "/audit"]
 
 #: Waits until the page is about to ask again.
 NEXT_TURN = "new Promise(done => addEventListener('htmx:before:request', done, { once: true }))"
@@ -98,7 +98,7 @@ def test_no_page_scrolls_sideways_on_a_phone(watched: Callable[..., Tab], base: 
 def test_the_versions_move_without_a_reload(watched: Callable[..., Tab], base: str, state: Path) -> None:
     page = watched().log_in()
     page.evaluate("window.loadedOnce = true")
-    device = name(1)  # on digits/2
+    device = name(1)  # of those on digits/2
     bar = page.locator("svg.bar")
     before = bar.get_attribute("aria-label")
     database = Database(state).open()
@@ -110,8 +110,8 @@ def test_the_versions_move_without_a_reload(watched: Callable[..., Tab], base: s
     word = StateWord(device, Reported("b1", 2, time.time(), (swapped,), ("all",)))
     store.take([word, report(device, 99, time.time(), "digits/3")])
     database.close()
-    expect(bar).to_have_attribute("aria-label", "digits/1: 120, digits/2: 79, digits/3: 1")
-    assert before == "digits/1: 120, digits/2: 80"
+    expect(bar).to_have_attribute("aria-label", "digits/1: 112, digits/2: 87, digits/3: 1")
+    assert before == "digits/1: 112, digits/2: 88"
     assert page.evaluate("window.loadedOnce")
     page.goto(f"{base}/rollouts")
     expect(page.locator("article h2")).to_contain_text("digits/3")
@@ -119,13 +119,13 @@ def test_the_versions_move_without_a_reload(watched: Callable[..., Tab], base: s
 
 def test_focus_and_what_is_typed_outlive_what_moves(watched: Callable[..., Tab]) -> None:
     page = watched().log_in()
-    page.fill("[name=q]", "north")
+    page.fill("[name=q]", "sim-0001")
     with page.expect_response(lambda reply: "hx-request" in reply.request.headers):
         pass
     page.wait_for_function("document.activeElement.name === 'q'")
-    assert page.input_value("[name=q]") == "north"
+    assert page.input_value("[name=q]") == "sim-0001"
     page.press("[name=q]", "Enter")
-    expect(page.locator("#devices")).to_contain_text("50 of 200")
+    expect(page.locator("#devices")).to_contain_text("10 of 200")
 
 
 def test_an_operator_pauses_and_aborts_the_real_plan(
@@ -164,11 +164,11 @@ def test_without_javascript_everything_works(watched: Callable[..., Tab], base: 
     for path in PATHS:
         assert page.goto(base + path).ok
         assert page.locator("meta[http-equiv=refresh]").count() == (path not in ("/samples", "/audit"))
-    page.goto(f"{base}/devices/lab-0002")
+    page.goto(f"{base}/devices/sim-00002")
     page.locator("#chart-latency summary").click()
     assert page.locator("#chart-latency tbody tr").count() > 2
-    page.goto(f"{base}/?q=roof&sort=p99")
-    assert page.locator("tbody tr").count() == 50
+    page.goto(f"{base}/?q=sim-0001&sort=p99")
+    assert page.locator("tbody tr").count() == 10
     page.goto(f"{base}/rollouts")
     page.get_by_role("link", name="Undo").first.click()
     page.get_by_role("button", name="Undo it").click()

@@ -17,7 +17,7 @@ from fleet.web.shield import CONTENT_POLICY
 from tests.support.filled_fleet import Filling, fill
 from tests.support.page_client import Client, add_account, page_of
 
-PATHS = ["/", "/devices/lab-0002", "/models", "/models/digits/2", "/rollouts", "/samples", "/audit"]
+PATHS = ["/", "/devices/sim-00002", "/models", "/models/digits/2", "/rollouts", "/samples", "/audit"]
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def operator(port: int) -> Client:
 def audit(state: Path) -> list[AuditLine]:
     database = Database(state).open()
     try:
-        return AuditLog(database).open().lines(100)
+        return AuditLog(database).lines(100)
     finally:
         database.close()
 
@@ -183,13 +183,28 @@ def test_what_is_not_there_is_told(operator: Client, path: str, status: int) -> 
 
 
 def test_a_label_is_stored_with_its_author(state: Path, operator: Client) -> None:
-    fields = {"token": operator.token(), "device": "lab-0002", "sample": "lab-0002-0", "release": "digits/2"}
+    fields = {"token": operator.token(), "device": "sim-00002", "sample": "sim-1-2-0", "release": "digits/1"}
     assert operator.post("/samples/label", fields | {"truth": "7"}).status == 303
-    row = operator.get("/samples?show=all").text.split('id="s-lab-0002-lab-0002-0"')[1].split("</tr>")[0]
+    row = operator.get("/samples?show=all").text.split('id="s-sim-00002-sim-1-2-0"')[1].split("</tr>")[0]
     assert "operator" in row
     assert 'value="7"' in row
     for bad in ({"truth": "-1"}, {"truth": "x"}, {"truth": "1", "device": "nobody"}, {"truth": "99999"}):
         assert operator.post("/samples/label", fields | bad).status == 400
+
+
+def test_an_alert_is_noted_with_a_name_and_once_it_is_over_that_is_told(
+    state: Path, port: int, operator: Client
+) -> None:
+    viewer = Client(port)
+    viewer.log_in("viewer")
+    assert "I know" not in viewer.get("/").text
+    assert viewer.post("/alerts/note", {"token": viewer.token(), "key": "device-silent"}).status == 403
+    fields = {"token": operator.token(), "key": "device-silent"}
+    assert "noted by" not in operator.get("/").text
+    assert operator.post("/alerts/note", fields).status == 303
+    assert "noted by operator" in operator.get("/").text
+    assert (audit(state)[0].action, audit(state)[0].subject) == ("note alert", "device-silent")
+    assert operator.post("/alerts/note", fields | {"key": "drift/digits/9"}).status == 404
 
 
 def test_a_request_for_another_name_or_with_a_huge_body_is_refused(visitor: Client) -> None:
@@ -229,7 +244,7 @@ def test_the_command_sets_a_password_that_opens_the_page(
     password = capsys.readouterr().out.rpartition(" ")[2].strip()
     assert Client(port).log_in("hall", password).status == 303
     database = Database(state).open()
-    assert password not in Accounts(database).open().find("hall").secret
+    assert password not in Accounts(database).find("hall").secret
     database.close()
     assert main(["fleet", "audit", "--state", str(state), "--last", "2"]) == 0
     told = capsys.readouterr().out

@@ -84,7 +84,7 @@ class Client:
 
 def add_account(state: Path, name: str, role: Role) -> None:
     database = Database(state).open()
-    Accounts(database).open().put(name, role, PASSWORD)
+    Accounts(database).put(name, role, PASSWORD)
     database.close()
 
 

@@ -19,7 +19,7 @@
     spec.lines.forEach((line, index) => {
       const stroke = style(`--c${line.colour}`);
       series.push({
-        label: line.name, stroke, width: line.band ? 0 : 2, points: { show: spec.columns[0].length < 3 },
+        label: line.name, class: line.band ? "band" : undefined, stroke, width: line.band ? 0 : 2, points: { show: spec.columns[0].length < 3 },
         value: (_, value) => value === null ? "–" : `${value} ${spec.unit}`,
       });
       if (line.band && spec.lines[index - 1]?.band) {
