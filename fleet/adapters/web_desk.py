@@ -10,6 +10,7 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import time
 from collections.abc import Callable
@@ -53,7 +54,9 @@ class Store:
         self.accounts = Accounts(database)
         self.audit = AuditLog(database)
         self.labels = Labels(database)
-        self._signer = TimestampSigner(self.accounts.cookie_key(), salt="edgeflock page session")
+        self._signer = TimestampSigner(
+            self.accounts.cookie_key(), salt="edgeflock page session", digest_method=hashlib.sha256
+        )
 
     def transaction(self) -> AbstractContextManager[Any]:
         """Several changes at once, or none of them; what is read next is new."""

@@ -141,7 +141,7 @@ def _tiles(figures: Quality, running: int) -> list[Tile]:
     calibration = figures.calibration
     passed = figures.golden_runs - figures.golden_failed
     return [
-        Tile("runs on", f"{wording.count(running)} devices", f"{wording.count(figures.devices)} spoke of it"),
+        Tile("devices", wording.count(running), f"run it, {wording.count(figures.devices)} did in this span"),
         Tile("accuracy", wording.percent(right.value), wording.interval(right.low, right.high, "no labels")),
         Tile("macro F1", wording.percent(f1.value), wording.interval(f1.low, f1.high, "no labels")),
         Tile("labels", wording.short_count(figures.labelled), f"{wording.percent(figures.coverage)} of all"),

@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 Page = Callable[[Visit, Store, Session], Answer]
 
 _EVENTS: Final = 100
+_ROLLOUTS: Final = 3
 _AUDIT_ROWS: Final = 100
 _DID: Final = {"pause": "is paused", "resume": "goes on", "abort": "is aborted", "undo": "is taken back"}
 _SHOWS: Final = ("unsure", "wrong", "all")
@@ -76,7 +77,8 @@ class Site:
     def overview(self, visit: Visit, store: Store, session: Session) -> Answer:
         reading, choice = store.reading, Choice.parse(visit.query)
         view = overview(reading.devices(), reading.alerts(), reading.refusals(), choice, self._wall_clock())
-        return self._show("overview", visit, session, view=view, active="/")
+        rollouts = [r for r in rollout_views(reading.rollouts()) if not r.finished][:_ROLLOUTS]
+        return self._show("overview", visit, session, view=view, rollouts=rollouts, active="/")
 
     def device(self, visit: Visit, store: Store, session: Session) -> Answer:
         name, chosen = visit.names["device"], span(visit.query.get("span"))

@@ -99,7 +99,7 @@ def test_the_versions_move_without_a_reload(watched: Callable[..., Tab], base: s
     page = watched().log_in()
     page.evaluate("window.loadedOnce = true")
     device = name(1)  # of those on digits/2
-    bar = page.locator("svg.bar")
+    bar = page.locator("svg.bar").first
     before = bar.get_attribute("aria-label")
     database = Database(state).open()
     registry = Registry(database).open()

@@ -142,7 +142,8 @@ def test_a_rollout_says_what_may_be_done_and_refusals_first() -> None:
 @pytest.mark.parametrize(
     ("said", "text"),
     [
-        (wording.micros(None), wording.UNKNOWN), (wording.micros(999), "999 µs"), (wording.micros(12_340), "12.3 ms"),
+        (wording.micros(None), wording.UNKNOWN), (wording.micros(999), "999 µs"),
+        (wording.micros(12_340), "12.3 ms"),
         (wording.micros(2_500_000), "2.5 s"), (wording.size(1_234_567), "1.2 MB"), (wording.size(0), "0 B"),
         (wording.count(1234567), "1 234 567"), (wording.short_count(12_345_678), "12.3 M"),
         (wording.percent(0.98765), "98.8 %"), (wording.percent_range(None, 1), ""), (wording.ago(0.2), "now"),
