@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from fleet.spans import Slot, Spread, VitalsSpan
 from fleet.web import wording
-from fleet.web.charts import Chart, Curve, thinned
+from fleet.web.charts import Chart, Curve
 from fleet.web.condition import Condition, condition
 from fleet.web.figures import share
+from fleet.web.latency_chart import latency_chart
 from fleet.web.lookback import SPANS, Span
 from fleet.web.overview import doing
 from fleet.web.reading import DeviceNow, EventLine
@@ -71,7 +72,11 @@ def device_page(device: DeviceNow, read: DeviceReadings, chosen: Span) -> Device
         last_seen_s=device.last_seen_s,
         tiles=_tiles(device),
         facts=_facts(device),
-        charts=[chart for chart in (_latency(read.slots), *_vital_charts(read.vitals)) if chart.times_s],
+        charts=[
+            chart
+            for chart in (latency_chart("Latency", read.slots), *_vital_charts(read.vitals))
+            if chart.times_s
+        ],
         models=[_model_line(*found) for found in sorted(read.releases.items(), reverse=True)],
         events=read.events,
         span=chosen,
@@ -151,18 +156,6 @@ def _size(value: int | None) -> str | None:
 
 def _count(value: int | None) -> str | None:
     return None if value is None else wording.count(value)
-
-
-def _latency(slots: Sequence[Slot]) -> Chart:
-    busy = [slot for slot in slots if slot.counters.inferences]
-    kept = [busy[i] for i in thinned(len(busy))]
-
-    def curve(name: str, q: float, colour: int) -> Curve:
-        values = [quantile(slot.counters.latency_us, q) for slot in kept]
-        return Curve(name, [v / 1000 if v is not None else None for v in values], colour)
-
-    curves = (curve("p50", 0.5, 1), curve("p99", 0.99, 2))
-    return Chart("latency", "Latency", "ms", [slot.start_s for slot in kept], curves, 2)
 
 
 def _vital_charts(vitals: Sequence[VitalsSpan]) -> list[Chart]:

@@ -20,6 +20,7 @@ from fleet.spans import Slot
 from fleet.web import wording
 from fleet.web.charts import Chart, Curve, thinned
 from fleet.web.figures import Share, added, share
+from fleet.web.latency_chart import latency_chart
 from fleet.web.lookback import SPANS, Span
 from fleet.web.tiles import Tile
 from wire.counters import Cells, ModelCounters
@@ -115,7 +116,11 @@ class ModelReadings:
 def model_page(release: Release, read: ModelReadings, chosen: Span) -> ModelPage:
     """Return what the page of `release` shows."""
     figures = quality(read.by_device)
-    charts = (_accuracy(read.slots), _latency(read.slots), _traffic(read.slots))
+    charts = (
+        _accuracy(read.slots),
+        latency_chart("Latency of all devices", read.slots),
+        _traffic(read.slots),
+    )
     return ModelPage(
         name=release.name,
         tiles=_tiles(figures, read.running),
@@ -189,18 +194,6 @@ def _accuracy(slots: Sequence[Slot]) -> Chart:
         Curve("to", column([s.high for s in shares]), 1, band=True),
     )
     return Chart("accuracy", "Accuracy", "%", [slot.start_s for slot in kept], curves)
-
-
-def _latency(slots: Sequence[Slot]) -> Chart:
-    busy = [slot for slot in slots if slot.counters.inferences]
-    kept = [busy[i] for i in thinned(len(busy))]
-
-    def curve(name: str, q: float, colour: int) -> Curve:
-        values = [quantile(slot.counters.latency_us, q) for slot in kept]
-        return Curve(name, [v / 1000 if v is not None else None for v in values], colour)
-
-    curves = (curve("p50", 0.5, 1), curve("p99", 0.99, 2))
-    return Chart("latency", "Latency of all devices", "ms", [slot.start_s for slot in kept], curves, 2)
 
 
 def _traffic(slots: Sequence[Slot]) -> Chart:

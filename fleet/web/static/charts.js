@@ -8,7 +8,9 @@
   const day = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" });
   const minute = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hour12: false });
   const whole = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short", hour12: false });
-  const clock = (seconds, step) => (step >= 86400 ? day : minute).format(new Date(seconds * 1000));
+  const second = new Intl.DateTimeFormat(undefined, { timeStyle: "medium", hour12: false });
+  const fitting = (step) => step >= 86400 ? day : step >= 60 ? minute : second;
+  const clock = (seconds, step) => fitting(step).format(new Date(seconds * 1000));
 
   const options = (spec, width) => {
     const grid = { stroke: style("--line"), width: 1 };
