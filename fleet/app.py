@@ -29,6 +29,7 @@ from fleet.adapters.broker_files import BrokerFiles
 from fleet.adapters.database import Database
 from fleet.adapters.earlier_reports import count_earlier_reports
 from fleet.adapters.fleet_reader import FleetReader
+from fleet.adapters.labels import Labels
 from fleet.adapters.metadata_store import MetadataStore
 from fleet.adapters.msgspec_codec import decode
 from fleet.adapters.registry import Registry
@@ -54,6 +55,7 @@ from fleet.publishing import (
 )
 from fleet.releasing import seal
 from fleet.signing import Signing
+from fleet.truth_post import TruthPost
 from fleet.web.address import WebAddress
 from wire.adapters.paho_link import BrokerAddress, Login, PahoLink
 from wire.deadline import Deadline
@@ -206,6 +208,7 @@ class Server:
         self._acks: dict[str, Ack] = {}
         self._signing = signing
         self._evaluator = evaluator
+        self._truths = TruthPost(Labels(database), topics, time.monotonic)
         self._sign = Deadline.after(0)
         self._registry_version = -1
         self._settled = False
@@ -255,6 +258,7 @@ class Server:
             self._look_at_registry()
         if self._evaluator:
             self._publisher.pump(self._evaluator.publications)
+        self._truths.turn(self._link)
         if self._sweep.passed:
             more = self._retention.step()
             self._sweep = Deadline.after(_SWEEP_STEP_S if more else _SWEEP_EVERY_S)

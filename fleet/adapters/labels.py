@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from fleet.adapters.database import Database
@@ -30,8 +30,28 @@ class Labels:
             if sql.execute("select 1 from device where name = ?", (device,)).fetchone() is None:
                 raise SettingsError(f"no device {device[:64]!r}")
             sql.execute(
-                "insert or replace into label values (?, ?, ?, ?, ?, ?)",
+                "insert or replace into label values (?, ?, ?, ?, ?, ?, 0)",
                 (device, sample, release[:_LONGEST_ID], truth, who, self._wall_clock()),
+            )
+
+    def waiting(self, limit: int) -> dict[str, list[tuple[str, int]]]:
+        """Return (sample, truth) of labels that connected devices do not have yet, by device."""
+        rows = self._database.sql.execute(
+            "select l.device, l.sample, l.truth from label l join device d on d.name = l.device "
+            "where not l.handed_over and d.online limit ?",
+            (limit,),
+        )
+        found: dict[str, list[tuple[str, int]]] = {}
+        for device, sample, truth in rows:
+            found.setdefault(device, []).append((sample, truth))
+        return found
+
+    def handed_over(self, device: str, rows: Iterable[tuple[str, int]]) -> None:
+        """Take note of labels that are on their way; one that was changed meanwhile waits on."""
+        with self._database.transaction() as sql:
+            sql.executemany(
+                "update label set handed_over = 1 where device = ? and sample = ? and truth = ?",
+                [(device, sample, truth) for sample, truth in rows],
             )
 
     def all(self) -> dict[tuple[str, str], tuple[int, str]]:

@@ -48,8 +48,10 @@ create table label (
     truth integer not null,
     labelled_by text not null,
     time_s real not null,
+    handed_over integer not null default 0,
     primary key (device, sample)
 ) without rowid;
+create index label_waiting on label (device) where not handed_over;
 """
 
 

@@ -1,0 +1,44 @@
+"""What people said is right goes to the device that gave the answer: it counts it for its release.
+
+Rules:
+- only to devices that are connected: a truth is not retained, so for others it waits here;
+- a label counts as handed over when the broker has taken it, and is sent again when somebody changes it. The
+  device counts each answer once, whatever comes twice (wire/messages.py, `Truths`).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fleet.adapters.labels import Labels
+from wire.codec import encode
+from wire.deadline import Clock, Deadline
+from wire.link import Link
+from wire.messages import Truths
+from wire.topics import Topics
+
+_EVERY_S: Final = 1.0
+
+#: Labels of one turn; far below what a message holds.
+_MOST: Final = 200
+
+
+class TruthPost:
+    """Of the server's loop."""
+
+    def __init__(self, labels: Labels, topics: Topics, clock: Clock) -> None:
+        self._labels = labels
+        self._topics = topics
+        self._clock = clock
+        self._look = Deadline.after(0, clock)
+
+    def turn(self, link: Link) -> None:
+        """Hand over what waits, once a second; what the link does not take waits on."""
+        if not self._look.passed:
+            return
+        self._look = Deadline.after(_EVERY_S, self._clock)
+        for device, rows in self._labels.waiting(_MOST).items():
+            truths = Truths(tuple(sample for sample, _ in rows), tuple(truth for _, truth in rows))
+            if not link.publish(self._topics.device(device, "truth"), encode(truths)):
+                return
+            self._labels.handed_over(device, rows)

@@ -1,0 +1,74 @@
+"""A label reaches the device that gave the answer, once it is connected."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fleet.adapters.database import Database
+from fleet.adapters.labels import Labels
+from fleet.adapters.report_store import ReportStore
+from fleet.ingest import Presence
+from fleet.truth_post import TruthPost
+from tests.support.fakes import TurnedClock
+from wire.codec import decode
+from wire.memory_link import MemoryBroker
+from wire.messages import Online, Truths
+from wire.topics import Topics
+
+TOPICS = Topics()
+
+
+class Desk:
+    """Labels, a store and the post, on a broker in memory."""
+
+    def __init__(self, state: Path) -> None:
+        self.database, self.clock, self.broker = Database(state).open(), TurnedClock(), MemoryBroker()
+        self.link = self.broker.link()
+        self.link.start()
+        self.store = ReportStore(self.database).open()
+        self.labels = Labels(self.database)
+        self.post = TruthPost(self.labels, TOPICS, self.clock)
+
+    def online(self, device: str, *, online: bool) -> None:
+        self.store.take([Presence(device, Online("b1", online))])
+
+    def turn(self) -> list[tuple[str, Truths]]:
+        """Return what was sent by one turn, a second later."""
+        self.clock.turn(1.1)
+        before = len(self.broker.published)
+        self.post.turn(self.link)
+        return [(topic, decode(Truths, payload)) for topic, payload in self.broker.published[before:]]
+
+
+def test_it_waits_for_the_device_and_goes_once(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.online("pi-1", online=False)
+    desk.online("pi-2", online=True)
+    for device, sample, truth in (("pi-1", "a", 1), ("pi-2", "b", 2), ("pi-2", "c", 3)):
+        desk.labels.put(device, sample, "digits/1", truth, "ann")
+    assert desk.turn() == [(TOPICS.device("pi-2", "truth"), Truths(("b", "c"), (2, 3)))]
+    assert desk.turn() == []
+    desk.online("pi-1", online=True)
+    assert desk.turn() == [(TOPICS.device("pi-1", "truth"), Truths(("a",), (1,)))]
+    desk.database.close()
+
+
+def test_a_label_that_is_changed_goes_again(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.online("pi-1", online=True)
+    desk.labels.put("pi-1", "a", "digits/1", 1, "ann")
+    assert len(desk.turn()) == 1
+    desk.labels.put("pi-1", "a", "digits/1", 7, "bob")
+    assert desk.turn() == [(TOPICS.device("pi-1", "truth"), Truths(("a",), (7,)))]
+    desk.database.close()
+
+
+def test_what_the_link_does_not_take_waits_on(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.online("pi-1", online=True)
+    desk.labels.put("pi-1", "a", "digits/1", 1, "ann")
+    desk.link.close()
+    assert desk.turn() == []
+    desk.link.start()
+    assert len(desk.turn()) == 1
+    desk.database.close()
