@@ -118,7 +118,8 @@ class Evaluator:
 
     def close(self) -> None:
         self._ended.set()
-        self._thread.join(timeout=10.0)
+        if self._thread.is_alive():  # a server that cannot start has none
+            self._thread.join(timeout=10.0)
 
     def hears(self, *, connected: bool) -> None:
         """Take note that the server has its broker from now on, or has lost it."""

@@ -55,13 +55,13 @@ def check(sql: sqlite3.Connection, path: Path) -> bool:
 def migrate(sql: sqlite3.Connection) -> None:
     """Run the revisions that are missing, all or none; raise UnavailableError when they cannot be run."""
     # Heavy, and needed once in a database's life.
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # first: it tells of its plugins when imported
     from alembic import command
     from alembic.config import Config
     from sqlalchemy import create_engine
     from sqlalchemy.exc import SQLAlchemyError
     from sqlalchemy.pool import StaticPool
 
-    logging.getLogger("alembic").setLevel(logging.WARNING)
     config = Config()
     config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
     engine = create_engine("sqlite://", creator=lambda: sql, poolclass=StaticPool, pool_reset_on_return=None)
