@@ -7,6 +7,7 @@ then what counts since boot is taken as old news.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,7 +17,11 @@ from fleet.adapters.metadata_store import MetadataStore
 from fleet.adapters.msgspec_codec import decode
 from fleet.health import DEFAULT_INTERVAL_S, metadata_is_stale
 from fleet.health_rules import HealthFacts
+from fleet.ingest import ReleaseTotal
 from wire.messages import Reported, Telemetry
+
+#: Sums by device and release.
+Totals = Mapping[str, Mapping[str, ReleaseTotal]]
 
 #: A report is held against one that is at least as old as this, and at most twice as old.
 _EARLIER_S: Final = 1800.0
@@ -73,15 +78,18 @@ class HealthReader:
         self._reader = FleetReader(database)
         self._memories: dict[str, _Memory] = {}
 
-    def facts(self, now_s: float, listening_since_s: float = 0.0) -> list[HealthFacts]:
+    def facts(
+        self, now_s: float, listening_since_s: float = 0.0, totals: Totals | None = None
+    ) -> list[HealthFacts]:
         """Return what is known of each device, by name.
 
-        Nobody is silent for longer than we have listened, since Unix time `listening_since_s`.
+        Nobody is silent for longer than we have listened, since Unix time `listening_since_s`. `totals` are
+        those of `FleetReader`, where they have just been read.
         """
         issued_s = MetadataStore(self._database).issued_s()
         counted = {
             device: sum(total.inferences + total.errors for total in by_release.values())
-            for device, by_release in self._reader.totals().items()
+            for device, by_release in (self._reader.totals() if totals is None else totals).items()
         }
         found = self._database.sql.execute(
             "select name, boot, online, last_seen_s, reported, telemetry from device order by name"

@@ -60,7 +60,7 @@ class StoreReading:
         )
         known = {name: (last_seen_s, groups) for name, last_seen_s, groups in found}
         devices = []
-        for facts in self._health.facts(self._wall_clock(), self._listening_since_s):
+        for facts in self._health.facts(self._wall_clock(), self._listening_since_s, totals):
             if facts.device not in known:  # it came between the two readings
                 continue
             last_seen_s, groups = known[facts.device]
