@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from fleet import group_cli, rollout_cli, store_cli
+from fleet import group_cli, rollout_cli, simulate_cli, store_cli
 from fleet.adapters.database import Database
 from fleet.adapters.fleet_reader import FleetReader
 from fleet.adapters.registry import Registry
@@ -126,6 +126,7 @@ def add_parser(commands: _SubParsersAction[argparse.ArgumentParser], version: st
     store_cli.add_parts(partial(_part, parts))
     add_web(partial(_part, parts))
     add_watch(partial(_part, parts))
+    simulate_cli.add_parts(partial(_part, parts))
 
 
 def _part(

@@ -86,6 +86,7 @@ def test_the_readme_stays_short() -> None:
             "token",
             "watch",
             "logs",
+            "simulate",
         )
     ],
 )
