@@ -284,8 +284,8 @@ class Server:
 
     def _receive(self) -> list[Word]:
         words: list[Word] = []
-        event = self._link.receive(_WAIT_S)
-        for _ in range(_BATCH):
+        for n in range(_BATCH):
+            event = self._link.receive(0 if n else _WAIT_S)
             match event:
                 case None:
                     break
@@ -303,7 +303,6 @@ class Server:
                     log.warning("the broker refuses a message: %s", reason)
                 case SubscribeRefused(topic, reason):
                     log.error("the broker refuses to send %s: %s", topic, reason)
-            event = self._link.receive(0)
         return words
 
     def _understand(self, message: Incoming, words: list[Word]) -> None:

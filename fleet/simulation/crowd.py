@@ -163,8 +163,8 @@ class Crowd:
                 del member.words[leaf]
 
     def _receive(self, number: int, link: Link, wait_s: float) -> None:
-        event = link.receive(wait_s)
-        for _ in range(_EVENTS):
+        for n in range(_EVENTS):
+            event = link.receive(0 if n else wait_s)
             match event:
                 case None:
                     return
@@ -175,7 +175,6 @@ class Crowd:
                     self._up[number] = False
                 case Incoming(topic, payload):
                     self._acknowledge(topic, payload)
-            event = link.receive(0)
 
     def _connected(self, number: int) -> None:
         self._up[number] = True

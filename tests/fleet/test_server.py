@@ -231,6 +231,14 @@ def test_a_backlog_of_many_boots_is_acknowledged_to_the_last(fleet: Fleet) -> No
     assert boots == set()
 
 
+def test_a_burst_is_taken_without_asking_for_anything_again(fleet: Fleet) -> None:
+    for sequence in range(1, 1201):
+        payload = encode(report(sequence, telemetry(counters(total=10 * sequence))))
+        fleet.voice.publish(TOPICS.device("pi-1", "telemetry"), payload)
+    fleet.turn()
+    assert fleet.acked() == Ack({"telemetry": (Mark("b1", 1200),)})
+
+
 def test_a_double_may_say_what_need_not_be_waited_for(fleet: Fleet) -> None:
     for sequence in (1, 2, 3, 6):
         fleet.say("telemetry", report(sequence, telemetry(counters(total=10 * sequence))))
