@@ -22,7 +22,7 @@ from wire.blob import CHUNK_BYTES, chunk_count
 from wire.codec import encode
 from wire.errors import MessageError
 from wire.link import Link
-from wire.messages import Ack, Desired, Plan, Release, Targets
+from wire.messages import Desired, Plan, Release, Targets
 from wire.topics import RETAINED, Topics
 
 log = logging.getLogger(__name__)
@@ -79,12 +79,6 @@ def withdrawals(releases: Iterable[Release], topics: Topics) -> Iterator[Publica
     for release in releases:
         for publication in _chunks(release, topics, lambda *_: b""):
             yield replace(publication, mark="withdrawn", load=lambda: b"", chunk=False)
-
-
-def acknowledgements(acks: dict[str, Ack], topics: Topics) -> Iterator[Publication]:
-    """Yield the retained acknowledgement of each device in `acks`."""
-    for device, ack in acks.items():
-        yield _message(topics.device(device, "ack"), encode(ack))
 
 
 def farewells(devices: Iterable[str], topics: Topics) -> Iterator[Publication]:

@@ -137,7 +137,7 @@ class ModelCounters:
 
 
 def _check_columns(*columns: tuple[int, ...]) -> None:
-    if any(len(column) != len(columns[0]) for column in columns):
+    if len({*map(len, columns)}) != 1:
         raise ValueError("columns of unequal length")
 
 

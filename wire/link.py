@@ -85,10 +85,17 @@ class Link(Protocol):
         """Drop the connection and make it anew, with the certificate that lies on the disk now."""
 
     def publish(
-        self, topic: str, payload: bytes, *, retain: bool = False, expiry_s: int | None = None
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        retain: bool = False,
+        expiry_s: int | None = None,
+        assured: bool = True,
     ) -> bool:
         """Hand over one message at QoS 1; return False when it was not taken: offline, or too many open.
 
+        One that is not `assured` goes at QoS 0, at half the cost: nobody acknowledges it, and it may be lost.
         Raises MessageError for a payload above MAX_PAYLOAD_BYTES: a broker that refuses one such
         message disconnects the client, which sends it again, for ever.
         """

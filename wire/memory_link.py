@@ -94,13 +94,15 @@ class MemoryLink:
         *,
         retain: bool = False,
         expiry_s: int | None = None,  # noqa: ARG002  # the port's
+        assured: bool = True,
     ) -> bool:
         check_size(topic, payload)
         if not self._up:
             return False
-        self._published += 1
+        self._published += assured
         if topic in self.broker.forbidden:
-            self.events.put(PublishRefused(self._published, "Not authorized"))
+            if assured:
+                self.events.put(PublishRefused(self._published, "Not authorized"))
         else:
             self.broker.route(topic, payload, retain=retain)
         return True

@@ -20,6 +20,11 @@ from wire.errors import UnavailableError
 
 _BUSY_S: Final = 10.0
 
+#: What SQLite may keep in memory of the file, if it has come to read so much: the open sums of a large fleet.
+_CACHE_KIB: Final = 128 * 1024
+#: 32 MB between two checkpoints: what changes with every report is written once, not each time.
+_CHECKPOINT_PAGES: Final = 8_000
+
 
 #: The claims' proof keys are in there. SQLite gives the files beside it the mode of the first.
 _SECRET: Final = 0o600
@@ -55,7 +60,7 @@ class Database:
     def _prepare(self, path: Path, *, create: bool) -> None:
         """Set the connection up, and see to the schema. An empty file nobody uses: whoever comes makes it."""
         if check(self.sql, path):
-            self.sql.execute("pragma synchronous=full")
+            self._tune()
             return
         found = standing(self.sql)
         if found and not create:
@@ -65,8 +70,13 @@ class Database:
         if not found:
             self.sql.execute("pragma auto_vacuum=incremental")  # has an effect only before the first table
         self.sql.execute("pragma journal_mode=wal")  # is kept in the file
-        self.sql.execute("pragma synchronous=full")
         migrate(self.sql)
+        self._tune()
+
+    def _tune(self) -> None:
+        self.sql.execute("pragma synchronous=full")
+        self.sql.execute(f"pragma cache_size=-{_CACHE_KIB}")
+        self.sql.execute(f"pragma wal_autocheckpoint={_CHECKPOINT_PAGES}")
 
     @property
     def sql(self) -> sqlite3.Connection:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import cache
 from typing import Any, Final, TypeVar
 
@@ -13,8 +12,10 @@ from wire.errors import MessageError
 
 T = TypeVar("T")
 
-#: msgspec lets integers of any size through; SQLite and the device take 64 bits.
-_LONG_NUMBER: Final = re.compile(rb"[0-9]{19}")
+#: msgspec lets integers of any size through; SQLite and the device take 64 bits. (A regular expression for 19
+#: digits takes 12 µs for a report; this takes 2.)
+_DIGITS: Final = bytes.maketrans(b"123456789", b"0" * 9)
+_LONG_NUMBER: Final = b"0" * 19
 
 
 @cache
@@ -24,7 +25,7 @@ def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
 
 def decode(kind: type[T], payload: bytes) -> T:
     """Decode `payload` as a message of dataclass `kind`; raise MessageError and nothing else."""
-    if _LONG_NUMBER.search(payload):
+    if _LONG_NUMBER in payload.translate(_DIGITS):
         return careful_decode(kind, payload)
     try:
         message: T = _decoder(kind).decode(payload)  # type: ignore[arg-type]  # a class is hashable

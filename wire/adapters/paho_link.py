@@ -108,7 +108,7 @@ class PahoLink:
         self._largest_bytes = largest_bytes
         self._told_large = False
         self._waiting_bytes = 0
-        self._events: queue.Queue[LinkEvent] = queue.Queue(_MAX_EVENTS)
+        self._events: queue.SimpleQueue[LinkEvent] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._subscribed: dict[str, None] = {}
         self._open: dict[int, int] = {}  # paho's number of a publish: ours
@@ -159,9 +159,17 @@ class PahoLink:
         self.start()
 
     def publish(
-        self, topic: str, payload: bytes, *, retain: bool = False, expiry_s: int | None = None
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        retain: bool = False,
+        expiry_s: int | None = None,
+        assured: bool = True,
     ) -> bool:
         check_size(topic, payload)
+        if not assured:
+            return self._client.publish(topic, payload, retain=retain).rc == mqtt.MQTT_ERR_SUCCESS
         with self._lock:
             if len(self._open) >= MAX_UNACKNOWLEDGED or not self._client.is_connected():
                 return False
@@ -199,11 +207,12 @@ class PahoLink:
 
     def receive(self, timeout_s: float) -> LinkEvent | None:
         try:
-            event = self._events.get(timeout=timeout_s)
+            event = self._events.get(timeout=timeout_s) if timeout_s else self._events.get_nowait()
         except queue.Empty:
             return None
-        with self._lock:
-            self._waiting_bytes -= _size(event)
+        if isinstance(event, Incoming):
+            with self._lock:
+                self._waiting_bytes -= len(event.payload)
         return event
 
     # --- network thread ---------------------------------------------------------------------
@@ -321,23 +330,17 @@ class PahoLink:
         self._client.reconnect_delay_set(delay_s, delay_s)
 
     def _put(self, event: LinkEvent) -> None:
-        size = _size(event)  # 0 for what the caller's own thread puts: it must not wait for itself
-        while size and not self._closed and self._waiting_bytes > _MAX_WAITING_BYTES:
-            time.sleep(_ROOM_EVERY_S)
-        while not self._closed:
+        """Hand an event over. Messages wait for room; what the caller's own thread puts must not."""
+        if isinstance(event, Incoming):
+            while not self._closed and self._is_full():
+                time.sleep(_ROOM_EVERY_S)
             with self._lock:  # first: it may be taken before `put` returns
-                self._waiting_bytes += size
-            try:
-                self._events.put(event, timeout=0.5)
-            except queue.Full:
-                with self._lock:
-                    self._waiting_bytes -= size
-                continue
-            return
+                self._waiting_bytes += len(event.payload)
+        if not self._closed:
+            self._events.put(event)
 
-
-def _size(event: LinkEvent) -> int:
-    return len(event.payload) if isinstance(event, Incoming) else 0
+    def _is_full(self) -> bool:
+        return self._waiting_bytes > _MAX_WAITING_BYTES or self._events.qsize() >= _MAX_EVENTS
 
 
 def _guarded(callback: Callable[..., None]) -> Callable[..., None]:

@@ -1,0 +1,180 @@
+"""Reports per second and core from mosquitto to durable rows, beside plain peers, end to end. Prints JSON.
+
+    python benchmarks/ingest.py [--devices 100000] [--rate 1667] [--profile FILE]
+
+Ours is `fleet serve` as it is: decode, refuse what cannot be, rows, marks, sums by hour and by minute,
+acknowledgements that are retained for each device. Each device is heard once before the clock starts, then
+once more at the stated rate, so that no report finds its device's sums in memory. The peers take the same
+messages from the same mosquitto and do less: they decode and insert a row, in transactions of 500, and
+acknowledge nothing.
+
+CPU is what the consumer's process used (user and system, all threads), from /proc; it is the figure to
+trust on a busy machine. `at most` is how many reports a second would fill one core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any, Final
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import psutil
+
+from fleet.adapters.broker import free_port, start_broker
+from fleet.app import ServerSettings, serve
+from wire.adapters.paho_link import BrokerAddress
+from wire.deadline import Deadline, wait_until
+
+HERE: Final = Path(__file__).parent
+_PATIENCE_S: Final = 300.0
+
+
+def rows(database: Path, where: str = "") -> tuple[int, int]:
+    """Return how many reports are stored, and how many different ones."""
+    sql = sqlite3.connect(database, timeout=30)
+    try:
+        query = f"select count(*), count(distinct device || '/' || sequence) from report {where}"
+        all_, different = sql.execute(query).fetchone()
+        return int(all_), int(different)
+    except sqlite3.OperationalError:  # not made yet
+        return 0, 0
+    finally:
+        sql.close()
+
+
+def count(database: Path) -> int:
+    """Return how many reports are stored, cheaply."""
+    sql = sqlite3.connect(database, timeout=30)
+    try:
+        return int(sql.execute("select coalesce(max(rowid), 0) from report").fetchone()[0])
+    except sqlite3.OperationalError:
+        return 0
+    finally:
+        sql.close()
+
+
+def wait_for(database: Path, reports: int) -> None:
+    """Wait until so many reports are stored."""
+    deadline = Deadline.after(_PATIENCE_S)
+    assert wait_until(lambda: count(database) >= reports, deadline, every_s=0.1), "reports are missing"
+
+
+def load(port: int, devices: int, rounds: int, first: int, rate: int) -> subprocess.Popen[bytes]:
+    """Start the load in a process of its own."""
+    numbers = [str(n) for n in (port, devices, rounds, first, rate)]
+    return subprocess.Popen([sys.executable, str(HERE / "ingest_load.py"), *numbers], stdout=subprocess.PIPE)
+
+
+def measure(name: str, command: list[str], folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Run one consumer from the first report of each device to the last, and return its figures."""
+    broker = start_broker(folder / "broker", BrokerAddress("127.0.0.1", free_port()), kind="mosquitto")
+    database = folder / "fleet" / "fleet.db"
+    database.parent.mkdir(parents=True)
+    consumer = subprocess.Popen([*command, str(database.parent), str(broker.address.port)])
+    devices = arguments.devices
+    try:
+        assert wait_until((folder / "fleet" / "ready").exists, Deadline.after(60)), "not ready"
+        time.sleep(1)  # its subscriptions
+        assert load(broker.address.port, devices, 1, 1, 0).wait() == 0
+        wait_for(database, devices)
+        time.sleep(2)  # acknowledgements of the first round
+        process, served = psutil.Process(consumer.pid), psutil.Process(broker.process.pid)
+        before, broker_before, start = process.cpu_times(), served.cpu_times(), time.monotonic()
+        sender = load(broker.address.port, devices, 1, 2, arguments.rate)
+        sent = int((sender.communicate()[0] or b"0").split()[0])
+        assert wait_until(lambda: count(database) >= 2 * devices, Deadline.after(_PATIENCE_S), every_s=0.1), (
+            name
+        )
+        seconds = time.monotonic() - start
+        after, broker_after = process.cpu_times(), served.cpu_times()
+        rss = process.memory_info().rss
+    finally:
+        consumer.send_signal(signal.SIGTERM)
+        consumer.wait(60)
+        broker.stop()
+    stored, different = rows(database)
+    used = after.user + after.system - before.user - before.system
+    broker_used = broker_after.user + broker_after.system - broker_before.user - broker_before.system
+    return {
+        "consumer": name,
+        "sent": sent,
+        "per_second": round(sent / seconds),
+        "cpu_us_per_report": round(used / sent * 1e6, 1),
+        "of_a_core_percent": round(100 * used / seconds, 1),
+        "at_most_per_second": round(sent / used),
+        "broker_us_per_report": round(broker_used / sent * 1e6, 1),
+        "lost": 2 * devices - different,
+        "doubled": stored - different,
+        "rss_mb": round(rss / 1e6),
+        "bytes_per_report": round(sum(f.stat().st_size for f in database.parent.glob("fleet.db*")) / stored),
+    }
+
+
+def consume(state: Path, port: int, profile: Path | None) -> None:
+    """Be our server until SIGTERM."""
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+
+    def touch(record: logging.LogRecord) -> bool:
+        if record.getMessage().startswith("serving the fleet"):
+            (state / "ready").touch()
+        return False
+
+    logging.getLogger("fleet.app").addFilter(touch)
+    logging.getLogger("fleet.app").setLevel(logging.INFO)
+    settings = ServerSettings(state, BrokerAddress("127.0.0.1", port), unsigned=True)
+    if profile is None:
+        serve(settings, stop)
+        return
+    import cProfile
+
+    profiler = cProfile.Profile()
+    profiler.runcall(serve, settings, stop)
+    profiler.dump_stats(profile)
+
+
+def main() -> None:
+    """Measure ours and the peers, and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--devices", type=int, default=100_000)
+    parser.add_argument("--rate", type=int, default=1_667, help="reports a second; 0 is as fast as it goes")
+    parser.add_argument("--only", help="one consumer")
+    parser.add_argument("--profile", type=Path, help="write a profile of ours there")
+    parser.add_argument("--consume", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.consume:
+        consume(Path(arguments.consume[0]), int(arguments.consume[1]), arguments.profile)
+        return
+    own = [sys.executable, __file__, *(["--profile", str(arguments.profile)] if arguments.profile else [])]
+    peers = [sys.executable, str(HERE / "ingest_peers.py")]
+    ways = {
+        "ours": [*own, "--consume"],
+        "paho, json, one row": [*peers, "paho"],
+        "gmqtt, msgspec, one row": [*peers, "gmqtt"],
+    }
+    results = []
+    for name, command in ways.items():
+        if arguments.only and arguments.only not in name:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            results.append(measure(name, command, Path(folder), arguments))
+        print(json.dumps(results[-1]), file=sys.stderr)
+    print(json.dumps({"cores": os.cpu_count(), "load": os.getloadavg()[0], "results": results}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
