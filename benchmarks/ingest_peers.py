@@ -55,7 +55,7 @@ def paho(state: Path, port: int) -> None:
     client.connect("127.0.0.1", port)
     client.loop_start()
     while not stop.is_set():
-        rows = []
+        rows: list[tuple[str, int, float, bytes]] = []
         try:
             topic, payload = waiting.get(timeout=0.05)
             while len(rows) < _BATCH:
