@@ -38,7 +38,7 @@ from wire.adapters.paho_link import BrokerAddress
 from wire.deadline import Deadline, wait_until
 
 HERE: Final = Path(__file__).parent
-_PATIENCE_S: Final = 300.0
+_PATIENCE_S: Final = 900.0
 
 
 def rows(database: Path, where: str = "") -> tuple[int, int]:

@@ -30,10 +30,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import paho.mqtt.client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from wire.adapters.buffered_socket import BufferedSocket
 from wire.adapters.tls import NotingContext, TlsFiles, explain, is_refusal, load, make_context
 from wire.errors import SettingsError
 from wire.link import (
@@ -85,6 +86,19 @@ class Login:
     password: str = field(repr=False)
 
 
+class _Client(mqtt.Client):
+    """paho's client on a socket that reads ahead; takes all that was read before it waits again."""
+
+    def _create_socket(self) -> Any:  # the place where paho itself puts its WebSocket around a socket
+        return BufferedSocket(super()._create_socket())
+
+    def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:
+        result = super().loop_read(max_packets)
+        while result == mqtt.MQTT_ERR_SUCCESS and getattr(self._sock, "ahead", False):
+            result = super().loop_read(max_packets)
+        return result
+
+
 class PahoLink:
     """A `wire.link.Link` to a real broker, MQTT 5.
 
@@ -110,7 +124,7 @@ class PahoLink:
         self._waiting_bytes = 0
         self._events: queue.SimpleQueue[LinkEvent] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        self._subscribed: dict[str, None] = {}
+        self._subscribed: dict[str, int] = {}  # topic: QoS
         self._open: dict[int, int] = {}  # paho's number of a publish: ours
         self._early: dict[int, str] = {}  # acknowledged before we had noted it: why not, or ""
         self._published = 0
@@ -190,10 +204,10 @@ class PahoLink:
             self._put(PublishRefused(number, early))
         return True
 
-    def subscribe(self, topics: Iterable[str]) -> None:
-        new = list(topics)
+    def subscribe(self, topics: Iterable[str], *, assured: bool = True) -> None:
+        new = dict.fromkeys(topics, int(assured))
         with self._lock:
-            self._subscribed.update(dict.fromkeys(new))
+            self._subscribed.update(new)
         if new and self._client.is_connected():
             self._ask(self._client, new)
 
@@ -218,7 +232,7 @@ class PahoLink:
     # --- network thread ---------------------------------------------------------------------
 
     def _make_client(self, client_id: str, will: Will | None) -> mqtt.Client:
-        client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=mqtt.MQTTv5)
+        client = _Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=mqtt.MQTTv5)
         if will:
             properties = Properties(PacketTypes.WILLMESSAGE)
             properties.WillDelayInterval = _WILL_DELAY_S
@@ -255,7 +269,7 @@ class PahoLink:
             return
         self._failures = 0
         with self._lock:
-            topics = list(self._subscribed)
+            topics = dict(self._subscribed)
             self._asked.clear()
         if topics:
             self._ask(client, topics)
@@ -309,11 +323,11 @@ class PahoLink:
         with self._lock:
             self._open.pop(mid, None)
 
-    def _ask(self, client: mqtt.Client, topics: list[str]) -> None:
+    def _ask(self, client: mqtt.Client, topics: dict[str, int]) -> None:
         with self._lock:  # the answer may come before `subscribe` returns
-            _, mid = client.subscribe([(topic, 1) for topic in topics])
+            _, mid = client.subscribe(list(topics.items()))
             if mid is not None:
-                self._asked[mid] = topics
+                self._asked[mid] = list(topics)
 
     def _on_subscribe(self, _client: Any, _userdata: Any, mid: int, reasons: list[Any], _props: Any) -> None:
         with self._lock:
