@@ -117,14 +117,16 @@ def _drift(facts: ReleaseFacts) -> Iterator[Finding]:
         return
     reference: Reference | list[tuple[str, ModelCounters]]
     if isinstance(facts.reference, Reference):
-        reference = facts.reference
+        reference, origin = facts.reference, "the data of its bundle"
     else:
         reference = [item for window in facts.reference for item in window.items()]
+        origin = "its first days"
     moved = [found for found in drift(facts.recent.items(), reference) if found.alarm]
     if moved:
         names = ", ".join(f"{found.kind} {found.name}".strip() for found in moved)
         worst = max(found.effect_bits or 0.0 for found in moved)
-        yield Finding("drift", facts.release, f"{names} moved, up to {worst:.3f} bits above chance", worst)
+        text = f"{names} moved away from {origin}, up to {worst:.3f} bits above chance"
+        yield Finding("drift", facts.release, text, worst)
 
 
 def _of_rollouts(rollouts: Iterable[Rollout]) -> Iterator[Finding]:

@@ -88,6 +88,10 @@ class Registry:
             except (TransferError, OSError) as error:
                 log.warning("no update from %s: %s", base.name, error)
 
+    def read_bundle(self, release: Release) -> bytes:
+        """Return the bundle of a release; raise TransferError or OSError when its blob is not sound."""
+        return self._blobs.read_bundle(release)
+
     def _check_targets_fit(self) -> None:
         targets = self.targets()
         check_fits(f"the targets ({counted(r.name for r in targets.releases)})", encode(targets), FULL)

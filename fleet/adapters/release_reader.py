@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
+from fleet.adapters.bundle_references import BundleReferences
 from fleet.adapters.database import Database
 from fleet.adapters.registry import Registry
-from fleet.binned import baseline
+from fleet.binned import Reference, baseline
 from fleet.findings import ByDevice, ReleaseFacts
 from wire.counters import ModelCounters
 from wire.messages import Release, Reported
@@ -37,7 +38,8 @@ class ReleaseReader:
     """The reader; its database is of the thread that reads."""
 
     def __init__(self, database: Database, counts: Counts) -> None:
-        self._database = database
+        self._registry = Registry(database)
+        self._references = BundleReferences(self._registry)
         self._counts = counts
         self._baselines: dict[str, tuple[ByDevice, ...]] = {}
         self._searched_s: dict[str, float] = {}
@@ -45,7 +47,8 @@ class ReleaseReader:
     def facts(self, reported: Iterable[Reported], now_s: float) -> list[ReleaseFacts]:
         """Return the facts of each release that any device serves; `reported` is what devices said last."""
         serving = _serving(reported)
-        known = {release.name: release for release in Registry(self._database).releases()}
+        known = {release.name: release for release in self._registry.releases()}
+        self._references.keep(frozenset(serving))
         self._baselines = {name: windows for name, windows in self._baselines.items() if name in serving}
         return [self._release(name, before, known.get(name), now_s) for name, before in serving.items()]
 
@@ -58,8 +61,11 @@ class ReleaseReader:
             before_name=before,
             before=read(before, now_s - BEFORE_S, now_s) if before else {},
             promised=known.manifest.metrics.get("accuracy") if known else None,
-            reference=self._baseline(name, now_s),
+            reference=self._reference(known, now_s) or self._baseline(name, now_s),
         )
+
+    def _reference(self, known: Release | None, now_s: float) -> Reference | None:
+        return self._references.of(known, now_s) if known else None
 
     def _baseline(self, release: str, now_s: float) -> Sequence[ByDevice] | None:
         """Return the days of its first answers; None until they are whole, and a later one to compare."""

@@ -137,7 +137,8 @@ def test_drift_names_what_moved(from_the_bundle: bool) -> None:
     reference = Reference({"brightness": (200,) * 5}) if from_the_bundle else [window(even), window(even)]
     assert "drift" not in found_of(release(window(even), reference=reference))
     found = found_of(release(window(dark), reference=reference))
-    assert found["drift"].text.startswith("feature brightness moved, up to 0.")
+    origin = "the data of its bundle" if from_the_bundle else "its first days"
+    assert found["drift"].text.startswith(f"feature brightness moved away from {origin}, up to 0.")
 
 
 def test_devices_rollouts_and_expiry_are_found() -> None:

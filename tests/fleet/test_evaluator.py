@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from edgeflock import main
+from fleet.adapters.bundle_references import BundleReferences
 from fleet.adapters.database import Database
 from fleet.adapters.health_reader import HealthReader
 from fleet.adapters.history import History
@@ -23,12 +25,16 @@ from fleet.app import Server
 from fleet.evaluator import Evaluator
 from fleet.health_rules import judge
 from fleet.ingest import Arrival
+from fleet.releasing import build
 from tests.support.examples import counters, telemetry
 from tests.support.shelf import make_goods
+from tests.support.tiny_bundle import write_tiny_bundle
 from wire.codec import encode
+from wire.counters import FeatureCounts
 from wire.deadline import Deadline, wait_until
 from wire.memory_link import MemoryBroker
-from wire.messages import Head, Loss, ModelState, Online, Reported, TelemetryReport
+from wire.messages import Head, Loss, ModelState, Online, Release, Reported, TelemetryReport
+from wire.reference import Feature, Reference
 from wire.topics import Topics
 
 TOPICS = Topics()
@@ -52,8 +58,8 @@ class Told:
 class Fleet:
     """A server on a broker in memory, with an evaluator whose clock a test turns."""
 
-    def __init__(self, state: Path) -> None:
-        self.state, self.now_s, self.told = state, NOW_S, Told()
+    def __init__(self, state: Path, now_s: float = NOW_S) -> None:
+        self.state, self.now_s, self.told = state, now_s, Told()
         self.broker = MemoryBroker()
         self.voice = self.broker.link()
         self.voice.start()
@@ -194,6 +200,72 @@ def test_options_about_alerts_that_cannot_be_are_refused_before_anything_starts(
 ) -> None:
     assert main(["fleet", "serve", "--state", str(tmp_path), "--unsigned", *options]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+DIM = Feature("x0", "column", (0.0, 1.0), (900, 50, 50))
+
+
+def push_tiny(state: Path, reference: Reference | None) -> Release:
+    database = Database(state).open()
+    bundle = write_tiny_bundle(state / "tiny.bundle", reference=reference)
+    release = Registry(database).open().add_release(build(bundle.read_bytes(), name="tiny"))
+    database.close()
+    return release
+
+
+def serve_tiny(fleet: Fleet, *counts: int) -> None:
+    """Let eight devices report that they serve it, and how the feature of their inputs was spread."""
+    seen = replace(counters("tiny/1", 200, total=200), features=(FeatureCounts("x0", counts),))
+    for device in (f"pi-{i}" for i in range(8)):
+        fleet.say(device, "online", Online("b1", True))
+        said = ModelState("tiny", "idle", "tiny/1", None, None)
+        fleet.say(device, "reported", Reported("b1", 1, fleet.now_s, (said,)))
+        head = Head("b1", 1, 1, fleet.now_s)
+        fleet.say(device, "telemetry", TelemetryReport(head, replace(telemetry(seen), interval_s=60.0)))
+
+
+def test_inputs_that_moved_away_from_the_bundles_reference_are_an_alert_that_says_so(tmp_path: Path) -> None:
+    push_tiny(tmp_path, Reference(1000, (DIM,)))
+    fleet = Fleet(tmp_path, time.time())
+    try:
+        serve_tiny(fleet, 10, 10, 180)
+        fleet.evaluator.start()
+        fleet.until(lambda: "pi-0" in fleet.evaluator.verdicts)
+        looked = fleet.evaluator.verdicts
+        fleet.until(lambda: fleet.evaluator.verdicts is not looked)  # it was found, and must last
+        fleet.now_s += 700
+        fleet.until(lambda: fleet.alert("drift/tiny/1") is not None)
+        text = json.loads(fleet.alert("drift/tiny/1") or b"")["text"]
+        assert "feature x0 moved away from the data of its bundle" in text
+    finally:
+        fleet.close()
+
+
+@pytest.mark.parametrize("reference", [None, Reference(0), Reference(5, (replace(DIM, counts=(0, 0, 0)),))])
+def test_a_bundle_that_counted_nothing_has_no_reference(tmp_path: Path, reference: Reference | None) -> None:
+    release = push_tiny(tmp_path, reference)
+    database = Database(tmp_path).open()
+    assert BundleReferences(Registry(database)).of(release, NOW_S) is None
+    database.close()
+
+
+def test_a_damaged_bundle_has_no_reference_until_it_is_pushed_again(tmp_path: Path) -> None:
+    release = push_tiny(tmp_path, Reference(1000, (DIM,)))
+    blob = tmp_path / "blobs" / release.blobs[0].sha256
+    blob.write_bytes(blob.read_bytes()[:-50])
+    database = Database(tmp_path).open()
+    references = BundleReferences(Registry(database))
+    assert references.of(release, NOW_S) is None
+    push_tiny(tmp_path, Reference(1000, (DIM,)))
+    assert references.of(release, NOW_S + 60) is None  # it is not unpacked at each look
+    found = references.of(release, NOW_S + 3600)
+    assert found is not None
+    assert found.features == {"x0": (900, 50, 50)}
+    blob.unlink()
+    assert references.of(release, NOW_S + 3700) is found
+    references.keep(frozenset())
+    assert references.of(release, NOW_S + 3800) is None
+    database.close()
 
 
 class Store:

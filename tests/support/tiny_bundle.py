@@ -11,6 +11,7 @@ import numpy as np
 from tests.support.tiny_model import tiny_tflite
 from wire.bundle import Bundle, pack
 from wire.manifest import Golden, Manifest, Postprocessing, Preprocessing, TensorSpec
+from wire.reference import Reference
 
 #: What the tests' bundles may declare; the model takes four numbers and gives back the positive ones.
 GREY_2X2 = Preprocessing(kind="image", channels=1, height=2, width=2)
@@ -21,6 +22,7 @@ def write_tiny_bundle(
     path: Path,
     preprocessing: Preprocessing | None = None,
     postprocessing: Postprocessing | None = None,
+    reference: Reference | None = None,
 ) -> Path:
     """Write the bundle `tiny/1` with the labels a, b, c and d to `path`, and return it."""
     tflite = tiny_tflite()
@@ -39,5 +41,5 @@ def write_tiny_bundle(
         preprocessing=preprocessing or Preprocessing(),
         postprocessing=postprocessing or Postprocessing(),
     )
-    path.write_bytes(pack(Bundle(manifest, tflite, ("a", "b", "c", "d"), golden.getvalue())))
+    path.write_bytes(pack(Bundle(manifest, tflite, ("a", "b", "c", "d"), golden.getvalue(), reference)))
     return path
