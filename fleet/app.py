@@ -43,6 +43,7 @@ from fleet.auditing import Auditor
 from fleet.evaluator import Evaluator
 from fleet.expiry_watch import ExpiryWatch, lasting
 from fleet.gate import Gate, GateParts, Lists
+from fleet.home_topics import Home, topics_of
 from fleet.ingest import Word, understand
 from fleet.keeping import Keep
 from fleet.publishing import (
@@ -113,6 +114,8 @@ class ServerSettings:
     keep: Keep = field(default_factory=Keep)
     #: Where the page is; None for no page.
     page: WebAddress | None = None
+    #: Where Home Assistant looks for devices; None: it is told nothing.
+    home: Home | None = None
 
 
 def serve(settings: ServerSettings, stop: threading.Event) -> None:
@@ -126,7 +129,7 @@ def serve(settings: ServerSettings, stop: threading.Event) -> None:
     link = PahoLink(settings.broker, CLIENT_ID)
     gate = _open_gate(settings, settings.gate, database) if settings.gate else None
     webhook = _open_webhook(settings)
-    evaluator = Evaluator(settings.state, Topics(settings.prefix), webhook)
+    evaluator = Evaluator(settings.state, Topics(settings.prefix), webhook, settings.home)
     try:
         signing = _signing(settings, registry, database)
         server = Server(
@@ -137,6 +140,7 @@ def serve(settings: ServerSettings, stop: threading.Event) -> None:
             signing=signing,
             evaluator=evaluator.start(),
             keep=settings.keep,
+            home=settings.home,
         )
         link.start()
         server.wait_for_broker(Deadline.after(_CONNECT_S), stop)
@@ -195,11 +199,13 @@ class Server:
         signing: Signing | None = None,
         evaluator: Evaluator | None = None,
         keep: Keep | None = None,
+        home: Home | None = None,
     ) -> None:
         self._database = database
         self._gate = gate
         self._link = link
         self._topics = topics
+        self._home = home
         self._store = ReportStore(database).open()
         self._reader = FleetReader(database)
         self._retention = Retention(database, keep or Keep())
@@ -393,12 +399,15 @@ class Server:
         self._wanted = [
             *publications(standing, self._topics, self._registry.read_blob, sealed or seal),
             *withdrawals(self._retired, self._topics),
-            *farewells(self._gone, self._topics),
+            *farewells(self._gone, self._topics, self._at_home),
         ]
         if not self._looked:  # an earlier server may have published them: that is cheaper to ask than to do
             self._publisher.doubt(self._wanted)
             self._looked = True
         self._settled = False
+
+    def _at_home(self, device: str) -> tuple[str, ...]:
+        return topics_of(self._home, device) if self._home else ()
 
     def _erase(self) -> None:
         """Erase the devices that a command asked us to."""

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Final
 
+from fleet.home_topics import check_home, home_rights
 from wire.enrolment import SERVER_NAME
 from wire.errors import SettingsError
 from wire.topics import Topics
@@ -104,9 +105,13 @@ class BrokerPlan:
     claim_port: int = 8884
     #: The address to listen on; empty for all.
     bind: str = ""
+    #: Where Home Assistant looks for devices, for which the server needs a right; empty: nowhere.
+    home: str = ""
 
     def __post_init__(self) -> None:
         Topics(self.prefix)
+        if self.home:
+            check_home(self.home)
         for port in (self.port, self.claim_port):
             if not 0 < port < 65536:
                 raise SettingsError(f"port {port}: use 1 to 65535")
@@ -143,8 +148,11 @@ def with_port(config: str, old: int, new: int) -> str:
     return re.sub(rf"(?m)^(listener\s+){old}\b", rf"\g<1>{new}", config)
 
 
-def render_acl(prefix: str) -> str:
-    """Return the access list of the fleet's broker; whatever it does not name is refused."""
+def render_acl(prefix: str, home: str = "") -> str:
+    """Return the access list of the fleet's broker; whatever it does not name is refused.
+
+    `home` is Home Assistant's prefix, empty where it is told nothing.
+    """
     own = f"{prefix}/d/%u"
     lines = [
         "# Devices: %u is the common name of the certificate. What is read by all is signed, not secret.",
@@ -163,6 +171,7 @@ def render_acl(prefix: str) -> str:
         f"topic write {prefix}/alerts/+/+/+",
         *(f"topic write {prefix}/d/+/{leaf}" for leaf in _SERVER_WRITES),
         *(f"topic read {prefix}/d/+/{leaf}" for leaf in _SERVER_READS),
+        *(f"topic write {topic}" for topic in (home_rights(home) if home else ())),
     ]
     return "\n".join(lines) + "\n"
 

@@ -19,6 +19,7 @@ from fleet.adapters.signing_desk import login_line, make_token, now
 from fleet.alert_cli import alert_settings
 from fleet.app import GateSettings, ServerSettings
 from fleet.broker_setup import BrokerPlan
+from fleet.home_cli import home_of
 from wire.adapters.paho_link import BrokerAddress, Login
 from wire.adapters.tls import TlsFiles
 from wire.enrolment import SERVER_NAME
@@ -66,6 +67,7 @@ def server_settings(arguments: argparse.Namespace) -> Iterator[ServerSettings]:
     if plan and arguments.prefix not in (None, plan.prefix):
         raise SettingsError(f"--prefix {arguments.prefix}: the access lists are made for {plan.prefix}")
     prefix = arguments.prefix or (plan.prefix if plan else BrokerPlan(()).prefix)
+    home = home_of(arguments, prefix)
     in_force = files.revoked() if plan else []  # before the broker reads it: a `revoke` may come in between
     with ExitStack() as brokers:
         broker: RunningBroker | None = None
@@ -77,14 +79,16 @@ def server_settings(arguments: argparse.Namespace) -> Iterator[ServerSettings]:
             address = broker.address
             log.info("started %s on %s", broker.kind, address)
         if plan is None:
-            yield ServerSettings(arguments.state, address, prefix, unsigned=arguments.unsigned, alerts=alerts)
+            yield ServerSettings(
+                arguments.state, address, prefix, unsigned=arguments.unsigned, alerts=alerts, home=home
+            )
             return
         gate, claims = _make_gate(arguments, files, plan, broker, in_force)
         if claims:
             watch = BrokerWatch(claims, "the broker for enrolment", time.monotonic)
             brokers.callback(watch.start().close)
         secured = BrokerAddress(address.host, address.port, files.server_tls)
-        yield ServerSettings(arguments.state, secured, prefix, gate, arguments.unsigned, alerts)
+        yield ServerSettings(arguments.state, secured, prefix, gate, arguments.unsigned, alerts, home=home)
 
 
 def _start_plain(arguments: argparse.Namespace) -> RunningBroker:

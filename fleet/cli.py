@@ -29,6 +29,7 @@ from fleet.assigning import EVERYONE
 from fleet.broker_start import add_certificate_options, server_settings
 from fleet.enrol_cli import add_enrolment
 from fleet.expiry_watch import note_expiries
+from fleet.home_cli import add_home_option
 from fleet.init_cli import add_init
 from fleet.keys_cli import add_keys
 from fleet.packing import pack, read_bundle
@@ -103,6 +104,7 @@ def add_parser(commands: _SubParsersAction[argparse.ArgumentParser], version: st
     add_alert_options(server)
     store_cli.add_keep_options(server)
     add_web_options(server)
+    add_home_option(server, "tell Home Assistant of the devices (homeassistant)")
     server.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     push = _part(parts, "push", "release a bundle to a group", _PUSH_HELP, _run_push)
     push.add_argument("bundle", type=Path, help="a bundle made by `edgeflock convert`")

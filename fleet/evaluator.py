@@ -12,7 +12,6 @@ assignment.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import sqlite3
 import threading
@@ -37,8 +36,10 @@ from fleet.expiring import Notice, notices
 from fleet.expiry_watch import lasting
 from fleet.findings import FleetFacts, findings
 from fleet.health_rules import Verdict, judge
+from fleet.home_announcer import HomeAnnouncer
+from fleet.home_topics import Home
 from fleet.progress import rollout
-from fleet.publishing import Publication
+from fleet.publishing import Publication, message
 from wire.deadline import Clock
 from wire.errors import EdgeflockError, SettingsError
 from wire.topics import Topics
@@ -75,6 +76,7 @@ class Look:
             rollouts=[rollout(plan, known, plans) for plan in plans],
             notices=self._notices(now_s),
             lost=self._losses.lost(now_s),
+            health=devices,
         )
 
     def _notices(self, now_s: float) -> list[Notice]:
@@ -93,6 +95,7 @@ class Evaluator:
         state: Path,
         topics: Topics,
         channel: Channel | None = None,
+        home: Home | None = None,
         *,
         every_s: float = _EVERY_S,
         clock: Clock = time.monotonic,
@@ -105,6 +108,9 @@ class Evaluator:
         self._clock = clock
         self._wall_clock = wall_clock
         self._listening_since_s: float | None = None
+        self._announcer = HomeAnnouncer(home) if home else None
+        self._at_home: list[Publication] = []
+        self._alerts: list[Publication] = []
         self._told: dict[str, int] = {}
         self._before: dict[str, Alert] = {}
         self._ended = threading.Event()
@@ -150,8 +156,11 @@ class Evaluator:
             facts = look.facts(now_s, listening_since_s)
             self.verdicts = facts.devices
             book.look(findings(facts), now_s)
+            if self._announcer:
+                self._at_home = self._announcer.publications(facts, now_s)
         standing = book.standing()
-        self.publications = self._messages(standing)
+        self._alerts = self._messages(standing)
+        self.publications = [*self._alerts, *self._at_home]
         for change in changes(self._told, standing, self._before):
             self._tell(change)
         self._before = standing
@@ -170,10 +179,6 @@ class Evaluator:
     def _messages(self, standing: Mapping[str, Alert]) -> list[Publication]:
         """Return what should be on the broker: each alert, and nothing where there was one before."""
         known = {kind.name for kind in KINDS.values() if kind.subject in (Subject.DEVICE, Subject.FLEET)}
-        known |= {publication.topic.removeprefix(self._topics.alert("")) for publication in self.publications}
+        known |= {publication.topic.removeprefix(self._topics.alert("")) for publication in self._alerts}
         payloads = dict.fromkeys(known, b"") | {key: retained(a) for key, a in standing.items()}
-        return [_publication(self._topics.alert(key), payload) for key, payload in payloads.items()]
-
-
-def _publication(topic: str, payload: bytes) -> Publication:
-    return Publication(topic, hashlib.sha256(payload).hexdigest(), lambda: payload)
+        return [message(self._topics.alert(key), payload) for key, payload in payloads.items()]

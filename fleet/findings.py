@@ -11,7 +11,7 @@ from fleet.binned import Reference
 from fleet.comparing import compare
 from fleet.drift import drift
 from fleet.expiring import Notice
-from fleet.health_rules import Verdict
+from fleet.health_rules import HealthFacts, Verdict
 from fleet.progress import Rollout
 from fleet.quality import accuracy, latency
 from wire.counters import ModelCounters
@@ -39,13 +39,15 @@ class ReleaseFacts:
 
 @dataclass(frozen=True)
 class FleetFacts:
-    """All that one look sees. `lost` is by device: messages that were dropped and never came."""
+    """All that one look sees. `lost` is by device: messages that were dropped and never came. `health` is
+    what the verdicts of `devices` were made of."""
 
     devices: Mapping[str, Verdict]
     releases: Sequence[ReleaseFacts] = ()
     rollouts: Sequence[Rollout] = ()
     notices: Sequence[Notice] = ()
     lost: Mapping[str, int] = field(default_factory=dict)
+    health: Sequence[HealthFacts] = ()
 
 
 def findings(facts: FleetFacts) -> list[Finding]:

@@ -11,6 +11,7 @@ from typing import Final
 from fleet.adapters.broker_files import BrokerFiles
 from fleet.adapters.signing_desk import now
 from fleet.broker_setup import BrokerPlan
+from fleet.home_cli import add_home_option
 from fleet.initialising import has_keys, restore_root, root_file, stray_keys
 from fleet.keys_cli import make_keys
 from fleet.web_cli import has_accounts, make_operator
@@ -69,13 +70,17 @@ def add_broker_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--bind", default="", metavar="ADDRESS", help="listen on this address only (all)")
     parser.add_argument("--prefix", default=plan.prefix, help="first level of every topic (%(default)s)")
+    add_home_option(parser, "let the server tell Home Assistant of the devices (homeassistant)")
 
 
 def set_up_broker(arguments: argparse.Namespace) -> str:
     """Make the broker's part; return what to tell. Raises SettingsError where there is one."""
     hosts = [*(arguments.host or _own_names()), arguments.bind, "localhost", "127.0.0.1", "::1"]
     hosts = [host for host in dict.fromkeys(hosts) if host]
-    plan = BrokerPlan(tuple(hosts), arguments.prefix, arguments.port, arguments.claim_port, arguments.bind)
+    home = arguments.home_assistant or ""
+    plan = BrokerPlan(
+        tuple(hosts), arguments.prefix, arguments.port, arguments.claim_port, arguments.bind, home
+    )
     files = BrokerFiles(arguments.state)
     files.make(plan, now())
     return _MADE.format(folder=files.folder, hosts=", ".join(hosts), state=arguments.state)

@@ -65,13 +65,13 @@ def publications(
     for release in standing.targets.releases:
         yield from _chunks(release, topics, read_blob)
     for file, data in standing.metadata:
-        yield _message(topics.meta(file), data)
+        yield message(topics.meta(file), data)
     if not standing.metadata:
-        yield _message(topics.meta("targets.json"), encode(standing.targets))
+        yield message(topics.meta("targets.json"), encode(standing.targets))
     for device, desired in standing.desired.items():
-        yield _message(topics.device(device, "desired"), seal(desired))
+        yield message(topics.device(device, "desired"), seal(desired))
     for plan in standing.plans:
-        yield _message(topics.plan(plan.group, plan.model), seal(plan))
+        yield message(topics.plan(plan.group, plan.model), seal(plan))
 
 
 def withdrawals(releases: Iterable[Release], topics: Topics) -> Iterator[Publication]:
@@ -81,11 +81,16 @@ def withdrawals(releases: Iterable[Release], topics: Topics) -> Iterator[Publica
             yield replace(publication, mark="withdrawn", load=lambda: b"", chunk=False)
 
 
-def farewells(devices: Iterable[str], topics: Topics) -> Iterator[Publication]:
-    """Yield the empty messages that take what stands of removed devices off the broker."""
+def farewells(
+    devices: Iterable[str], topics: Topics, elsewhere: Callable[[str], Iterable[str]] = lambda _: ()
+) -> Iterator[Publication]:
+    """Yield the empty messages that take what stands of removed devices off the broker.
+
+    `elsewhere` tells the topics of a device that are not of the protocol.
+    """
     for device in devices:
-        for leaf in RETAINED:
-            yield _message(topics.device(device, leaf), b"")
+        for topic in (*(topics.device(device, leaf) for leaf in RETAINED), *elsewhere(device)):
+            yield message(topic, b"")
 
 
 def _chunks(release: Release, topics: Topics, read_blob: ReadBlob) -> Iterator[Publication]:
@@ -103,7 +108,8 @@ def _reader(read_blob: ReadBlob, sha256: str, index: int) -> Callable[[], bytes]
     return lambda: read_blob(sha256, index * CHUNK_BYTES, (index + 1) * CHUNK_BYTES)
 
 
-def _message(topic: str, payload: bytes) -> Publication:
+def message(topic: str, payload: bytes) -> Publication:
+    """Return what has `payload` stand on `topic`; nothing where it is empty."""
     return Publication(topic, hashlib.sha256(payload).hexdigest(), lambda: payload)
 
 

@@ -65,7 +65,7 @@ class BrokerFiles:
         self._certify(plan, brokers, devices, now)
         self.write_crl((), now)
         self.write_logins(())
-        self._write("acl.conf", render_acl(plan.prefix).encode())
+        self._write("acl.conf", render_acl(plan.prefix, plan.home).encode())
         self._write("claims-acl.conf", render_claims_acl(plan.prefix).encode())
         self._write("mosquitto.conf", render_config(plan, self.folder).encode())
         self._write("claims.conf", render_claims_config(plan, self.folder).encode())

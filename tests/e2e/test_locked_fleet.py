@@ -321,7 +321,9 @@ def test_the_hint_of_enroll_makes_a_card(fleet: Locked) -> None:
     ("arguments", "problem"),
     [(["enroll", "fleet-server"], "the server's own"), (["enroll", "a/b"], "letters"),
      (["enroll", "pi-1", "--days", "0"], "--days"), (["serve", "--prefix", "other"], "access lists"),
-     (["serve", "--certificate-days", "-1"], "--certificate-days")],
+     (["serve", "--certificate-days", "-1"], "--certificate-days"),
+     (["serve", "--home-assistant"], "add `topic write homeassistant/device/+/config` and "),
+     (["serve", "--home-assistant", "a b"], "prefix")],
 )  # fmt: skip
 def test_what_cannot_be_is_one_line(fleet: Locked, arguments: list[str], problem: str) -> None:
     said = fleet.command("fleet", *arguments, "--state", fleet.state, code=2)

@@ -36,6 +36,7 @@ TOPICS: Final = Topics()
 SHA: Final = "ab" * 32
 MINE, OTHER = Claim.of("a-claim-token-of-the-tests"), Claim.of("another-claim-token-of-the-tests")
 
+HOME: Final = {leaf: f"homeassistant/device/edgeflock__dev-a/{leaf}" for leaf in ("config", "state")}
 NOT_AUTHORIZED: Final = 0x87
 PROTECTED: Final = (
     *(TOPICS.device("dev-b", leaf) for leaf in LEAVES),
@@ -43,6 +44,7 @@ PROTECTED: Final = (
     TOPICS.meta("root.json"), TOPICS.meta("targets.json"), TOPICS.meta("timestamp.json"),
     TOPICS.blob(SHA, 0), TOPICS.plan("all", "digits"),
     TOPICS.claim(MINE.address, "csr"), TOPICS.claim(MINE.address, "crt"),
+    *HOME.values(),
     "edgeflock/d/dev-a", "edgeflock/d/dev-a/other", "edgeflock/d/dev-a/event/deeper", "edgeflock/other",
     "d/dev-a/event", "other/d/dev-a/event", "$SYS/broker/uptime", "$CONTROL/dynamic-security/v1",
 )  # fmt: skip
@@ -68,7 +70,7 @@ def fresh() -> bytes:
 
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LockedBroker]:
-    broker = LockedBroker.start(tmp_path_factory.mktemp("fleet"))
+    broker = LockedBroker.start(tmp_path_factory.mktemp("fleet"), home="homeassistant")
     yield broker
     broker.stop()
 
@@ -112,7 +114,8 @@ def test_a_device_writes_nothing_else(voices: dict[str, Voice], topic: str) -> N
 @pytest.mark.parametrize(
     "topic",
     [TOPICS.device("dev-a", "reported"), TOPICS.device("dev-a", "online"), TOPICS.device("dev-a", "csr"),
-     TOPICS.device("dev-a", "telemetry"), "edgeflock/d/dev-a/other", "edgeflock/claim/x/crt", "other"],
+     TOPICS.device("dev-a", "telemetry"), "edgeflock/d/dev-a/other", "edgeflock/claim/x/crt", "other",
+     "homeassistant/sensor/x/config", "homeassistant/device/x/set"],
 )  # fmt: skip
 def test_the_server_speaks_for_no_device(voices: dict[str, Voice], topic: str) -> None:
     own = TOPICS.meta("targets.json")
@@ -123,7 +126,7 @@ def test_the_server_speaks_for_no_device(voices: dict[str, Voice], topic: str) -
 @pytest.mark.parametrize(
     "topic",
     [*(TOPICS.device("dev-a", leaf) for leaf in DEVICE_READS), TOPICS.meta("root.json"), TOPICS.blob(SHA, 1),
-     TOPICS.plan("all", "digits")],
+     TOPICS.plan("all", "digits"), *HOME.values()],
 )  # fmt: skip
 def test_the_server_writes_what_devices_read(voices: dict[str, Voice], topic: str) -> None:
     reason, heard = publishes(voices[SERVER_NAME], topic, TOPICS.meta("targets.json"), voices[WATCHER])
@@ -340,7 +343,7 @@ def test_a_revocation_during_the_start_is_put_in_force(
     monkeypatch.setattr(broker_start, "start_configured", start_and_revoke)
     arguments = argparse.Namespace(
         state=tmp_path, broker=None, port=None, claim_port=None, prefix=None, certificate_days=90.0,
-        unsigned=False, alert_webhook=None, alert_secret_file=None,
+        unsigned=False, alert_webhook=None, alert_secret_file=None, home_assistant=None,
     )  # fmt: skip
     with broker_start.server_settings(arguments) as settings:
         assert first_event(own.address(identity), "dev-r") == LinkUp()

@@ -24,6 +24,7 @@ from fleet.alerts import Change
 from fleet.app import Server
 from fleet.evaluator import Evaluator
 from fleet.health_rules import judge
+from fleet.home_topics import Home
 from fleet.ingest import Arrival
 from fleet.releasing import build
 from tests.support.examples import counters, telemetry
@@ -58,15 +59,17 @@ class Told:
 class Fleet:
     """A server on a broker in memory, with an evaluator whose clock a test turns."""
 
-    def __init__(self, state: Path, now_s: float = NOW_S) -> None:
+    def __init__(self, state: Path, now_s: float = NOW_S, home: Home | None = None) -> None:
         self.state, self.now_s, self.told = state, now_s, Told()
         self.broker = MemoryBroker()
         self.voice = self.broker.link()
         self.voice.start()
         self.database = Database(state).open()
         self.link = self.broker.link()
-        self.evaluator = Evaluator(state, TOPICS, self.told, every_s=0.01, wall_clock=lambda: self.now_s)
-        self.server = Server(self.database, self.link, TOPICS, evaluator=self.evaluator)
+        self.evaluator = Evaluator(
+            state, TOPICS, self.told, home, every_s=0.01, wall_clock=lambda: self.now_s
+        )
+        self.server = Server(self.database, self.link, TOPICS, evaluator=self.evaluator, home=home)
         self.link.start()
         self.server.wait_for_broker(Deadline.after(5), threading.Event())
 

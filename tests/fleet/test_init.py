@@ -32,6 +32,7 @@ def init(state: Path, *, plain: bool = False) -> None:
         renew=False,
         host=["hub.local"],
         bind="",
+        home_assistant=None,
         prefix="edgeflock",
         port=8883,
         claim_port=8884,

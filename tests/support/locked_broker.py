@@ -47,14 +47,19 @@ class LockedBroker:
     claims: RunningBroker
 
     @classmethod
-    def start(cls, folder: Path) -> LockedBroker:
-        plan = BrokerPlan(("127.0.0.1",), port=free_port(), claim_port=free_port(), bind="127.0.0.1")
+    def start(cls, folder: Path, home: str = "", more: str = "") -> LockedBroker:
+        """Start both; `more` is appended to the configuration of the fleet's own."""
+        plan = BrokerPlan(
+            ("127.0.0.1",), port=free_port(), claim_port=free_port(), bind="127.0.0.1", home=home
+        )
         files = BrokerFiles(folder)
         files.make(plan, now())
         with (files.folder / "acl.conf").open("a") as acl:
             acl.write(_OWN_ACL)
         with (files.folder / "claims-acl.conf").open("a") as acl:
             acl.write(_OWN_ACL)
+        with (files.folder / "mosquitto.conf").open("a") as config_file:
+            config_file.write(more)
         config = files.running_config(plan.port, user_line())
         running = start_configured(config, BrokerAddress("127.0.0.1", plan.port))
         config = files.running_claims_config(plan.claim_port, user_line())
