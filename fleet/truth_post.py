@@ -19,8 +19,10 @@ from wire.topics import Topics
 
 _EVERY_S: Final = 1.0
 
-#: Labels of one turn; far below what a message holds.
+#: Labels of one turn.
 _MOST: Final = 200
+#: Labels of one message: ids of 128 characters, each escaped in JSON, are 40 KB.
+_TOGETHER: Final = 50
 
 
 class TruthPost:
@@ -37,8 +39,15 @@ class TruthPost:
         if not self._look.passed:
             return
         self._look = Deadline.after(_EVERY_S, self._clock)
-        for device, rows in self._labels.waiting(_MOST).items():
+        for device, waiting in self._labels.waiting(_MOST).items():
+            if not self._hand_over(link, device, waiting):
+                return
+
+    def _hand_over(self, link: Link, device: str, waiting: list[tuple[str, int]]) -> bool:
+        for start in range(0, len(waiting), _TOGETHER):
+            rows = waiting[start : start + _TOGETHER]
             truths = Truths(tuple(sample for sample, _ in rows), tuple(truth for _, truth in rows))
             if not link.publish(self._topics.device(device, "truth"), encode(truths)):
-                return
+                return False
             self._labels.handed_over(device, rows)
+        return True

@@ -72,3 +72,15 @@ def test_what_the_link_does_not_take_waits_on(tmp_path: Path) -> None:
     desk.link.start()
     assert len(desk.turn()) == 1
     desk.database.close()
+
+
+def test_ids_as_long_as_a_device_may_make_them_fit_their_messages(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.online("pi-1", online=True)
+    ids = [f"{i:03}" + "\x01" * 125 for i in range(120)]
+    for name in ids:
+        desk.labels.put("pi-1", name, "digits/1", 1, "ann")
+    sent = desk.turn()
+    assert sorted(name for _, truths in sent for name in truths.ids) == ids
+    assert desk.turn() == []
+    desk.database.close()
