@@ -23,6 +23,7 @@ from fleet.adapters.database import Database
 from fleet.adapters.fleet_reader import FleetReader
 from fleet.adapters.registry import Registry
 from fleet.adapters.terminal import device_table, make_console
+from fleet.agree_cli import add_agree
 from fleet.alert_cli import add_alert_options, add_alerts
 from fleet.app import serve
 from fleet.assigning import EVERYONE
@@ -129,6 +130,7 @@ def add_parser(commands: _SubParsersAction[argparse.ArgumentParser], version: st
     add_web(partial(_part, parts))
     add_watch(partial(_part, parts))
     simulate_cli.add_parts(partial(_part, parts))
+    add_agree(partial(_part, parts))
 
 
 def _part(

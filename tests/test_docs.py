@@ -68,6 +68,7 @@ def test_the_readme_stays_short() -> None:
             "push",
             "devices",
             "alerts",
+            "agree",
             "enroll",
             "revoke",
             "pause",
