@@ -13,12 +13,14 @@ demo: .venv/.demo  ## train, convert, push and hot-swap a real model on three lo
 test: .venv/.dev  ## run all checks: lint, types, walls, tests
 	@scripts/ensure-mosquitto
 	@scripts/ensure-chromium
+	@scripts/ensure-prometheus
 	@scripts/build-page
 	@scripts/check --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test-long: .venv/.dev  ## run the tests with their full counts and write a dated JSON into benchmarks/results/
 	@scripts/ensure-mosquitto
 	@scripts/ensure-chromium
+	@scripts/ensure-prometheus
 	@scripts/build-page
 	@scripts/check --long-results benchmarks/results
 
