@@ -113,8 +113,8 @@ class Quality:
 
     def tagged(self, tags: Iterable[str], *, labelled: bool, correct: bool) -> None:
         """Count one answer under each of its tags."""
-        for tag in tags:
-            counts = self._slices.setdefault(self._known(tag), [0, 0, 0])
+        for tag in dict.fromkeys(map(self._known, tags)):  # once, also under what several of them count as
+            counts = self._slices.setdefault(tag, [0, 0, 0])
             counts[0] += 1
             counts[1] += labelled
             counts[2] += labelled and correct

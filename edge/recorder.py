@@ -107,7 +107,7 @@ class Recorder:
             confidence=quality.confidence,
             reliability=quality.reliability,
             features=quality.features,
-            slices=(*own, *quality.slices),
+            slices=(*own, *(one for one in quality.slices if one.tag not in self._tags)),
             golden_runs=now.golden_runs - before.golden_runs,
             golden_failed=now.golden_failed - before.golden_failed,
         )

@@ -16,13 +16,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from wire.counters import MAX_COUNT, ModelCounters
+from wire.counters import MAX_COUNT, MAX_EARLIER, ModelCounters
 from wire.errors import MessageError
 from wire.histogram import BUCKETS
 from wire.messages import Samples, Telemetry, Vitals
 
 #: The smallest model on the fastest board answers in more than a microsecond.
 MAX_RATE_HZ: Final = 1_000_000
+#: A batch is counted at its end, which may come right behind the report before.
+_AT_ONCE_S: Final = 10.0
 #: Any device reports daily; one that was asleep for longer has not counted meanwhile.
 MAX_INTERVAL_S: Final = 7 * 86_400.0
 
@@ -46,7 +48,7 @@ def check_telemetry(telemetry: Telemetry) -> None:
         raise MessageError("Telemetry", f"interval of {telemetry.interval_s} s")
     if len(telemetry.models) > _MAX_MODELS:
         raise MessageError("Telemetry", f"{len(telemetry.models)} models")
-    most = int(telemetry.interval_s * MAX_RATE_HZ) + 1
+    most = int((telemetry.interval_s + _AT_ONCE_S) * MAX_RATE_HZ)
     for counters in telemetry.models:
         _check_name(counters.release)
         if not _agree(counters):
@@ -61,22 +63,24 @@ def _agree(counters: ModelCounters) -> bool:
     """Return whether counts fit each other and the device's total since boot.
 
     Truth may come later than the answer, and what has no room in a report comes with a later one: only the
-    total bounds them all.
+    total bounds them all. And truth may be that of an answer before a restart.
     """
     total, latency = counters.total, counters.latency_us
+    judged = total + MAX_EARLIER
     return (
-        0 <= counters.correct <= counters.labelled <= total <= MAX_COUNT
+        0 <= counters.correct <= counters.labelled <= judged
+        and total <= MAX_COUNT
         and 0 <= counters.inferences <= total
         and 0 <= counters.errors <= MAX_COUNT
         and 0 <= latency.first <= BUCKETS - len(latency.counts)
         and min(latency.counts, default=0) >= 0
         and sum(latency.counts) == counters.inferences
-        and sum(counters.confusion.counts) <= total
+        and sum(counters.confusion.counts) <= judged
         and sum(counters.predicted.counts) <= total
         and sum(counters.confidence) <= total
-        and sum(counters.reliability.labelled) <= total
+        and sum(counters.reliability.labelled) <= judged
         and all(sum(f.counts) <= total for f in counters.features)
-        and all(max(s.inferences, s.labelled) <= total for s in counters.slices)
+        and all(s.inferences <= total and s.labelled <= judged for s in counters.slices)
         and counters.golden_failed <= counters.golden_runs
     )
 

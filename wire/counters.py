@@ -18,6 +18,9 @@ from typing import Final
 #: No device counts further between two reports, or between two boots; past it a sum could leave 64 bits.
 MAX_COUNT: Final = 2**40
 
+#: Answers of earlier boots that a device may still count as labelled, besides those of its `total`.
+MAX_EARLIER: Final = 4_000
+
 #: Confidences of all answers, in bins of 0.05; bin 19 holds 1 as well.
 CONFIDENCE_BINS: Final = 20
 
@@ -110,7 +113,8 @@ class SliceCounters:
 class ModelCounters:
     """What one release did since the last report of this boot.
 
-    `total` counts inferences since boot, so that the sum of all reports can be checked against it.
+    `total` counts inferences since boot, so that the sum of all reports can be checked against it. Labels may
+    be those of answers before it, of MAX_EARLIER at most.
     `golden_runs` self-tests on the bundle's golden set were made, of which `golden_failed` failed.
     """
 

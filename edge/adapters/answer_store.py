@@ -16,7 +16,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-from edge.remembered import ROWS, Answered
+from edge.remembered import Answered
+from wire.counters import MAX_EARLIER
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ create table if not exists answered (
 class AnswerStore:
     """A file of at most `limit` answers of one row each. Lives on the control thread once it is open."""
 
-    def __init__(self, path: Path, limit: int = ROWS) -> None:
+    def __init__(self, path: Path, limit: int = MAX_EARLIER) -> None:
         self._path = path
         self._limit = limit
         self._db: sqlite3.Connection | None = None

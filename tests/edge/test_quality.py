@@ -211,6 +211,18 @@ def test_tags_without_end_are_counted_together() -> None:
     slices = quality.take(1000).slices
     assert len(slices) == MAX_TAGS + 1
     assert (slices[-1].tag, slices[-1].inferences) == (OTHER, 10)
+    quality.tagged(["n=1000", "n=1001"], labelled=True, correct=True)
+    assert [(s.tag, s.inferences) for s in quality.take(1000).slices] == [(OTHER, 1)]  # one answer
+
+
+def test_a_tag_of_the_device_is_counted_once_where_its_samples_have_it_too() -> None:
+    recorder = Recorder(("site=lab",))
+    meter = recorder.meter("a/1")
+    meter.count_answers(scoring())
+    meter.add(1_000, 1, rows([0.0, 1.0, 0.0]))
+    meter.judged(1, rows([0.0, 1.0, 0.0]), ("site=lab",))
+    (cut,) = recorder.cut()
+    assert [(s.tag, s.inferences) for s in cut.slices] == [("site=lab", 1)]
 
 
 def test_tests_on_the_golden_set_are_reported_also_of_a_model_that_nobody_asks() -> None:

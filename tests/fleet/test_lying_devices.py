@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from edge.recorder import Recorder
+from edge.remembered import Remembered
 from fleet.adapters.history import History
 from fleet.adapters.mark_table import MAX_BOOTS
 from fleet.plausibility import are_possible
@@ -19,6 +21,7 @@ from wire.codec import encode
 from wire.counters import (
     CONFIDENCE_BINS,
     MAX_COUNT,
+    MAX_EARLIER,
     Buckets,
     Cells,
     Classes,
@@ -68,7 +71,7 @@ REFUSED: dict[str, Callable[[], bytes]] = {
     "a million classes": _patched(
         b'"release":', b'"predicted":{"classes":[1000000],"counts":[1]},"release":'
     ),
-    "a matrix of more than it answered": _with(confusion=Cells((1,), (1,), (101,))),
+    "a matrix of more than it answered": _with(confusion=Cells((1,), (1,), (MAX_EARLIER + 101,))),
     "classes of more than it answered": _with(predicted=Classes((1,), (101,))),
     "confidences of more than it answered": _with(confidence=(6,) * CONFIDENCE_BINS),
     "features of more than it saw": _with(features=(FeatureCounts("f", (100, 1)),)),
@@ -91,6 +94,22 @@ def test_what_cannot_be_is_refused_counted_for_the_device_and_stops_nobody(fleet
     assert list(fleet.reader.complaints("refusal")) == ["liar"]
     assert {d: t["digits/1"].inferences for d, t in fleet.reader.totals().items()} == {"pi-1": 7}
     assert History(fleet.database).total("digits/1").counters.inferences == 7
+
+
+def test_labels_of_answers_before_a_restart_are_believed(fleet: Fleet) -> None:
+    recorder, remembered = Recorder(), Remembered()
+    remembered.sampled("a", ("digits/1", (3,), (0.9,), (), 10))
+    recorder.judged(remembered.judge("a", [3]))
+    _say(fleet, "pi-1", encode(report(1, telemetry(*recorder.cut()))))
+    assert fleet.reader.complaints("refusal") == {}
+    said = History(fleet.database).total("digits/1").counters
+    assert (said.inferences, said.labelled, said.correct) == (0, 1, 1)
+
+
+def test_a_batch_that_ends_right_behind_a_report_is_believed(fleet: Fleet) -> None:
+    body = replace(telemetry(counters(inferences=10_000, total=10_000)), interval_s=0.001)
+    _say(fleet, "pi-1", encode(report(1, body)))
+    assert fleet.reader.complaints("refusal") == {}
 
 
 def test_the_id_of_another_in_the_payload_means_nothing(fleet: Fleet) -> None:
