@@ -12,6 +12,7 @@ from wire.errors import MessageError
 from wire.histogram import EMPTY
 from wire.link import Incoming
 from wire.messages import (
+    STREAMS,
     EventReport,
     Head,
     Online,
@@ -63,28 +64,64 @@ class StateWord:
     live: bool = True
 
 
-Word = Arrival | Presence | StateWord
+@dataclass(frozen=True)
+class Refusal:
+    """A durable message that cannot be believed: it is acknowledged, or the device would send it for ever."""
+
+    device: str
+    stream: Leaf
+    head: Head
+    error: MessageError
+
+
+Word = Arrival | Presence | StateWord | Refusal
+
+
+@dataclass(frozen=True)
+class _Headed:
+    """What is read of a durable message whose body cannot be."""
+
+    head: Head
+    v: int = 1
 
 
 def understand(message: Incoming, topics: Topics, decode: Decode) -> Word | None:
-    """Turn a message into a word; None for an empty one (a cleared topic). Raises MessageError."""
+    """Turn a message into a word; None for an empty one (a cleared topic).
+
+    Raises MessageError for what is no word; of a durable message, where not even the head can be read.
+    """
     address = topics.parse(message.topic)
     if not isinstance(address, DeviceTopic) or address.leaf not in _KINDS:
         raise MessageError("topic", f"{message.topic[:80]!r} is not a device's report")
     if not message.payload:
         return None
+    if address.leaf in STREAMS:
+        return _durable(address, message.payload, decode)
     decoded = decode(_KINDS[address.leaf], message.payload)
-    match decoded:
-        case Online():
-            return Presence(address.device, decoded, live=not message.retained)
-        case Reported():
-            return StateWord(address.device, decoded, live=not message.retained)
-        case _:
-            if isinstance(decoded.body, Telemetry):
-                check_telemetry(decoded.body)
-            elif isinstance(decoded.body, Samples):
-                check_samples(decoded.body)
-            return Arrival(address.device, address.leaf, decoded.head, decoded.body)
+    if isinstance(decoded, Online):
+        return Presence(address.device, decoded, live=not message.retained)
+    return StateWord(address.device, decoded, live=not message.retained)
+
+
+def _durable(address: DeviceTopic, payload: bytes, decode: Decode) -> Arrival | Refusal:
+    try:
+        decoded = decode(_KINDS[address.leaf], payload)
+        if isinstance(decoded.body, Telemetry):
+            check_telemetry(decoded.body)
+        elif isinstance(decoded.body, Samples):
+            check_samples(decoded.body)
+    except MessageError as error:
+        return Refusal(address.device, address.leaf, _head(payload, decode, error), error)
+    return Arrival(address.device, address.leaf, decoded.head, decoded.body)
+
+
+def _head(payload: bytes, decode: Decode, error: MessageError) -> Head:
+    """Return the head of a message whose body is refused for `error`, which is raised where it has none."""
+    try:
+        headed: _Headed = decode(_Headed, payload)
+    except MessageError:
+        raise error from None
+    return headed.head
 
 
 @dataclass(frozen=True)

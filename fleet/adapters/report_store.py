@@ -18,7 +18,7 @@ from fleet.adapters.message_tables import MessageTables
 from fleet.adapters.msgspec_codec import encode
 from fleet.adapters.rollup_table import RollupTable
 from fleet.adapters.vitals_table import VitalsTable
-from fleet.ingest import Arrival, Presence, StateWord, Word
+from fleet.ingest import Arrival, Presence, Refusal, StateWord, Word
 from fleet.plausibility import are_possible, beyond
 from fleet.timing import moment
 from wire.errors import MessageError
@@ -97,6 +97,9 @@ class ReportStore:
                     except MessageError as error:
                         if self.count_refusal(error.kind, word.device):
                             refused.append(error)
+                case Refusal():
+                    refused += self._take_refusal(word)
+                    acknowledge.add(word.device)
         self._flush()
         return Taken(frozenset(acknowledge), frozenset(new), tuple(refused))
 
@@ -140,6 +143,16 @@ class ReportStore:
             self._roll_up(word.device, at.time_s, word.body)
             if newest:
                 self._news[word.device, word.head.boot] = body
+
+    def _take_refusal(self, word: Refusal) -> list[MessageError]:
+        """Pass a message over; return what is to be told of it: the first error of its kind."""
+        self._spoke(word.device)
+        error = word.error
+        try:
+            self._marks.add(word.device, word.stream, word.head)
+        except MessageError as absurd:
+            error = absurd
+        return [error] if self.count_refusal(error.kind, word.device) else []
 
     def _roll_up(self, device: str, at_s: float, telemetry: Telemetry) -> None:
         if are_possible(telemetry.vitals):

@@ -16,7 +16,7 @@ from fleet.adapters.database import Database
 from fleet.adapters.msgspec_codec import decode
 from fleet.adapters.registry import Registry
 from fleet.adapters.report_store import ReportStore
-from fleet.ingest import Word, understand
+from fleet.ingest import Refusal, Word, understand
 from fleet.simulation.device import Said, SimulatedDevice
 from fleet.simulation.lies import lie
 from fleet.simulation.scenario import Scenario, conditions
@@ -115,7 +115,9 @@ class _Filling:
             return
         if word is not None:
             words.append(word)
-            self.filled.reports += message.topic.endswith("telemetry")
+            refused = isinstance(word, Refusal)
+            self.filled.refused += refused
+            self.filled.reports += message.topic.endswith("telemetry") and not refused
 
     def _take(self, words: list[Word]) -> None:
         self._store.take(words)

@@ -104,6 +104,18 @@ def test_a_report_is_committed_and_then_acknowledged(fleet: Fleet) -> None:
     assert fleet.reader.rows()[0].inferences == 10
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(b'"errors":0', b'"errors":-1'), (b'"errors":0', b'"errors":"none"'), (b'"body":{', b'"b":{')],
+)
+def test_a_report_that_cannot_be_is_acknowledged_and_counted(fleet: Fleet, old: bytes, new: bytes) -> None:
+    fleet.say("telemetry", encode(report(1, telemetry())).replace(old, new, 1))
+    fleet.say("telemetry", report(2, telemetry(counters(inferences=7))))
+    assert fleet.acked() == Ack({"telemetry": (Mark("b1", 2),)})
+    assert fleet.reader.rows()[0].inferences == 7
+    assert sum(fleet.reader.complaints("refusal")["pi-1"].values()) == 1
+
+
 def test_a_double_changes_nothing_and_is_acknowledged_again(fleet: Fleet) -> None:
     fleet.say("telemetry", report(1, telemetry(counters(inferences=10))))
     fleet.broker.retained.pop(ACK)
@@ -149,7 +161,7 @@ def test_what_cannot_be_committed_is_not_acknowledged(fleet: Fleet, monkeypatch:
 )  # fmt: skip
 def test_a_bad_message_is_counted_and_never_stops_ingest(fleet: Fleet, payload: bytes) -> None:
     fleet.say("telemetry", payload)
-    fleet.say("telemetry", report(1, telemetry(counters(inferences=7))))
+    fleet.say("telemetry", report(2, telemetry(counters(inferences=7))))
     assert fleet.reader.rows()[0].inferences == 7
     assert sum(fleet.reader.refusals().values()) == (1 if payload else 0)
 
