@@ -289,7 +289,12 @@ class Control:
             inputs_refused=parts.inputs_refused(),
             stuck_outputs=sum(model.check.found for model in parts.models),
         )
-        telemetry, samples = parts.reporting.cut(loss, final=final)
+        try:
+            telemetry, samples = parts.reporting.cut(loss, final=final)
+        except Exception:  # the outermost loop of reports: whatever was counted, the agent lives on
+            log.exception("a report could not be made")
+            self._bad["crash"] += 1
+            return
         for each in samples:
             self._store("samples", each)
         self._store("telemetry", telemetry)

@@ -98,10 +98,11 @@ class Quality:
     def judged(self, classes: Array, confidences: Array, truths: Array, most: int = MAX_CLASSES) -> int:
         """Count answers whose truth is known, int64 [n] each; return how many were right.
 
-        An answer without a class is wrong, and in no cell; so is one whose truth is none of `most` classes.
+        An answer without a class is wrong, and in no cell. In none is either whose class or truth is none of
+        `most` classes: a model may have more than are counted apart.
         """
         right = classes == truths
-        known = (classes >= 0) & (truths >= 0) & (truths < most)
+        known = (classes >= 0) & (classes < most) & (truths >= 0) & (truths < most)
         self._confusion.add(truths[known] * MAX_CLASSES + classes[known])
         sure = known & np.isfinite(confidences)
         self._look_for_shares(confidences[sure])

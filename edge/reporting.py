@@ -81,6 +81,7 @@ class Reporting:
         """Return the report since the last one and its samples; `loss` is what the caller knows of it."""
         parts, now_s = self._parts, self._parts.clock()
         interval_s = max(0.001, round(now_s - self._last_s, 3))
+        self._last_s = now_s  # first: one that cannot be cut is not tried again at once
         vitals = parts.vitals.read()
         telemetry = Telemetry(
             interval_s=interval_s,
@@ -90,7 +91,7 @@ class Reporting:
             final=final,
             queue_depth=self._waited,
         )
-        self._last_s, self._waited = now_s, 0
+        self._waited = 0
         self._pace.reported(interval_s, vitals.cpu_percent)
         samples = list(parts.observing.cut(self._budget_bytes - _bytes(telemetry)))
         return replace(telemetry, loss=self._with_own(loss)), samples

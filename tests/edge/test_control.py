@@ -63,6 +63,22 @@ def test_a_report_is_due_every_interval_and_holds_what_was_counted(agent: Agent)
     assert any(topic.endswith("/samples") for topic, _ in agent.broker.published)
 
 
+def test_a_report_that_cannot_be_made_does_not_end_the_agent(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(cells: int) -> None:
+        raise ValueError("a count that nobody thought of")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(agent.recorder, "cut", fail)
+        agent.clock.turn(10.0)
+        agent.step()
+    agent.clock.turn(10.0)
+    agent.step()
+    (report,) = agent.telemetry()
+    assert report.body.loss.bad_messages == 1
+
+
 def test_its_goodbye_is_a_final_report_and_no_will(agent: Agent) -> None:
     agent.step()
     stop = threading.Event()

@@ -16,7 +16,7 @@ from edge.quality import MAX_TAGS, OTHER, Quality, allotted
 from edge.recorder import Recorder
 from edge.scoring import Scoring, scoring_for
 from tests.support.examples import MANIFEST
-from wire.counters import MAX_CLASSES
+from wire.counters import MAX_CLASSES, Cells
 from wire.manifest import Manifest, Postprocessing
 
 FLOATS = np.dtype(np.float32)
@@ -202,6 +202,14 @@ def test_answers_are_counted_under_their_tags_and_under_those_of_the_device() ->
     (cut,) = recorder.cut()
     told = {s.tag: (s.inferences, s.labelled, s.correct) for s in cut.slices}
     assert told == {"site=lab": (3, 1, 1), "light=dark": (2, 1, 1)}
+
+
+@pytest.mark.parametrize(("said", "truth"), [(12_000, 9_999), (9_999, 12_000), (12_000, 12_000)])
+def test_classes_past_those_that_are_counted_apart_are_labelled_and_in_no_cell(said: int, truth: int) -> None:
+    meter = Meter()
+    meter.judged_later([said], [float("nan")], [truth])
+    assert meter.judgements() == (1, said == truth)
+    assert meter.take_quality(1000).confusion == Cells()
 
 
 def test_tags_without_end_are_counted_together() -> None:
