@@ -4,7 +4,9 @@ Rules:
 - one call at a turn of the control thread, so that no caller waits for more than one call of the model;
 - a run that another model's coming ends says nothing, and begins anew with that model;
 - a failure is counted, told, and the model loaded anew: a fresh interpreter cures what heat or a flipped
-  bit of memory has done, and does no harm where it does not.
+  bit of memory has done, and does no harm where it does not;
+- a model that was unloaded to be loaded anew, and could not be, is tried again every minute: a device
+  that serves nothing is worse than one that serves a model with a doubt.
 """
 
 from __future__ import annotations
@@ -34,6 +36,9 @@ class Tested(Protocol):
 
     def step_self_test(self, run: GoldenRun) -> Verdict | None: ...
 
+    @property
+    def fallen(self) -> bool: ...
+
     def reload(self) -> None:
         """Put a fresh interpreter in its place; raises BundleError or ModelError."""
 
@@ -52,9 +57,14 @@ class GoldenWatch:
         self._on_failure = on_failure
         self._due_s = clock() + every_s
         self._run: GoldenRun | None = None
+        self._reload_s = clock()
 
     def tick(self) -> None:
         """Make one call of the model where a test is due or on its way."""
+        if self._serving.fallen:
+            self._run = None
+            self._reload()
+            return
         if not self._every_s or (self._run is None and self._clock() < self._due_s):
             return
         if self._serving.release is None:
@@ -81,6 +91,12 @@ class GoldenWatch:
             return
         log.error("%s fails its golden set: %s; it is loaded anew", run.release, verdict.reason)
         self._on_failure(run.release, verdict.reason)
+        self._reload()
+
+    def _reload(self) -> None:
+        if self._clock() < self._reload_s:
+            return
+        self._reload_s = self._clock() + _AGAIN_S
         try:
             self._serving.reload()
         except (BundleError, ModelError) as error:

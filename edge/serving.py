@@ -88,6 +88,7 @@ class Serving:
         self._active: _Held | None = None
         self._previous: _Held | None = None
         self._candidate: _Held | None = None
+        self._fallen: Path | None = None
         self._shadow: deque[tuple[Sample, Prediction]] | None = None
         self._pairs = Pairs()
         self._observed = ResultQueue(_OBSERVED)
@@ -209,14 +210,8 @@ class Serving:
         """Let the candidate answer from the next call on; the model before it may wait for a rollback."""
         assert self._candidate is not None, "nothing was prepared"
         self._end_shadow()
-        old, self._active, self._candidate = self._active, self._candidate, None
-        # Only from here on: what it answered as a shadow, or in its warm-up, was no answer to anybody.
-        model = self._active.model
-        model.meter = self._recorder.meter(model.release)
-        model.meter.count_answers(scoring_for(model.outputs, model.manifest))
-        self.runtime.exchange(self._active.model)
-        self._settled.set()
-        self._ready.set()
+        old, new, self._candidate = self._active, self._candidate, None
+        self._let_answer(new)
         self._drop_previous()
         if old is None:
             return
@@ -233,7 +228,7 @@ class Serving:
         """Serve nothing until the next swap, and let go of everything that is loaded."""
         self._ready.clear()
         self.runtime.exchange(None)
-        active, self._active = self._active, None
+        active, self._active, self._fallen = self._active, None, None
         if active is not None:
             active.model.close()
         self._drop_candidate()
@@ -326,25 +321,43 @@ class Serving:
             return Verdict(False, str(error), conclusive=False)
         return GoldenRun(active.model, golden, bundle.manifest.golden, rows)
 
+    @property
+    def fallen(self) -> bool:
+        """Whether a model was unloaded by `reload`, and could not be loaded again: another call may do it."""
+        return self._fallen is not None
+
     def reload(self) -> None:
-        """Put a fresh interpreter in the place of the one that serves; raise BundleError or ModelError."""
-        active = self._active
-        if active is None:
+        """Put a fresh interpreter in the place of the one that serves, or should.
+
+        Raises BundleError or ModelError; where there was no room for two, nothing serves then.
+        """
+        old, path = self._active, self._active.path if self._active else self._fallen
+        if path is None:
             return
-        if self._goes_first(0):  # callers wait, as in a swap
+        if old is not None and self._goes_first(0):  # callers wait, as in a swap
+            if self._candidate is not None:
+                raise ModelError(f"{old.model.release} has no room beside a candidate")
             self._settled.clear()
             self.stop()
+            self._fallen = path
         try:
-            fresh = self._load(active.path)
+            fresh = self._load(path)
         except BaseException:
             self._settled.set()
             raise
-        fresh.model.meter = active.model.meter
-        self._active = fresh
-        self.runtime.exchange(fresh.model)
+        self._let_answer(fresh)
+        if old is not None:
+            old.model.close()
+
+    def _let_answer(self, held: _Held) -> None:
+        # Only from here on: what it answered as a shadow, or in its warm-up, was no answer to anybody.
+        model = held.model
+        model.meter = self._recorder.meter(model.release)
+        model.meter.count_answers(scoring_for(model.outputs, model.manifest))
+        self._active, self._fallen = held, None
+        self.runtime.exchange(model)
         self._settled.set()
         self._ready.set()
-        active.model.close()
 
     # --- small things -------------------------------------------------------------------------
 

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edge.adapters.tflite import make_loader
+from edge.backend import Interpreter
 from edge.golden_run import GoldenRun
 from edge.golden_watch import GoldenWatch
 from edge.recorder import Recorder
 from edge.results import ResultQueue, Sample
 from edge.serving import HowToServe, Serving
+from edge.swapping import SwapPolicy
 from tests.support.fakes import TurnedClock
 from tests.support.training import Bundles
+from wire.errors import UnavailableError
 
 ZEROS = np.zeros((8, 8, 1), np.float32)
 HOUR_S = 3600.0
@@ -24,13 +29,20 @@ HOUR_S = 3600.0
 class Watched:
     """A model that serves, watched by a clock that the test turns."""
 
-    def __init__(self, pool: int = 1) -> None:
+    def __init__(self, pool: int = 1, policy: SwapPolicy = SwapPolicy.AUTO) -> None:
         self.recorder, self.clock = Recorder(), TurnedClock()
-        self.serving = Serving(HowToServe(make_loader(), pool=pool), self.recorder, ResultQueue(10))
+        self.broken: str | None = None  # why nothing can be loaded
+        how = HowToServe(self._load, pool=pool, policy=policy)
+        self.serving = Serving(how, self.recorder, ResultQueue(10))
         self.failures: list[tuple[str, str]] = []
         self.watch = GoldenWatch(
             self.serving, HOUR_S, self.clock, lambda release, why: self.failures.append((release, why))
         )
+
+    def _load(self, bundle: Path) -> Interpreter:
+        if self.broken:
+            raise UnavailableError(self.broken)
+        return make_loader()(bundle)
 
     def serve(self, bundle) -> None:  # type: ignore[no-untyped-def]
         self.serving.prepare(bundle)
@@ -92,6 +104,38 @@ def test_a_failure_is_counted_and_told_and_the_model_loaded_anew(watched: Watche
     assert release == watched.serving.release
     assert "golden outputs differ" in why
     assert watched.serving.runtime.model is not before
+
+
+def test_a_model_that_was_unloaded_and_cannot_be_loaded_anew_is_tried_again(bundles: Bundles) -> None:
+    watched = Watched(policy=SwapPolicy.MEMORY)
+    watched.serve(bundles.wrong)
+    release = watched.serving.release
+    watched.broken = "no process can be started now"
+    watched.clock.turn(HOUR_S)
+    watched.turn()
+    assert watched.serving.release is None
+    watched.broken = None
+    watched.turn()
+    assert watched.serving.release is None  # not at once: it would be tried ten times a second
+    watched.clock.turn(61.0)
+    watched.turn(1)
+    assert watched.serving.release == release
+    assert watched.serving.answer(Sample("1", ZEROS))
+    assert [c.inferences for c in watched.recorder.cut()] == [1]
+    watched.serving.stop()
+
+
+def test_a_candidate_is_not_unloaded_to_load_a_model_anew(bundles: Bundles) -> None:
+    watched = Watched(policy=SwapPolicy.AVAILABILITY)
+    watched.serve(bundles.wrong)
+    watched.serving.prepare(bundles.two)
+    watched.serving._how = replace(watched.serving._how, policy=SwapPolicy.MEMORY)  # memory became short
+    watched.clock.turn(HOUR_S)
+    watched.turn()
+    assert watched.serving.release == "digits/4"
+    watched.serving.swap()
+    assert watched.serving.release == "digits/2"
+    watched.serving.stop()
 
 
 def test_a_run_that_a_swap_ends_says_nothing_about_either_model(watched: Watched, bundles: Bundles) -> None:
