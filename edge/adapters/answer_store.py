@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
+from edge.adapters.outbox import CORRUPT
 from edge.remembered import Answered
 from wire.counters import MAX_EARLIER
 
@@ -42,17 +43,22 @@ class AnswerStore:
         self._db: sqlite3.Connection | None = None
 
     def open(self) -> list[tuple[str, Answered]]:
-        """Open the file and return what is in it, the oldest first; a damaged one is begun anew."""
+        """Open the file and return what is in it, the oldest first; a damaged one is begun anew.
+
+        One that a full disk keeps from being opened stays, for the next start; until then nothing is saved.
+        """
         for again in (True, False):
             try:
                 return self._open()
-            except sqlite3.Error as error:
+            except (sqlite3.Error, ValueError) as error:  # rows that make no sense are damage, too
                 log.warning(
                     "%s cannot be read, labels of older samples will not count: %s", self._path, error
                 )
                 self.close()
-                if again:
-                    self._remove()
+                code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
+                if not again or code not in CORRUPT:
+                    break
+                self._remove()
         return []
 
     def save(self, kept: Sequence[tuple[str, Answered]], gone: Iterable[str]) -> None:

@@ -35,7 +35,8 @@ from wire.topics import Leaf, Topics
 
 log = logging.getLogger(__name__)
 
-_CORRUPT: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+#: What SQLite says of a file that is none of its own, or no longer sound.
+CORRUPT: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 #: Sent and not acknowledged, over all streams and boots.
 MAX_OUTSTANDING: Final = 200
@@ -101,7 +102,7 @@ class Outbox:
         try:
             self._db = self._connect(str(self._path))
         except sqlite3.Error as error:
-            if error.sqlite_errorcode in _CORRUPT:
+            if error.sqlite_errorcode in CORRUPT:
                 self._put_aside(error)
             self._db = self._connect_or_do_without()
         rows = self._db.execute(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,32 @@ def test_a_damaged_file_is_begun_anew(tmp_path: Path, damage: bytes) -> None:
     store.save([("a", answered())], [])
     store.close()
     assert [identity for identity, _ in store.open()] == ["a"]
+
+
+@pytest.mark.parametrize("bad", ["cast(x'ff41' as text), 'd/1', 1, 0.5, 3", "'b', 'd/1', 'one', 0.5, 3"])
+def test_a_file_with_a_row_of_nonsense_is_begun_anew(tmp_path: Path, bad: str) -> None:
+    store = AnswerStore(tmp_path / "answers.db")
+    store.open()
+    store.close()
+    with sqlite3.connect(tmp_path / "answers.db") as db:
+        db.execute(f"insert into answered (id, release, said, confidence, classes) values ({bad})")
+    assert store.open() == []
+    store.save([("a", answered())], [])
+    store.close()
+
+
+def test_a_file_that_cannot_be_opened_now_is_there_at_the_next_start(tmp_path: Path) -> None:
+    store = AnswerStore(tmp_path / "answers.db")
+    store.open()
+    store.save([("a", answered())], [])
+    store.close()
+    in_the_way = tmp_path / "answers.db-wal"
+    in_the_way.mkdir()  # a full disk has no room for it either
+    assert store.open() == []
+    store.save([("b", answered())], [])
+    in_the_way.rmdir()
+    assert [identity for identity, _ in store.open()] == ["a"]
+    store.close()
 
 
 def test_a_disk_that_cannot_be_written_costs_the_rows_and_nothing_else(tmp_path: Path) -> None:
