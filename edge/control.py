@@ -262,14 +262,21 @@ class Control:
             results, observed = model.results.take_all(), model.observed()
             if not results and not observed:
                 continue
-            try:
-                self._parts.reporting.look(model.name, results, observed, model.missed())
-                model.check.offer([*results, *observed])
-                for sink in self._parts.sinks:
-                    sink(results)
-            except Exception:  # the outermost loop of results: whatever they hold, the agent lives on
-                log.exception("results could not be looked at or handed on")
-                self._bad["results"] += 1
+            for use in (self._hand_on, self._look):
+                try:
+                    use(model, results, observed)
+                except Exception:  # the outermost loop of results: whatever they hold, the agent lives on
+                    self._bad["results"] += 1
+                    if self._bad["results"] == 1:  # it may be so at each turn
+                        log.exception("results could not be handed on or looked at (further: only counted)")
+
+    def _hand_on(self, _model: OwnModel, results: list[Result], _observed: list[Result]) -> None:
+        for sink in self._parts.sinks:
+            sink(results)
+
+    def _look(self, model: OwnModel, results: list[Result], observed: list[Result]) -> None:
+        self._parts.reporting.look(model.name, results, observed, model.missed())
+        model.check.offer([*results, *observed])
 
     def _test_models(self) -> None:
         for model in self._parts.models:

@@ -8,10 +8,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from edge.backend import Tensor
+from edge.prediction import Prediction, Reading
 from edge.results import Result, Sample
 from fleet.releasing import seal
 from tests.support.examples import RELEASE_1
@@ -21,6 +24,13 @@ from tests.support.shelf import make_goods, put_on_broker
 from tests.support.strategies import values_of
 from wire.codec import decode, encode
 from wire.messages import Ack, Desired, Online, Plan, Release, Reported, Targets
+
+
+def words(*texts: bytes) -> Prediction:
+    """An answer of a model whose output is text."""
+    output = np.array([texts], object)
+    tensor = Tensor(0, "y", output.dtype, output.shape)
+    return Prediction((Reading("digits/1", (tensor,)), output, 1_000))
 
 
 @pytest.fixture
@@ -108,6 +118,15 @@ def test_answers_that_no_message_can_carry_do_not_end_the_agent(agent: Agent) ->
     agent.clock.turn(10.0)
     agent.step()
     assert len(agent.telemetry()) == 1
+
+
+def test_answers_that_cannot_be_looked_at_are_handed_on_all_the_same(agent: Agent) -> None:
+    given: list[Result] = []
+    agent.control._parts = replace(agent.control._parts, sinks=(given.extend,))
+    agent.results.put(Result(Sample("7", None), words(b"seven", b"eight"), 1.7e9))
+    agent.step()
+    assert [result.sample.id for result in given] == ["7"]
+    assert agent.control._bad["results"] == 1
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
