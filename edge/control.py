@@ -361,6 +361,8 @@ class Control:
         parts = self._parts
         self._drain_results()
         self._report(final=True)
+        while parts.reporting.late:
+            self._report(final=True)
         deadline = Deadline.after(_FLUSH_S if self._up else 0.0, parts.clock)
 
         def settled() -> bool:

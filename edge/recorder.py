@@ -12,11 +12,12 @@ from edge.backend import Array
 from edge.meter import Meter
 from edge.quality import QualityCut
 from edge.remembered import Judgement
+from wire.codec import encode
 from wire.counters import ModelCounters, SliceCounters
 from wire.histogram import BUCKETS, pack
 
 #: Counts of one report beside those that every report has: cells of confusion matrices, classes, slices.
-#: A cell is three numbers, some 12 bytes.
+#: A cell is three numbers, some 12 bytes; of slices and features also a name.
 MAX_CELLS: Final = 1000
 #: Each release gets so many: a feature of ten bins must find room beside three other kinds of counts.
 _LEAST_CELLS: Final = 64
@@ -45,6 +46,8 @@ class Recorder:
         self._lock = threading.Lock()
         self._meters: dict[str, Meter] = {}
         self._before: dict[str, _Counters] = {}
+        self._late: ModelCounters | None = None  # cut for a report that had no room for it
+        self._next = 0  # where the next report begins among the meters
 
     def meter(self, release: str) -> Meter:
         """Return the meter of `release`, the same one for each model that is loaded for it."""
@@ -69,20 +72,44 @@ class Recorder:
         for meter in self._all().values():
             meter.fold()
 
-    def cut(self, cells: int = MAX_CELLS) -> tuple[ModelCounters, ...]:
+    @property
+    def late(self) -> bool:
+        """Whether the last report had no room for all releases."""
+        return self._late is not None
+
+    def cut(self, cells: int = MAX_CELLS, most_bytes: int = 2**62) -> tuple[ModelCounters, ...]:
         """Return what each release did since the last cut, without those that did nothing.
 
-        `cells` is room for counts by class and slice; the releases share it, and what has none waits.
+        `cells` is room for counts by class and slice; the releases share it, and what has none waits. So does
+        a release for which `most_bytes` of JSON have no room: the next report begins with it.
         """
-        meters, changes = self._all(), []
-        for place, (release, meter) in enumerate(meters.items()):
-            # Before the inferences: no report may count more answers by class than there were at all.
-            quality = meter.take_quality(max(_LEAST_CELLS, cells // (len(meters) - place)))
-            cells -= quality.cells
-            now = _read(meter)
-            changes.append(self._change(release, self._before.get(release, _Counters()), now, quality))
-            self._before[release] = now
-        return tuple(c for c in changes if _says_something(c))
+        meters = list(self._all().items())
+        late, changes = self._late, [self._late] if self._late else []
+        begin, self._late, self._next = self._next, None, 0
+        left_bytes = most_bytes - sum(_bytes(change) for change in changes)
+        for done in range(len(meters)):
+            place = (begin + done) % len(meters)
+            release, meter = meters[place]
+            if late and release == late.release:
+                continue
+            change, used = self._cut(release, meter, max(_LEAST_CELLS, cells // (len(meters) - done)))
+            cells -= used
+            if not _says_something(change):
+                continue
+            left_bytes -= _bytes(change)
+            if left_bytes < 0 and changes:
+                self._late, self._next = change, place + 1
+                break
+            changes.append(change)
+        return tuple(changes)
+
+    def _cut(self, release: str, meter: Meter, cells: int) -> tuple[ModelCounters, int]:
+        # Before the inferences: no report may count more answers by class than there were at all.
+        quality = meter.take_quality(cells)
+        now = _read(meter)
+        change = self._change(release, self._before.get(release, _Counters()), now, quality)
+        self._before[release] = now
+        return change, quality.cells
 
     def _all(self) -> dict[str, Meter]:
         with self._lock:
@@ -117,6 +144,10 @@ def _read(meter: Meter) -> _Counters:
     labelled, correct = meter.judgements()  # before the inferences: an answer is counted before its truth
     runs, failed = meter.golden_runs, meter.golden_failed
     return _Counters(meter.errors, labelled, correct, runs, failed, meter.latency_counts())
+
+
+def _bytes(counters: ModelCounters) -> int:
+    return len(encode(counters)) + 1  # with the comma behind it
 
 
 def _says_something(counters: ModelCounters) -> bool:

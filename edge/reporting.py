@@ -4,7 +4,9 @@ Rules:
 - one report an interval, later under load (edge/report_pace.py); the last one when the agent ends;
 - a report and the samples of its interval stay inside the budget of bytes. Counters come first: they take
   what they need, but for counts by class, of which half of the budget is taken and the rest waits; samples
-  take what is left, and what has no room is counted.
+  take what is left, and what has no room is counted;
+- a report fits one message: releases without room in it are in the next one, and the last report may so be
+  several.
 """
 
 from __future__ import annotations
@@ -20,12 +22,14 @@ from edge.results import Result
 from wire.codec import encode
 from wire.deadline import Clock
 from wire.errors import MessageError
-from wire.messages import Loss, Samples, Telemetry, Vitals
+from wire.messages import MAX_PAYLOAD_BYTES, Loss, Samples, Telemetry, Vitals
 
 _WATCH_EVERY_S: Final = 1.0
-#: What a cell of counts takes at most, in JSON: three numbers.
+#: What a cell of a matrix takes at most, in JSON: three numbers.
 _CELL_BYTES: Final = 20
 _HEAD_BYTES: Final = 200
+#: For the releases: a message without its head, the vitals and what was lost.
+_RELEASES_BYTES: Final = MAX_PAYLOAD_BYTES - 4096
 
 
 class VitalsPort(Protocol):
@@ -77,6 +81,11 @@ class Reporting:
     def due(self) -> bool:
         return self._parts.clock() - self._last_s >= self._pace.interval_s
 
+    @property
+    def late(self) -> bool:
+        """Whether the last report had no room for all releases."""
+        return self._parts.recorder.late
+
     def cut(self, loss: Loss, *, final: bool = False) -> tuple[Telemetry, Sequence[Samples]]:
         """Return the report since the last one and its samples; `loss` is what the caller knows of it."""
         parts, now_s = self._parts, self._parts.clock()
@@ -85,7 +94,9 @@ class Reporting:
         vitals = parts.vitals.read()
         telemetry = Telemetry(
             interval_s=interval_s,
-            models=parts.recorder.cut(min(MAX_CELLS, self._budget_bytes // 2 // _CELL_BYTES)),
+            models=parts.recorder.cut(
+                min(MAX_CELLS, self._budget_bytes // 2 // _CELL_BYTES), _RELEASES_BYTES
+            ),
             vitals=vitals,
             loss=loss,
             final=final,

@@ -76,7 +76,7 @@ def test_a_report_is_due_every_interval_and_holds_what_was_counted(agent: Agent)
 def test_a_report_that_cannot_be_made_does_not_end_the_agent(
     agent: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(cells: int) -> None:
+    def fail(*room: int) -> None:
         raise ValueError("a count that nobody thought of")
 
     with monkeypatch.context() as broken:

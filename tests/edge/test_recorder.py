@@ -14,6 +14,7 @@ from edge.recorder import Recorder
 from edge.results import Result, ResultQueue, Sample
 from edge.scoring import scoring_for
 from tests.support.fakes import prediction
+from wire.codec import encode
 from wire.histogram import bucket_of, count, merge
 
 OUTPUT = prediction().raw[0]
@@ -42,6 +43,31 @@ def test_a_report_holds_what_happened_since_the_last_one() -> None:
     (second,) = recorder.cut()
     assert (second.inferences, second.labelled, second.total) == (1, 0, 3)
     assert recorder.since_boot("digits/1") == (3, 1)
+
+
+def test_releases_without_room_in_a_report_are_in_the_next_ones_and_nothing_is_lost() -> None:
+    recorder, releases = Recorder(), [f"model-{n}/1" for n in range(7)]
+    seen: Counter[str] = Counter()
+    given: Counter[str] = Counter()
+    reports = 0
+    while recorder.late or reports < 20:
+        for release in releases if reports < 20 else ():
+            answer(recorder, release, correct=True)
+            given[release] += 1
+        cut = recorder.cut(most_bytes=700)
+        assert len(encode(cut)) <= 700 + 2
+        assert len({c.release for c in cut}) == len(cut) < 7
+        seen.update({c.release: c.inferences for c in cut})
+        reports += 1
+    assert seen == given
+    assert all(c.total == given[c.release] for c in cut)
+
+
+def test_one_release_alone_is_reported_whatever_its_size() -> None:
+    recorder = Recorder()
+    answer(recorder, "digits/1")
+    assert [c.inferences for c in recorder.cut(most_bytes=1)] == [1]
+    assert not recorder.late
 
 
 def test_releases_are_counted_apart() -> None:
