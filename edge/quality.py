@@ -6,6 +6,7 @@ Rules:
   of (a thousand classes) leaves room for the rest;
 - a model that ever gave a value outside 0 to 1 as its largest gives no shares: its confidences are
   counted no more, since the part of them that looks like shares would be no fair picture;
+- what a matrix lacks to `labelled` had no room to wait, or no class (MAX_WAITING);
 - no more than MAX_TAGS tags are counted apart: the others together, as `other`.
 """
 
@@ -29,6 +30,10 @@ from wire.counters import (
     SliceCounters,
 )
 from wire.scores import are_shares, in_bins
+
+#: Cells of one kind that wait for a report, 100 bytes each: past it a new one is not counted, while one more
+#: in a cell that waits is. A matrix of a thousand classes could grow to a million.
+MAX_WAITING: Final = 20_000
 
 MAX_TAGS: Final = 64
 OTHER: Final = "other"
@@ -63,8 +68,10 @@ class Waiting:
     def add(self, keys: Array) -> None:
         """Count each of `keys`, int64 [n]."""
         found, counts = np.unique(keys, return_counts=True)
+        waiting = self._counts
         for key, count in zip(found.tolist(), counts.tolist(), strict=True):
-            self._counts[key] = self._counts.get(key, 0) + count
+            if key in waiting or len(waiting) < MAX_WAITING:
+                waiting[key] = waiting.get(key, 0) + count
 
     def take(self, most: int) -> dict[int, int]:
         """Return at most `most` keys with their counts, and forget them."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from edge.backend import Tensor
 from edge.meter import Meter
-from edge.quality import MAX_TAGS, OTHER, Quality, allotted
+from edge.quality import MAX_TAGS, MAX_WAITING, OTHER, Quality, allotted
 from edge.recorder import Recorder
 from edge.scoring import Scoring, scoring_for
 from tests.support.examples import MANIFEST
@@ -210,6 +210,16 @@ def test_classes_past_those_that_are_counted_apart_are_labelled_and_in_no_cell(s
     meter.judged_later([said], [float("nan")], [truth])
     assert meter.judgements() == (1, said == truth)
     assert meter.take_quality(1000).confusion == Cells()
+
+
+def test_cells_that_wait_have_an_end_and_their_counts_have_none() -> None:
+    quality, classes = Quality(), 1000
+    cells = np.arange(MAX_WAITING + 500)
+    for _ in range(2):
+        quality.judged(cells % classes, np.full(len(cells), np.nan), cells // classes, classes)
+    counts = quality.take(10**6).confusion.counts
+    assert len(counts) == MAX_WAITING
+    assert set(counts) == {2}
 
 
 def test_tags_without_end_are_counted_together() -> None:
