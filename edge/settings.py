@@ -339,7 +339,8 @@ def _model_rules(model: ModelSettings) -> dict[str, bool]:
 def telemetry_rules(telemetry: TelemetrySettings, samples: SamplesSettings) -> dict[str, bool]:
     """Return what must hold of reports and samples, each rule with whether it does."""
     return {
-        "telemetry.interval_s must be at least 0.1": telemetry.interval_s >= 0.1,
+        # Under load it is four times as long, and a server believes no report of more than a week.
+        "telemetry.interval_s must be 0.1 to 86400": 0.1 <= telemetry.interval_s <= 86_400,
         "telemetry.sample_rate must be 0 to 1": 0 <= telemetry.sample_rate <= 1,
         "telemetry.input_rate must be 0 to 1": 0 <= telemetry.input_rate <= 1,
         "telemetry.budget_kb must be 4 to 1000": 4 <= telemetry.budget_kb <= 1000,
@@ -352,6 +353,10 @@ def telemetry_rules(telemetry: TelemetrySettings, samples: SamplesSettings) -> d
         "samples.below must be more than 0": samples.below > 0,
         "samples.input_kb must be more than 0 and at most 32: a message holds no more": (
             0 < samples.input_kb <= 32
+        ),
+        # As text an input takes a third more, counters come first, and what does not fit is not sent.
+        "samples.inputs needs a telemetry.budget_kb of at least twice samples.input_kb": (
+            not samples.inputs or telemetry.budget_kb >= 2 * samples.input_kb
         ),
     }
 

@@ -102,8 +102,9 @@ def test_its_goodbye_is_a_final_report_and_no_will(agent: Agent) -> None:
     assert not decode(Online, agent.broker.retained[OWN["online"]]).online
 
 
-TOLD = [OWN["desired"], OWN["ack"], OWN["cmd"], TOPICS.plan("all", "digits"), TOPICS.meta("targets.json"),
-        TOPICS.blob("a" * 64, 0), "edgeflock/d/pi-2/ack", "edgeflock/nonsense"]  # fmt: skip
+TOLD = [OWN["desired"], OWN["truth"], OWN["ack"], OWN["cmd"], TOPICS.plan("all", "digits"),
+        TOPICS.meta("targets.json"), TOPICS.blob("a" * 64, 0), "edgeflock/d/pi-2/ack",
+        "edgeflock/nonsense"]  # fmt: skip
 
 
 @pytest.mark.parametrize("payload", ["é", "\ud800", "=", "AAAA", "bnVsbA=="])

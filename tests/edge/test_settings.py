@@ -88,6 +88,8 @@ def test_a_mistake_of_one_among_several_models_says_whose(tmp_path: Path) -> Non
         (GOOD + "[telemetry]\nbudget_kb = 1\n", "telemetry.budget_kb must be 4 to 1000"),
         (GOOD + "[telemetry]\ngolden_every_s = 0.5\n", "telemetry.golden_every_s must be 0, or"),
         (GOOD + "[samples]\nper_class = -1\n", "samples.lowest and samples.per_class must be 0 to 1000"),
+        (GOOD + "[samples]\ninputs = true\ninput_kb = 17\n", "samples.inputs needs a telemetry.budget_kb"),
+        (GOOD + "[telemetry]\ninterval_s = 1e6\n", "telemetry.interval_s must be 0.1 to 86400"),
         (GOOD + "[samples]\ninput_kb = 33\n", "samples.input_kb must be more than 0 and at most 32"),
         (GOOD.replace("[model]", "tags = [7]\n[model]"), "device.tags must be text"),
         (GOOD.replace("[model]", 'tags = [""]\n[model]'), "device.tags are at most 8 of 1 to 64"),
