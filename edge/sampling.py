@@ -31,7 +31,8 @@ from wire.messages import Samples
 MAX_SAMPLES: Final = 128
 _MESSAGE_BYTES: Final = 48 * 1024
 
-_MAX_ID: Final = 64
+#: As long as an id of a request, and as one that can be labelled; a longer one is cut, and finds no answer.
+_MAX_ID: Final = 128
 _OUTPUTS: Final = 5
 #: Held of one policy and release until they are sent.
 _HELD: Final = 1000

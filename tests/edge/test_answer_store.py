@@ -60,6 +60,14 @@ def test_a_sample_is_labelled_after_a_restart_and_counts_once(tmp_path: Path) ->
     assert third.report() == 1
 
 
+def test_a_sample_with_a_long_id_is_found_by_the_id_that_it_was_sent_with(tmp_path: Path) -> None:
+    boot = Boot(tmp_path / "answers.db")
+    boot.answer("x" * 128)
+    (samples,) = boot.observing.cut(10**6)
+    boot.label(*samples.ids)
+    assert boot.report() == 1
+
+
 def test_the_newest_are_kept(tmp_path: Path) -> None:
     store = AnswerStore(tmp_path / "answers.db", limit=3)
     store.open()
