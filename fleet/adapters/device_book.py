@@ -39,6 +39,11 @@ class DeviceBook:
         """Return the releases that a device is pinned to."""
         return frozenset(name for desired in self.desired().values() for name in desired.pins.values())
 
+    def pinned_for(self, device: str) -> frozenset[str]:
+        """Return the releases that one device is pinned to."""
+        rows = self._database.sql.execute("select pins from desired where device = ?", (device,))
+        return frozenset(name for (pins,) in rows for name in json.loads(pins).values())
+
     def put(self, desired: Desired) -> None:
         """Let this stand for its device; one that nobody knew is awaited from now on."""
         sql = self._database.sql

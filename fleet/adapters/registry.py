@@ -242,11 +242,12 @@ class Registry:
 
     def put_desired(self, desired: Desired) -> None:
         """Let this stand for its device, inside a transaction; raise SettingsError when it is too large."""
+        new = frozenset(desired.pins.values()) - self.devices.pinned_for(desired.device)
         self.devices.put(desired)
         check_fits("the desired state", seal(desired), "fewer groups or pins")
-        for name in desired.pins.values():  # it may be on its way off the broker
+        for name in new:  # it may be on its way off the broker
             self._database.sql.execute("update release set cleared = 0 where name = ?", (name,))
-        if desired.pins:
+        if new:  # else nothing changes in the targets, and to look at them is dear
             self._check_targets_fit()
 
     def desired(self) -> dict[str, Desired]:

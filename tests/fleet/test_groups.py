@@ -207,6 +207,19 @@ def test_what_cannot_be_is_refused_in_one_line_and_changes_nothing(
         assert set(registry.desired()) == {"pi-1", "pi-2"}
 
 
+def test_devices_that_are_pinned_join_a_group_without_a_look_at_all_releases_for_each(state: Path) -> None:
+    statements: list[str] = []
+    database = Database(state).open()
+    registry = Registry(database).open()
+    assignment = Assignment(database, registry)
+    for device in ("pi-1", "pi-2"):
+        assignment.pin(device, "digits/1")
+    database.sql.set_trace_callback(statements.append)
+    assignment.add("lab", ["pi-1", "pi-2"])
+    database.close()
+    assert not [statement for statement in statements if "from release" in statement]
+
+
 def test_a_release_whose_blob_was_lost_is_not_pinned(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (state / "blobs" / GOODS[4].release.blobs[0].sha256).unlink()
     assert fleet(state, "pin", "pi-1", "digits/4") == 1
