@@ -49,16 +49,20 @@ def incompressible(size_bytes: int) -> Built:
 def test_neither_device_nor_server_grows_with_the_blob(tmp_path: Path, size_bytes: int) -> None:
     broker = start_broker(tmp_path / "broker", BrokerAddress("127.0.0.1", free_port()), kind="mosquitto")
     state, port = tmp_path / "fleet", str(broker.address.port)
-    serve = edgeflock("fleet", "serve", "--unsigned", "--state", state, "--broker", f"127.0.0.1:{port}")
+    serve = edgeflock(
+        "fleet", "serve", "--unsigned", "--no-web", "--state", state, "--broker", f"127.0.0.1:{port}"
+    )
     run = [sys.executable, "-m", "tests.support.device_process", str(tmp_path / "pi-1"), port]
+    log = tmp_path / "server.log"
     with (
-        subprocess.Popen(serve, cwd=ROOT, stderr=subprocess.DEVNULL) as server,
+        log.open("wb") as said,
+        subprocess.Popen(serve, cwd=ROOT, stderr=said) as server,
         subprocess.Popen(run, cwd=ROOT, stdout=subprocess.PIPE, text=True) as device,
     ):
         try:
             assert device.stdout is not None
             device_before, _ = map(float, device.stdout.readline().split())
-            assert wait_until((state / "fleet.db").exists, Deadline.after(30))
+            assert wait_until(lambda: "serving the fleet" in log.read_text(), Deadline.after(30))
             forget_most(server.pid)
             server_before, _ = memory_mib(server.pid)
             database = Database(state).open()
