@@ -1,7 +1,7 @@
 """Removes what has been kept long enough, some hundred rows at a time, so that ingest never waits for it.
 
 What is removed of a stream is counted at its mark, so that the ledger still balances. Freed pages are used
-again by SQLite, and given back to the disk where the file was made for that (decision 18).
+again by SQLite, and given back to the disk where the file was made for that (decision 22).
 """
 
 from __future__ import annotations
