@@ -177,8 +177,12 @@ class Evaluator:
             self._channel.told(change)
 
     def _messages(self, standing: Mapping[str, Alert]) -> list[Publication]:
-        """Return what should be on the broker: each alert, and nothing where there was one before."""
+        """Return what should be on the broker: each alert, and nothing where there was one before.
+
+        A device says what its releases are called: an alert whose key makes no topic stays off the broker.
+        """
         known = {kind.name for kind in KINDS.values() if kind.subject in (Subject.DEVICE, Subject.FLEET)}
         known |= {publication.topic.removeprefix(self._topics.alert("")) for publication in self._alerts}
         payloads = dict.fromkeys(known, b"") | {key: retained(a) for key, a in standing.items()}
-        return [message(self._topics.alert(key), payload) for key, payload in payloads.items()]
+        topics = {self._topics.alert(key): payload for key, payload in payloads.items()}
+        return [message(t, data) for t, data in topics.items() if self._topics.parse(t) is not None]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from fleet.plausibility import check_samples, check_telemetry
+from fleet.plausibility import check_reported, check_samples, check_telemetry
 from wire.counters import Buckets
 from wire.errors import MessageError
 from wire.histogram import EMPTY
@@ -100,6 +100,7 @@ def understand(message: Incoming, topics: Topics, decode: Decode) -> Word | None
     decoded = decode(_KINDS[address.leaf], message.payload)
     if isinstance(decoded, Online):
         return Presence(address.device, decoded, live=not message.retained)
+    check_reported(decoded)
     return StateWord(address.device, decoded, live=not message.retained)
 
 

@@ -7,6 +7,8 @@ honest device could say under any circumstances passes.
 
 Rules:
 - a report whose counts contradict each other, or that are impossible, is refused as a whole;
+- so is a word of more models than a device could run, or of names that are none: each is looked up for the
+  page, for alerts, and in their topics;
 - counts of classes that the release does not have, and more releases than a device could run, stay out of
   the sums: the report itself is kept, and the device flagged (`classes`, `releases`);
 - so do vitals that no board has (`vitals`).
@@ -19,7 +21,7 @@ from typing import Final
 from wire.counters import MAX_COUNT, MAX_EARLIER, ModelCounters
 from wire.errors import MessageError
 from wire.histogram import BUCKETS
-from wire.messages import Samples, Telemetry, Vitals
+from wire.messages import Reported, Samples, Telemetry, Vitals
 
 #: The smallest model on the fastest board answers in more than a microsecond.
 MAX_RATE_HZ: Final = 1_000_000
@@ -57,6 +59,17 @@ def check_telemetry(telemetry: Telemetry) -> None:
             raise MessageError("Telemetry", f"{counters.inferences} inferences in {telemetry.interval_s} s")
         for name in (*(f.name for f in counters.features), *(s.tag for s in counters.slices)):
             _check_name(name)
+
+
+def check_reported(reported: Reported) -> None:
+    """Raise MessageError for a state that no device can be in."""
+    if len(reported.models) > _MAX_MODELS:
+        raise MessageError("Reported", f"{len(reported.models)} models")
+    for model in reported.models:
+        _check_name(model.model, "Reported")
+        for release in (model.current, model.previous, model.target):
+            if release is not None:
+                _check_name(release, "Reported")
 
 
 def _agree(counters: ModelCounters) -> bool:
@@ -109,6 +122,6 @@ def are_possible(vitals: Vitals) -> bool:
     return all(value is None or low <= value <= high for value, (low, high) in values)
 
 
-def _check_name(name: str) -> None:
+def _check_name(name: str, kind: str = "Telemetry") -> None:
     if not 0 < len(name) <= _MAX_NAME or not name.isprintable():
-        raise MessageError("Telemetry", f"a name of {len(name)} characters: {name[:40]!r}")
+        raise MessageError(kind, f"a name of {len(name)} characters: {name[:40]!r}")

@@ -136,6 +136,23 @@ def test_a_rollout_that_devices_refuse_is_an_alert_on_the_broker_and_at_the_rece
     fleet.until(lambda: ("raised", "device-silent") in fleet.told.lines)
 
 
+@pytest.mark.parametrize("release", ["evil/#", "+", "a/b/c/d/e", "a b/$"])
+def test_a_release_whose_name_makes_no_topic_has_its_alert_and_the_server_goes_on(
+    fleet: Fleet, release: str
+) -> None:
+    fleet.now_s = time.time()  # what was counted is kept by the server's own clock
+    fleet.say("liar", "online", Online("b1", True))
+    fleet.say("liar", "reported", Reported("b1", 1, NOW_S, (ModelState("evil", "idle", release),)))
+    failing = replace(counters(inferences=1000, total=1000), release=release, errors=1000)
+    fleet.say("liar", "telemetry", TelemetryReport(Head("b1", 1, 1, NOW_S), telemetry(failing)))
+    fleet.evaluator.start()
+    fleet.until(lambda: "liar" in fleet.evaluator.verdicts)
+    fleet.now_s += 300
+    fleet.until(lambda: ("raised", f"errors/{release}") in fleet.told.lines)
+    fleet.server.turn()
+    assert all(TOPICS.parse(topic) for topic in fleet.broker.retained)
+
+
 def test_a_broker_that_forgot_its_alerts_gets_them_again(fleet: Fleet) -> None:
     plan_two(fleet.state)
     refuse(fleet, "pi-1", "pi-2")

@@ -28,7 +28,7 @@ from wire.counters import (
     FeatureCounts,
     SliceCounters,
 )
-from wire.messages import Head, Samples, SamplesReport, Telemetry
+from wire.messages import Head, ModelState, Reported, Samples, SamplesReport, Telemetry
 
 NOW_S = 1_796_000_000.0
 
@@ -110,6 +110,24 @@ def test_a_batch_that_ends_right_behind_a_report_is_believed(fleet: Fleet) -> No
     body = replace(telemetry(counters(inferences=10_000, total=10_000)), interval_s=0.001)
     _say(fleet, "pi-1", encode(report(1, body)))
     assert fleet.reader.complaints("refusal") == {}
+
+
+@pytest.mark.parametrize(
+    "models",
+    [
+        tuple(ModelState(f"m{n}", "idle") for n in range(65)),
+        (ModelState("digits", "idle", "x" * 141),),
+        (ModelState("digits", "idle", None, "digits/\a"),),
+        (ModelState("", "idle"),),
+    ],
+)
+def test_a_state_that_no_device_can_be_in_is_refused_and_counted(
+    fleet: Fleet, models: tuple[ModelState, ...]
+) -> None:
+    _say(fleet, "liar", encode(Reported("b1", 1, NOW_S, models)), "reported")
+    assert fleet.reader.complaints("refusal") == {"liar": {"Reported": 1}}
+    _say(fleet, "pi-1", encode(Reported("b1", 1, NOW_S, (ModelState("digits", "idle"),))), "reported")
+    assert [model.model for model in fleet.reader.models()] == ["digits"]
 
 
 def test_the_id_of_another_in_the_payload_means_nothing(fleet: Fleet) -> None:
