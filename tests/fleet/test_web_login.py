@@ -211,6 +211,7 @@ def test_an_alert_is_noted_with_a_name_and_once_it_is_over_that_is_told(
 def test_a_request_for_another_name_or_with_a_huge_body_is_refused(visitor: Client) -> None:
     assert visitor.get("/", Host="evil.example").status == 421
     assert visitor.post("/login", {"name": "x" * 70_000, "password": ""}).status == 413
+    assert visitor.post("/login", {"name": "x" * 70_000}, Content_Length="0" * 9 + "70005").status == 413
     assert visitor.get("/no/such/page").status == 404
     assert visitor.get("/static/../application.py").status == 404
 
