@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from typing import Final
+from urllib.parse import quote
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -40,6 +41,9 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 _COMPRESSED_FROM: Final = 800
 
+#: What stays as it is in an address (RFC 3986); anything else has no place in a header.
+_IN_ADDRESSES: Final = "/%?#=&:@!$'()*+,;[]"
+
 
 class Application:
     """Wires routes to the site; `asgi` is what a server runs."""
@@ -56,14 +60,12 @@ class Application:
         self._cookie = (
             f"__Host-edgeflock-{address.port}" if address.encrypted else f"edgeflock-{address.port}"
         )
-        self.asgi = Starlette(
+        site = Starlette(
             routes=self._routes(),
-            middleware=[
-                Middleware(Shield, address=address),
-                Middleware(GZipMiddleware, minimum_size=_COMPRESSED_FROM),
-            ],
+            middleware=[Middleware(GZipMiddleware, minimum_size=_COMPRESSED_FROM)],
             exception_handlers={404: self._not_found, 405: self._not_found, Exception: self._failed},
         )
+        self.asgi = Shield(site, address)  # around all of it: a page that failed has the headers too
 
     def _routes(self) -> list[Route | Mount]:
         site, machines = self._site, Machines()
@@ -183,7 +185,7 @@ class Application:
     def _response(self, answer: Answer, cookie: str | None = None) -> Response:
         response = Response(answer.body, answer.status, dict(answer.headers), answer.kind)
         if answer.location is not None:
-            response.headers["location"] = answer.location
+            response.headers["location"] = quote(answer.location, safe=_IN_ADDRESSES)
         if cookie is not None:
             response.set_cookie(
                 self._cookie, cookie, max_age=int(SESSION_S), httponly=True, samesite="strict",

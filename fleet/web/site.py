@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import Callable
 from typing import Any, Final
+from urllib.parse import quote
 
 from fleet.adapters.templates import Templates
 from fleet.adapters.web_desk import Store
@@ -204,7 +205,8 @@ class Site:
             return Answer(200, headers={"HX-Redirect": "/login"})
         if visit.changes:
             return self.problem(403, "Not done", "Your session has ended: log in and do it again.", None)
-        return Answer(303, location=f"/login?next={visit.path}" if visit.path != "/" else "/login")
+        onward = quote(visit.path)
+        return Answer(303, location=f"/login?next={onward}" if onward != "/" else "/login")
 
     @staticmethod
     def _refusal(visit: Visit, session: Session) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -15,7 +17,7 @@ from fleet.adapters.registry import Registry
 from fleet.web.access import FREE_GUESSES
 from fleet.web.shield import CONTENT_POLICY
 from tests.support.filled_fleet import Filling, fill
-from tests.support.page_client import Client, add_account, page_of
+from tests.support.page_client import PASSWORD, Client, add_account, page_of
 
 PATHS = ["/", "/devices/sim-00002", "/models", "/models/digits/2", "/rollouts", "/samples", "/audit"]
 
@@ -87,6 +89,33 @@ def test_every_page_is_there_and_forbids_what_it_does_not_need(operator: Client,
     assert "<script>" not in reply.text
     assert " style=" not in reply.text
     assert " onclick=" not in reply.text
+
+
+@pytest.mark.parametrize("path", ["/devices/%E2%82%AC", "/devices/a%26b", "/devices/%C3%A9%20x"])
+def test_any_path_leads_through_the_log_in_back_to_it(visitor: Client, path: str) -> None:
+    sent = visitor.get(path)
+    assert (sent.status, sent.headers["location"]) == (303, f"/login?next={path}")
+    field = visitor.get(sent.headers["location"]).text.split('name="next" value="')[1].split('"')[0]
+    back = visitor.post("/login", {"name": "operator", "password": PASSWORD, "next": html.unescape(field)})
+    assert (back.status, back.headers["location"].isascii()) == (303, True)
+
+
+@pytest.mark.parametrize("path", ["/devices/%00", "/devices/a%0D%0AX-Evil:%201", "/devices/%FF"])
+def test_a_path_of_garbage_is_no_header_and_no_failure(visitor: Client, path: str) -> None:
+    sent = visitor.get(path)
+    assert (sent.status, "x-evil" in sent.headers) == (303, False)
+
+
+def test_a_page_that_failed_forbids_as_much_as_any_other(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_self: AuditLog, *_: object) -> NoReturn:
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(AuditLog, "lines", fail)
+    reply = operator.get("/audit")
+    assert (reply.status, reply.headers["content-security-policy"]) == (500, CONTENT_POLICY)
+    assert reply.headers["cache-control"] == "no-store"
 
 
 def test_the_cookie_is_of_no_use_to_scripts_and_other_sites(visitor: Client) -> None:
