@@ -1,7 +1,8 @@
 """Changes of alerts posted to a URL, one a request, on a thread of its own: `told` never waits.
 
 - For each alert only the newest change waits, of at most `_MAX_WAITING` alerts; what is put out is counted.
-- What may pass is tried again after longer and longer pauses (no answer, 408, 425, 429, 5xx); other answers
+- What may pass is tried again after longer and longer pauses (no answer, 408, 425, 429, 5xx), behind what
+  waits by then: an alert that the receiver chokes on holds up no other. Other answers
   refuse it for good. A redirect is a refusal: urllib would turn the POST into a GET.
 - A certificate that cannot be verified is no answer: there is no switch for that.
 - With a secret each request is signed (fleet/alert_messages.py), anew at each try, so that a receiver can
@@ -49,9 +50,14 @@ def read_secret(path: Path) -> bytes:
 
 
 def check_url(url: str) -> str:
-    """Return a URL that can be posted to; raise SettingsError for another."""
+    """Return a URL that can be posted to; raise SettingsError for another.
+
+    A password in it is refused, and not repeated: urllib takes it for a part of the host, and logs tell it.
+    """
     try:
         parts = urlsplit(url)
+        if "@" in parts.netloc:
+            raise SettingsError("the webhook's address has a name or password in it: sign the posts instead")
         good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError as error:
         raise SettingsError(f"{url!r}: {error}") from error
@@ -124,11 +130,14 @@ class AlertWebhook:
             if change is None:
                 self._wake.wait()
                 continue
-            if self._deliver(change):
+            done = self._deliver(change)
+            with self._lock:
+                if self._waiting.get(change.alert.key) is change:
+                    del self._waiting[change.alert.key]
+                    if not done:
+                        self._waiting[change.alert.key] = change
+            if done:
                 pause_s = self._first_pause_s
-                with self._lock:
-                    if self._waiting.get(change.alert.key) is change:
-                        del self._waiting[change.alert.key]
             else:
                 self._ended.wait(pause_s)
                 pause_s = min(_LONGEST_PAUSE_S, 2 * pause_s)

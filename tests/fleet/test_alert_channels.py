@@ -108,6 +108,14 @@ def test_what_may_pass_is_tried_again_and_a_refusal_is_counted(hook: Hook, webho
     assert [post["what"] for post in hook.posts] == ["raised"] * 3 + ["cleared"]
 
 
+def test_an_alert_that_the_receiver_chokes_on_holds_up_no_other(hook: Hook, webhook: AlertWebhook) -> None:
+    hook.chokes_on = "drift/m/1"
+    webhook.told(change("drift/m/1"))
+    assert wait_until(lambda: len(hook.posts) > 1, Deadline.after(20))
+    webhook.told(change("errors/m/1"))
+    assert wait_until(lambda: webhook.delivered == 1, Deadline.after(20))
+
+
 def test_while_nobody_answers_only_the_newest_of_each_alert_waits_and_telling_never_does() -> None:
     webhook = AlertWebhook(WebhookSettings("http://127.0.0.1:9/in"), first_pause_s=1000.0).start()
     began = time.monotonic()
@@ -155,11 +163,17 @@ def test_an_alert_of_ten_thousand_devices_fits_a_message() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["ftp://x/y", "http://", "http://x:0/", "http://x/a b", "nonsense", "http://x:y/"]
+    "url", ["ftp://x/y", "http://", "http://x:0/", "http://x/a b", "nonsense", "http://x:y/", "http://x@y/"]
 )
 def test_an_address_that_cannot_be_posted_to_is_refused(url: str) -> None:
     with pytest.raises(SettingsError):
         check_url(url)
+
+
+def test_a_password_in_an_address_is_refused_and_not_repeated() -> None:
+    with pytest.raises(SettingsError) as refusal:
+        check_url("https://user:hunter2@ops.example/hook")
+    assert "hunter2" not in str(refusal.value)
 
 
 def test_a_short_secret_is_refused(tmp_path: Path) -> None:

@@ -9,10 +9,11 @@ from typing import Any
 
 
 class Hook:
-    """A real server; `statuses` are its next answers, 200 after that."""
+    """A real server; `statuses` are its next answers, 200 after that, but 500 to the alert `chokes_on`."""
 
     def __init__(self) -> None:
         self.statuses: list[int] = []
+        self.chokes_on = ""
         self.posts: list[dict[str, Any]] = []
         self.tokens: list[str | None] = []
         self.headers: list[dict[str, str]] = []
@@ -25,7 +26,9 @@ class Hook:
                 hook.headers.append(dict(self.headers))
                 hook.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
                 hook.posts.append(json.loads(hook.bodies[-1]))
-                self.send_response(hook.statuses.pop(0) if hook.statuses else 200)
+                chokes = hook.chokes_on and hook.posts[-1]["alert"]["key"] == hook.chokes_on
+                usual = 500 if chokes else 200
+                self.send_response(hook.statuses.pop(0) if hook.statuses else usual)
                 self.send_header("Location", "/elsewhere")
                 self.end_headers()
 
