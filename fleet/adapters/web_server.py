@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from fleet.adapters.web_connection import bounded
 from fleet.web.address import WebAddress
 from wire.errors import SettingsError, UnavailableError
 
@@ -57,6 +58,7 @@ class WebServer:
                 timeout_keep_alive=_KEEP_ALIVE_S, timeout_graceful_shutdown=_LAST_ANSWERS_S,
             )  # fmt: skip
             config.load()
+            config.http_protocol_class = bounded(config.http_protocol_class)
             logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # else a line for each garbled request
             if self._address.certificate and self._address.key:
                 config.ssl = _tls(self._address.certificate, self._address.key)
