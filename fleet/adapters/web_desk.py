@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import sqlite3
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -111,13 +112,16 @@ class Desk:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="page store")
 
     async def ask(self, work: Callable[[Store], T]) -> T:
-        """Return what `work` makes of the store."""
+        """Return what `work` makes of the store; raise UnavailableError where that cannot answer now."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._work, work)
 
     def _work(self, work: Callable[[Store], T]) -> T:
-        if self._store is None:
-            self._store = Store(self._database.open(), self._listening_since_s)
-        return work(self._store)
+        try:
+            if self._store is None:
+                self._store = Store(self._database.open(), self._listening_since_s)
+            return work(self._store)
+        except sqlite3.Error as error:
+            raise UnavailableError(f"the store does not answer: {error}") from error
 
     def close(self) -> None:
         self._pool.submit(self._database.close)

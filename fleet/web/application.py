@@ -34,6 +34,7 @@ from fleet.web.machines import Machines
 from fleet.web.shield import Shield
 from fleet.web.site import Page, Site
 from fleet.web.visit import MAX_FORM_BYTES, Answer, Visit, read_form, safe_path
+from wire.errors import UnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,12 @@ class Application:
         site = Starlette(
             routes=self._routes(),
             middleware=[Middleware(GZipMiddleware, minimum_size=_COMPRESSED_FROM)],
-            exception_handlers={404: self._not_found, 405: self._not_found, Exception: self._failed},
+            exception_handlers={
+                404: self._not_found,
+                405: self._not_found,
+                UnavailableError: self._busy,
+                Exception: self._failed,
+            },
         )
         self.asgi = Shield(site, address)  # around all of it: a page that failed has the headers too
 
@@ -199,6 +205,11 @@ class Application:
 
     async def _not_found(self, _request: Request, _error: Exception) -> Response:
         return self._response(self._site.problem(404, "Not found", "There is no such page."))
+
+    async def _busy(self, request: Request, error: Exception) -> Response:
+        log.error("the page %s had no answer: %s", request.url.path, error)
+        text = "The server's store does not answer. Nothing was changed: try again."
+        return self._response(self._site.problem(503, "Not now", text))
 
     async def _failed(self, request: Request, error: Exception) -> Response:
         log.error("the page %s failed", request.url.path, exc_info=error)

@@ -181,7 +181,7 @@ class Site:
 
     def audit(self, visit: Visit, store: Store, session: Session) -> Answer:
         before = visit.query.get("before", "")
-        rows = store.audit.lines(_AUDIT_ROWS, int(before) if before.isdigit() and len(before) < 19 else None)
+        rows = store.audit.lines(_AUDIT_ROWS, _number(before, "before") if before else None)
         older = rows[-1].number if len(rows) == _AUDIT_ROWS else None
         return self._show("audit", visit, session, view=rows, older=older, active="/audit", live=False)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -118,6 +119,35 @@ def test_a_page_that_failed_forbids_as_much_as_any_other(
     assert reply.headers["cache-control"] == "no-store"
 
 
+def test_while_the_store_is_locked_a_log_in_waits_in_vain_and_pages_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fleet.adapters.database._BUSY_S", 0.05)
+    fill(tmp_path, Filling(devices=1, reports=1))
+    with page_of(tmp_path) as port:
+        client = Client(port)
+        assert client.log_in().status == 303
+        with sqlite3.connect(tmp_path / "fleet.db", isolation_level=None) as other:
+            other.execute("begin immediate")
+            assert client.get("/").status == 200
+            reply = Client(port).log_in()
+            assert (reply.status, str(tmp_path) in reply.text) == (503, False)
+            other.execute("rollback")
+        other.close()
+        assert Client(port).log_in().status == 303
+
+
+def test_a_store_that_cannot_be_read_is_told_so(
+    operator: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_self: Accounts, *_: object) -> NoReturn:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(Accounts, "session", fail)
+    assert operator.get("/").status == 503
+    assert "the page / had no answer: the store does not answer: disk I/O error" in caplog.text
+
+
 def test_the_cookie_is_of_no_use_to_scripts_and_other_sites(visitor: Client) -> None:
     cookie = visitor.log_in().headers["set-cookie"]
     assert "HttpOnly" in cookie
@@ -210,6 +240,11 @@ def test_what_is_not_there_is_told(operator: Client, path: str, status: int) -> 
     database_sequence = operator.get("/rollouts/all/digits/pause").text.split('name="sequence" value="')[1]
     fields = {"token": operator.token(), "sequence": database_sequence.split('"')[0]}
     assert operator.post(path, fields).status == status
+
+
+def test_a_number_that_is_none_is_told(operator: Client) -> None:
+    assert operator.get("/audit?before=%C2%B2").status == 400
+    assert operator.get("/audit?before=").status == 200
 
 
 def test_a_label_is_stored_with_its_author(state: Path, operator: Client) -> None:
