@@ -16,7 +16,7 @@ from rich.text import Text
 from fleet.adapters.alert_book import AlertBook
 from fleet.adapters.alert_webhook import WebhookSettings, check_url, read_secret
 from fleet.adapters.database import Database
-from fleet.adapters.terminal import make_console
+from fleet.adapters.terminal import make_console, printable
 from fleet.alert_messages import as_json
 from fleet.alerts import Alert
 from fleet.rollout_cli import AddPart
@@ -99,5 +99,6 @@ def _table(alerts: dict[str, Alert]) -> Table:
     for alert in sorted(alerts.values(), key=lambda a: (a.severity != "critical", a.raised_s)):
         style = "red" if alert.severity == "critical" and alert.acknowledged_by is None else ""
         since = time.strftime("%Y-%m-%d %H:%M", time.localtime(alert.raised_s))
-        table.add_row(Text(alert.key, style), since, Text(alert.text), Text(alert.acknowledged_by or ""))
+        key, text = printable(alert.key), printable(alert.text)
+        table.add_row(Text(key, style), since, Text(text), Text(alert.acknowledged_by or ""))
     return table

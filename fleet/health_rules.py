@@ -25,6 +25,8 @@ State = Literal["offline", "silent", "frozen", "degraded", "healthy"]
 
 #: The worst first.
 STATES: Final[tuple[State, ...]] = ("offline", "silent", "frozen", "degraded", "healthy")
+#: Characters of what a device wrote that a reason repeats.
+_LONGEST_TEXT: Final = 200
 
 #: Counts that stand still for so many intervals, where they moved before.
 STILL_INTERVALS: Final = 10.0
@@ -187,7 +189,7 @@ def _golden(facts: HealthFacts) -> str | None:
 def _blocked(facts: HealthFacts) -> str | None:
     for model in facts.reported.models if facts.reported else ():
         if model.state == "blocked":
-            return f"refused {model.target}: {model.error or 'no reason given'}"
+            return f"refused {model.target}: {_plain(model.error or 'no reason given')}"
     return None
 
 
@@ -269,6 +271,11 @@ RULES: Final[tuple[HealthRule, ...]] = (
 
 def _answers(telemetry: Telemetry) -> int:
     return sum(counters.inferences for counters in telemetry.models)
+
+
+def _plain(text: str) -> str:
+    """Return what a device wrote as one short line: it goes into logs, where a second would pass for ours."""
+    return "".join(c if c.isprintable() else "?" for c in text[:_LONGEST_TEXT])
 
 
 def _errors(telemetry: Telemetry) -> int:

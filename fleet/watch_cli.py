@@ -118,8 +118,8 @@ def event_line(line: EventLine) -> Text:
     detail = f": {event.detail}" if event.detail else ""
     return Text.assemble(
         (wording.local(line.time_s), "dim"),
-        f" {line.device} {printable(event.release or event.model)} {event.before} → ",
-        (event.after, "bold"),
+        printable(f" {line.device} {event.release or event.model} {event.before} → "),
+        (printable(event.after), "bold"),
         (printable(f" ({event.cause}{detail})"), "dim"),
     )
 

@@ -92,3 +92,10 @@ def test_a_clock_from_2099_is_not_believed() -> None:
 def test_few_errors_are_no_share() -> None:
     facts = replace(WELL, telemetry=telemetry(replace(counters(), errors=2)))
     assert judge(facts).state == "healthy"
+
+
+def test_a_reason_repeats_one_short_line_of_what_a_device_wrote() -> None:
+    wicked = ModelState("digits", "blocked", error="no\n2026-01-01 ERROR forged \x1b[2J" + "x" * 10_000)
+    (reason,) = judge(replace(WELL, reported=replace(TOLD, models=(wicked,)))).reasons
+    assert reason.text.isprintable()
+    assert len(reason.text) < 300

@@ -12,10 +12,12 @@ import pytest
 from rich.console import Console
 
 from edgeflock import main
+from fleet.adapters.alert_book import AlertBook
 from fleet.adapters.database import Database
 from fleet.adapters.registry import Registry
 from fleet.adapters.report_store import ReportStore
 from fleet.adapters.store_reading import StoreReading
+from fleet.alerts import Finding
 from fleet.ingest import Arrival
 from fleet.watch_cli import screen
 from tests.support.filled_fleet import Filling, fill, name
@@ -55,6 +57,21 @@ def test_logs_tell_the_newest_last_and_one_device_alone(
     assert len(said) == 4
     assert all(name(1) in line for line in said)
     assert said[-1].endswith("digits/2 stage → idle (committed)")
+
+
+def test_what_a_device_wrote_steers_no_terminal(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wicked = "\x1b[2J\n"
+    database = Database(state).open()
+    said = Event(wicked, wicked, wicked, wicked, wicked, wicked)
+    ReportStore(database).open().take([Arrival("liar", "event", Head("b1", 1, 1, time.time()), said)])
+    finding = Finding("errors", wicked, wicked)
+    AlertBook(database).look([finding], time.time() - 500)
+    AlertBook(database).look([finding], time.time())
+    database.close()
+    for command in (["logs", "liar"], ["alerts"]):
+        assert main(["fleet", *command, "--state", str(state)]) == 0
+        out = capsys.readouterr().out
+        assert ("?[2J?" in out, "\x1b" in out) == (True, False)
 
 
 def test_logs_follow_what_comes(state: Path) -> None:
