@@ -100,11 +100,8 @@ class Link(Protocol):
         message disconnects the client, which sends it again, for ever.
         """
 
-    def subscribe(self, topics: Iterable[str], *, assured: bool = True) -> None:
-        """Subscribe now, and again after every reconnect until unsubscribed.
-
-        What is not `assured` comes at QoS 0: for what is sent again anyway until we have said that it came.
-        """
+    def subscribe(self, topics: Iterable[str]) -> None:
+        """Subscribe now, and again after every reconnect until unsubscribed."""
 
     def unsubscribe(self, topics: Iterable[str]) -> None:
         """End subscriptions."""

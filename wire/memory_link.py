@@ -107,7 +107,7 @@ class MemoryLink:
             self.broker.route(topic, payload, retain=retain)
         return True
 
-    def subscribe(self, topics: Iterable[str], *, assured: bool = True) -> None:  # noqa: ARG002  # the port's
+    def subscribe(self, topics: Iterable[str]) -> None:
         new = list(topics)
         self.filters.update(dict.fromkeys(new))
         if self._up:

@@ -124,7 +124,7 @@ class PahoLink:
         self._waiting_bytes = 0
         self._events: queue.SimpleQueue[LinkEvent] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        self._subscribed: dict[str, int] = {}  # topic: QoS
+        self._subscribed: dict[str, None] = {}
         self._open: dict[int, int] = {}  # paho's number of a publish: ours
         self._early: dict[int, str] = {}  # acknowledged before we had noted it: why not, or ""
         self._published = 0
@@ -204,10 +204,10 @@ class PahoLink:
             self._put(PublishRefused(number, early))
         return True
 
-    def subscribe(self, topics: Iterable[str], *, assured: bool = True) -> None:
-        new = dict.fromkeys(topics, int(assured))
+    def subscribe(self, topics: Iterable[str]) -> None:
+        new = list(topics)
         with self._lock:
-            self._subscribed.update(new)
+            self._subscribed.update(dict.fromkeys(new))
         if new and self._client.is_connected():
             self._ask(self._client, new)
 
@@ -269,7 +269,7 @@ class PahoLink:
             return
         self._failures = 0
         with self._lock:
-            topics = dict(self._subscribed)
+            topics = list(self._subscribed)
             self._asked.clear()
         if topics:
             self._ask(client, topics)
@@ -323,11 +323,11 @@ class PahoLink:
         with self._lock:
             self._open.pop(mid, None)
 
-    def _ask(self, client: mqtt.Client, topics: dict[str, int]) -> None:
+    def _ask(self, client: mqtt.Client, topics: list[str]) -> None:
         with self._lock:  # the answer may come before `subscribe` returns
-            _, mid = client.subscribe(list(topics.items()))
+            _, mid = client.subscribe([(topic, 1) for topic in topics])
             if mid is not None:
-                self._asked[mid] = list(topics)
+                self._asked[mid] = topics
 
     def _on_subscribe(self, _client: Any, _userdata: Any, mid: int, reasons: list[Any], _props: Any) -> None:
         with self._lock:
