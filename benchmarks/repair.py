@@ -19,9 +19,9 @@ from unittest.mock import patch
 from fleet.adapters.broker import RunningBroker, free_port, start_broker
 from fleet.adapters.database import Database
 from fleet.adapters.registry import Registry
-from fleet.app import CLIENT_ID, Server
 from fleet.publishing import Publisher
 from fleet.releasing import Built
+from fleet.server import CLIENT_ID, Server
 from tests.support.examples import MANIFEST
 from wire.adapters.paho_link import BrokerAddress, PahoLink
 from wire.blob import describe, digest_list

@@ -17,8 +17,8 @@ from fleet.adapters.blob_folder import BlobFolder
 from fleet.adapters.database import Database
 from fleet.adapters.registry import Registry
 from fleet.adapters.steering import Steering, Wanted
-from fleet.app import Server
 from fleet.releasing import Built
+from fleet.server import Server
 from tests.support.shelf import TOPICS, Goods, make_goods, make_successor
 from wire.deadline import Deadline
 from wire.errors import SettingsError, UnavailableError

@@ -21,12 +21,12 @@ from fleet.adapters.registry import Registry
 from fleet.adapters.release_reader import ReleaseReader
 from fleet.adapters.report_store import ReportStore
 from fleet.alerts import Change
-from fleet.app import Server
 from fleet.evaluator import Evaluator
 from fleet.health_rules import judge
 from fleet.home_topics import Home
 from fleet.ingest import Arrival
 from fleet.releasing import build
+from fleet.server import Server
 from tests.support.examples import counters, telemetry
 from tests.support.shelf import make_goods
 from tests.support.tiny_bundle import write_tiny_bundle

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fleet.app import CLIENT_ID
+from fleet.server import CLIENT_ID
 from tests.fleet.test_server import TOPICS, Fleet
 from tests.support.examples import counters, report, telemetry
 from tests.support.mangled import mangled

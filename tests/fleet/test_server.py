@@ -15,7 +15,7 @@ from fleet.adapters.database import Database
 from fleet.adapters.fleet_reader import FleetReader
 from fleet.adapters.registry import Registry
 from fleet.adapters.terminal import device_table
-from fleet.app import Server
+from fleet.server import Server
 from tests.support.examples import counters, report, telemetry
 from tests.support.shelf import Goods, make_goods
 from tests.support.strategies import values_of

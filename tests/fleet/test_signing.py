@@ -19,11 +19,11 @@ from fleet.adapters.fleet_reader import FleetReader
 from fleet.adapters.key_files import offline_folder, online_folder
 from fleet.adapters.metadata_store import REMEMBERED, MetadataStore
 from fleet.adapters.registry import Registry
-from fleet.app import Server
 from fleet.health import METADATA_GRACE_S, metadata_is_stale
 from fleet.initialising import initialise, root_file
 from fleet.releasing import Built
 from fleet.rotating import KeyDesk
+from fleet.server import Server
 from fleet.signed_release import released
 from fleet.signing import Signing
 from tests.support.examples import MANIFEST
