@@ -2,11 +2,12 @@
 
     python benchmarks/ingest.py [--devices 100000] [--rate 1667] [--profile FILE]
 
-Ours is `fleet serve` as it is: decode, refuse what cannot be, rows, marks, sums by hour and by minute,
-acknowledgements that are retained for each device. Each device is heard once before the clock starts, then
-once more at the stated rate, so that no report finds its device's sums in memory. The peers take the same
-messages from the same mosquitto and do less: they decode and insert a row, in transactions of 500, and
-acknowledge nothing.
+Ours is the server's loop as it is: decode, refuse what cannot be, rows, marks, sums by hour and by minute,
+acknowledgements that are retained for each device. Each device has reported once before the clock starts, and
+does once more at the stated rate, so that no report finds its device's sums in memory. The page and the
+evaluator, which look at the fleet beside the loop, are left out; `--evaluate` has the latter in. The peers
+take the same messages from the same mosquitto and do less: they decode and insert a row, in transactions of
+500, and acknowledge nothing.
 
 CPU is what the consumer's process used (user and system, all threads), from /proc; it is the figure to
 trust on a busy machine. `at most` is how many reports a second would fill one core.
@@ -15,8 +16,9 @@ trust on a busy machine. `at most` is how many reports a second would fill one c
 from __future__ import annotations
 
 import argparse
+import cProfile
+import gc
 import json
-import logging
 import os
 import signal
 import sqlite3
@@ -32,10 +34,19 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import psutil
 
+from benchmarks.ingest_load import TEMPLATES, bodies
 from fleet.adapters.broker import free_port, start_broker
-from fleet.app import ServerSettings, serve
-from wire.adapters.paho_link import BrokerAddress
+from fleet.adapters.database import Database
+from fleet.adapters.msgspec_codec import decode
+from fleet.adapters.registry import Registry
+from fleet.adapters.report_store import ReportStore
+from fleet.evaluator import Evaluator
+from fleet.ingest import Arrival
+from fleet.server import CLIENT_ID, Server
+from wire.adapters.paho_link import BrokerAddress, PahoLink
 from wire.deadline import Deadline, wait_until
+from wire.messages import Head, Telemetry
+from wire.topics import Topics
 
 HERE: Final = Path(__file__).parent
 _PATIENCE_S: Final = 900.0
@@ -85,18 +96,15 @@ def measure(name: str, command: list[str], folder: Path, arguments: argparse.Nam
     consumer = subprocess.Popen([*command, str(database.parent), str(broker.address.port)])
     devices = arguments.devices
     try:
-        assert wait_until((folder / "fleet" / "ready").exists, Deadline.after(60)), "not ready"
-        time.sleep(1)  # its subscriptions
-        assert load(broker.address.port, devices, 1, 1, 0).wait() == 0
-        wait_for(database, devices)
-        time.sleep(2)  # acknowledgements of the first round
+        ready = (folder / "fleet" / "ready").exists
+        assert wait_until(ready, Deadline.after(_PATIENCE_S)), "not ready"
+        time.sleep(2)  # its subscriptions
+        already = count(database)
         process, served = psutil.Process(consumer.pid), psutil.Process(broker.process.pid)
         before, broker_before, start = process.cpu_times(), served.cpu_times(), time.monotonic()
         sender = load(broker.address.port, devices, 1, 2, arguments.rate)
         sent = int((sender.communicate()[0] or b"0").split()[0])
-        assert wait_until(lambda: count(database) >= 2 * devices, Deadline.after(_PATIENCE_S), every_s=0.1), (
-            name
-        )
+        wait_for(database, already + devices)
         seconds = time.monotonic() - start
         after, broker_after = process.cpu_times(), served.cpu_times()
         rss = process.memory_info().rss
@@ -115,34 +123,48 @@ def measure(name: str, command: list[str], folder: Path, arguments: argparse.Nam
         "of_a_core_percent": round(100 * used / seconds, 1),
         "at_most_per_second": round(sent / used),
         "broker_us_per_report": round(broker_used / sent * 1e6, 1),
-        "lost": 2 * devices - different,
+        "lost": already + devices - different,
         "doubled": stored - different,
         "rss_mb": round(rss / 1e6),
         "bytes_per_report": round(sum(f.stat().st_size for f in database.parent.glob("fleet.db*")) / stored),
     }
 
 
-def consume(state: Path, port: int, profile: Path | None) -> None:
+def consume(state: Path, port: int, arguments: argparse.Namespace) -> None:
     """Be our server until SIGTERM."""
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-
-    def touch(record: logging.LogRecord) -> bool:
-        if record.getMessage().startswith("serving the fleet"):
-            (state / "ready").touch()
-        return False
-
-    logging.getLogger("fleet.app").addFilter(touch)
-    logging.getLogger("fleet.app").setLevel(logging.INFO)
-    settings = ServerSettings(state, BrokerAddress("127.0.0.1", port), unsigned=True)
-    if profile is None:
-        serve(settings, stop)
-        return
-    import cProfile
-
+    gc.set_threshold(200_000)  # as `serve` does
+    database = Database(state).open()
+    Registry(database).open().welcome(f"d{n:06}" for n in range(arguments.devices))
+    _report_once(ReportStore(database).open(), arguments.devices)
+    link = PahoLink(BrokerAddress("127.0.0.1", port), CLIENT_ID)
+    evaluator = Evaluator(state, Topics()).start() if arguments.evaluate else None
+    server = Server(database, link, Topics(), evaluator=evaluator)
+    link.start()
+    server.wait_for_broker(Deadline.after(10), stop)
+    while not server._settled or server._acks:  # what stands on the broker of each device
+        server.turn()
+    (state / "ready").touch()
     profiler = cProfile.Profile()
-    profiler.runcall(serve, settings, stop)
-    profiler.dump_stats(profile)
+    while not stop.is_set():
+        if arguments.profile:
+            profiler.runcall(server.turn)
+        else:
+            server.turn()
+    if arguments.profile:
+        profiler.dump_stats(arguments.profile)
+    link.close()
+
+
+def _report_once(store: ReportStore, devices: int) -> None:
+    """Take the first report of each device."""
+    made = [decode(Telemetry, body) for body in bodies()]
+    for first in range(0, devices, 1000):
+        store.take(
+            Arrival(f"d{n:06}", "telemetry", Head("b1", 1, 1, time.time()), made[n % TEMPLATES])
+            for n in range(first, min(first + 1000, devices))
+        )
 
 
 def main() -> None:
@@ -154,12 +176,15 @@ def main() -> None:
     parser.add_argument("--rate", type=int, default=1_667, help="reports a second; 0 is as fast as it goes")
     parser.add_argument("--only", help="one consumer")
     parser.add_argument("--profile", type=Path, help="write a profile of ours there")
+    parser.add_argument("--evaluate", action="store_true", help="with the thread that judges the fleet")
     parser.add_argument("--consume", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.consume:
-        consume(Path(arguments.consume[0]), int(arguments.consume[1]), arguments.profile)
+        consume(Path(arguments.consume[0]), int(arguments.consume[1]), arguments)
         return
-    own = [sys.executable, __file__, *(["--profile", str(arguments.profile)] if arguments.profile else [])]
+    own = [sys.executable, __file__, "--devices", str(arguments.devices)]
+    own += ["--profile", str(arguments.profile)] if arguments.profile else []
+    own += ["--evaluate"] if arguments.evaluate else []
     peers = [sys.executable, str(HERE / "ingest_peers.py")]
     ways = {
         "ours": [*own, "--consume"],

@@ -2,7 +2,7 @@
 
 Rules:
 - reports are rolled up when they come, so their raw form is kept only to look closely at the last days: a
-  thousand devices with one a minute write 2.5 GB of it a day;
+  thousand devices with one a minute write 3 GB of it a day;
 - events are the audit log: kept for months, and the last ones of each device for ever;
 - sums become coarser with age and are never lost: what leaves the minutes and hours is in the days.
 """

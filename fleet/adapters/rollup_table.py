@@ -54,11 +54,14 @@ class RollupTable:
         self._database = database
         self._rows: dict[_Key, _Row] = {}
         self._changed: dict[_Key, _Row] = {}
+        # The slots that begin in this transaction, by scope and release: the table does not have them yet.
+        self._begun: dict[str, dict[str, set[int]]] = {}
 
     def forget(self) -> None:
         """Drop what is in memory: the transaction that it belonged to has failed."""
         self._rows.clear()
         self._changed.clear()
+        self._begun.clear()
 
     def forget_device(self, device: str) -> None:
         """Drop what is in memory of a device: its rows are erased."""
@@ -66,8 +69,9 @@ class RollupTable:
 
     def add(self, device: str, at_s: float, counters: ModelCounters, now_s: float) -> bool:
         """Add what one report says of a release; return False for one release too many of this device."""
-        if not self._add(device, OF_A_DEVICE, at_s, counters, now_s):
+        if self._is_one_too_many(device, counters.release, at_s, now_s):
             return False
+        self._add(device, OF_A_DEVICE, at_s, counters, now_s)
         self._add(FLEET, OF_THE_FLEET, at_s, counters, now_s)
         return True
 
@@ -83,25 +87,26 @@ class RollupTable:
 
     def _add(
         self, scope: str, resolutions: Sequence[int], at_s: float, counters: ModelCounters, now_s: float
-    ) -> bool:
+    ) -> None:
         finest_s, *coarser = resolutions
         start_s = slot(at_s, finest_s)
         rows: list[_Row] = []
         if start_s + KEEP_S[finest_s] > now_s:
-            key = (scope, finest_s, start_s, counters.release)
-            row = self._row(key)
+            row = self._row((scope, finest_s, start_s, counters.release))
             if not row.reports:
-                if scope != FLEET and self._is_one_too_many(scope, counters.release):
-                    del self._rows[key], self._changed[key]
-                    return False
                 self._fold(scope, counters.release, resolutions, start_s)
+                self._begin(scope, counters.release, start_s)
             rows.append(row)
+        else:
+            self._begun.setdefault(scope, {}).setdefault(counters.release, set())
         if not rows or rows[0].folded:
             rows += [self._row((scope, r, _start(at_s, r), counters.release)) for r in coarser]
         for row in rows:
             row.sums.add(counters)
             row.reports += 1
-        return True
+
+    def _begin(self, scope: str, release: str, start_s: int) -> None:
+        self._begun.setdefault(scope, {}).setdefault(release, set()).add(start_s)
 
     def _fold(self, scope: str, release: str, resolutions: Sequence[int], newest_s: int) -> None:
         """Add the open slots but the newest to the coarser rows."""
@@ -110,9 +115,7 @@ class RollupTable:
             "select start_s from rollup where scope = ? and release = ? and folded = 0", (scope, release)
         ).fetchall()
         starts = [start_s for (start_s,) in found]
-        starts += [
-            key[2] for key in self._changed if key[0] == scope and key[3] == release and key[1] == finest_s
-        ]
+        starts += self._begun.get(scope, {}).get(release, ())
         newest_s = max([newest_s, *starts])
         for start_s in set(starts) - {newest_s}:
             row = self._row((scope, finest_s, start_s, release))
@@ -126,18 +129,18 @@ class RollupTable:
                 into.sums.left_out += row.sums.left_out
                 into.reports += row.reports
 
-    def _is_one_too_many(self, device: str, release: str) -> bool:
-        sql = self._database.sql
-        known = sql.execute(
-            "select 1 from rollup where release = ? and scope = ? limit 1", (release, device)
-        ).fetchone()
-        if known:
+    def _is_one_too_many(self, device: str, release: str, at_s: float, now_s: float) -> bool:
+        """Return whether a device that ran `MAX_RELEASES` comes with another one."""
+        resolution_s = HOUR_S if slot(at_s, HOUR_S) + KEEP_S[HOUR_S] > now_s else DAY_S
+        key = (device, resolution_s, slot(at_s, resolution_s), release)
+        if self._row(key).reports:
             return False
-        stored = {
-            name for (name,) in sql.execute("select distinct release from rollup where scope = ?", (device,))
-        }
-        stored |= {key[3] for key, row in self._changed.items() if key[0] == device and row.reports}
-        return release not in stored and len(stored) >= MAX_RELEASES
+        found = self._database.sql.execute("select distinct release from rollup where scope = ?", (device,))
+        known = {name for (name,) in found} | self._begun.get(device, {}).keys()
+        if release in known or len(known) < MAX_RELEASES:
+            return False
+        del self._rows[key], self._changed[key]
+        return True
 
     def _row(self, key: _Key) -> _Row:
         """Return a row to be changed, as it is in memory or in the table, or a new one."""
@@ -180,6 +183,7 @@ class RollupTable:
             "update rollup set reports = ?, left_out = ?, folded = ?, body = ? where id = ?", updates
         )
         self._changed.clear()
+        self._begun.clear()
         for key in list(self._rows)[: max(0, len(self._rows) - _CACHED)]:
             del self._rows[key]
 

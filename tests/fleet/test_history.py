@@ -206,6 +206,17 @@ def test_a_device_that_invents_releases_is_stopped_and_flagged(kept: Kept) -> No
     assert kept.store.acks()["pi-1"].streams["telemetry"][0].sequence == MAX_RELEASES + 6
 
 
+def test_invented_releases_of_long_ago_are_stopped_as_well(kept: Kept) -> None:
+    kept.now_s = DAY0_S + 100.0 * DAY_S
+    words = [
+        Arrival("pi-1", "telemetry", Head("b1", n + 1, 1, DAY0_S + 60.0 * n), telemetry(counters(f"old/{n}")))
+        for n in range(MAX_RELEASES + 6)
+    ]
+    kept.store.take(words[:50])
+    kept.store.take(words[50:])
+    assert len(kept.history.releases()) == MAX_RELEASES
+
+
 def test_a_batch_that_fails_leaves_no_trace_in_the_sums(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
     kept.say(DAY0_S)
     word = Arrival("pi-1", "telemetry", Head("b1", 2, 1, DAY0_S + 1.0), telemetry())
