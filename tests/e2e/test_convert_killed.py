@@ -28,10 +28,14 @@ def test_sigkill_at_any_moment_leaves_no_bundle_and_no_process(
             parent = psutil.Process(process.pid)
             moment = Deadline.after(0.5 + 3.0 * kill % 9)
             wait_until(lambda: moment.passed or process.poll() is not None, Deadline.after(30))  # noqa: B023
-            children = parent.children(recursive=True)
+            ended = process.poll() is not None  # a quick machine was there first
+            children = [] if ended else parent.children(recursive=True)
             process.kill()
         assert wait_until(lambda: not any(c.is_running() for c in children), Deadline.after(10))  # noqa: B023
-        assert list(tmp_path.iterdir()) == []
+        left = sorted(path.name for path in tmp_path.iterdir())
+        assert left == (["x.bundle", "x.json"] if ended else [])
+        for name in left:
+            (tmp_path / name).unlink()
 
 
 def test_a_full_disk_is_one_line_and_leaves_no_file(trained: Trained, tmp_path: Path) -> None:
