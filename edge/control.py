@@ -131,12 +131,11 @@ class Control:
             parts.link.close()
 
     def _step(self, wait_s: float) -> None:
-        event = self._parts.link.receive(wait_s)
-        for _ in range(_BATCH):
+        for n in range(_BATCH):
+            event = self._parts.link.receive(0 if n else wait_s)
             if event is None:
                 break
             self._handle(event)
-            event = self._parts.link.receive(0)
         self._follow_orders()
         for model in self._parts.models:
             model.updater.tick()

@@ -179,6 +179,13 @@ def test_a_release_that_is_not_what_it_must_be_is_refused(agent: Agent, before: 
     assert agent.control._bad["Targets"] == 1
 
 
+def test_every_message_of_a_burst_is_taken(agent: Agent) -> None:
+    for _ in range(200):
+        agent.voice.publish(OWN["ack"], b"nonsense", retain=False)
+    agent.step(8)
+    assert agent.control._bad["Ack"] == 200
+
+
 def test_bad_messages_are_counted_in_the_next_report(agent: Agent) -> None:
     for _ in range(3):
         agent.tell(OWN["ack"], b"nonsense")
