@@ -1,12 +1,11 @@
 """Takes one model on one device from the wish of the server to a committed swap.
 
 The table in edge/lifecycle.py says what may follow what, edge/rollout.py decides what is wanted,
-edge/pointer.py what a restart will find; this file is the order in which they and the ports act.
+edge/pointer.py what a restart will find, edge/standing.py lets that serve; this file is the order in which
+they and the ports act.
 
 Rules:
 - a transition is journalled when it is made, before what it leads to;
-- what changes the pointer is done first in memory (the candidate is loaded), then on the disk, then
-  for the callers: a crash between two of these leaves a model that serves;
 - a transfer that fails is tried again with a growing pause and blocks nothing; a model that fails
   its trial, its swap or its probation is blocked by its digest;
 - before a download and before a trial it asks whether it is its turn (edge/turns.py): other models of
@@ -29,6 +28,7 @@ from edge.pointer import Pointer, Slot
 from edge.ports import Ports
 from edge.probation import Probation, median
 from edge.rollout import Choice, Holdings, Wishes, choose
+from edge.standing import Standing
 from edge.swapping import NoRoomError
 from edge.transfer import Transfer
 from edge.turns import NEEDS, Errand, Place
@@ -61,7 +61,6 @@ class Updater:
         self._model = model
         self._ports = ports
         self._wishes = Wishes()
-        self._pointer = Pointer()
         self._choice = Choice(Cause.UP_TO_DATE)
         self._transfer = Transfer(ports.store, ports.make_download)
         self._place = Place(ports.turns, model)
@@ -70,6 +69,7 @@ class Updater:
         self._failures = 0
         self._look_again = False
         self._error: str | None = None
+        self._standing = Standing(ports.store, ports.serving, self._failed)
         self._link_up = True
         self._probation: Probation | None = None
         self._needs_bytes = 0  # of the candidate, as its trial measured
@@ -85,14 +85,10 @@ class Updater:
         """
         self._error = problem and _short(problem)
         try:
-            store = self._ports.store
-            self._pointer = store.read_pointer()
-            self._keep(pointers.started(self._pointer))
-            self._serve_what_stands()
-            store.collect(self._pointer.kept | (store.on_disk() - set(self._pointer.blocked)))
+            self._standing.recover()
         except OSError as error:
             log.error("the disk failed: %s", error)
-            self._error = str(error)
+            self._failed(error)
         if self._pointer.on_probation and self._pointer.current:
             self.state = State.PROBATION
             self._watch(self._pointer.current.release)
@@ -155,9 +151,9 @@ class Updater:
     def close(self) -> None:
         """Stop what runs beside us; the disk keeps what is needed to go on."""
         if self.state in (State.STAGE, State.SHADOW):
-            self._guard(lambda: self._save(pointers.not_attempted(self._pointer)))
+            self._guard(lambda: self._standing.save(pointers.not_attempted(self._pointer)))
         if self._pointer.on_probation:
-            self._guard(lambda: self._save(pointers.ended_well(self._pointer)))
+            self._guard(lambda: self._standing.save(pointers.ended_well(self._pointer)))
         self._ports.trial.kill()
 
     # --- deciding -----------------------------------------------------------------------------
@@ -249,7 +245,7 @@ class Updater:
 
     def _act_on(self, choice: Choice) -> None:
         if choice.lifts and choice.release:
-            self._save(pointers.lifted(self._pointer, choice.release.bundle_sha256, choice.lifts))
+            self._standing.save(pointers.lifted(self._pointer, choice.release.bundle_sha256, choice.lifts))
         match choice.cause:
             case Cause.WANTED:
                 self._error = None
@@ -330,7 +326,7 @@ class Updater:
     def _fall_back(self, delta: Blob, error: Exception) -> None:
         """Fetch the whole bundle, at once and for good: what was signed is sound, this way to it is not."""
         self._error = _short(f"an update could not be used: {error}")
-        self._save(pointers.without_delta(self._pointer, delta.sha256))
+        self._standing.save(pointers.without_delta(self._pointer, delta.sha256))
         self._go(Cause.DAMAGED, f"{error}{self._transfer.way}; fetching the whole bundle")
         self._look_again = True
 
@@ -340,7 +336,7 @@ class Updater:
 
     def _fail_softly(self, cause: Cause, error: Exception) -> None:
         """Go back to idle and try again later; nothing is held against the model."""
-        self._error = _short(str(error))
+        self._failed(error)
         pause_s = min(_LONGEST_RETRY_S, _FIRST_RETRY_S * 2**self._failures)
         self._failures = min(self._failures + 1, 16)
         self._retry = Deadline.after(pause_s, self._ports.clock)
@@ -350,7 +346,7 @@ class Updater:
 
     def _begin_trial(self) -> None:
         sha256 = self._release().bundle_sha256
-        self._save(pointers.attempted(self._pointer, sha256))
+        self._standing.save(pointers.attempted(self._pointer, sha256))
         if self._pointer.attempts > pointers.MAX_ATTEMPTS:
             self._block(Cause.TRIAL_FAILED, "each trial of it ended without an answer")
             return
@@ -410,7 +406,7 @@ class Updater:
         choice = self._choose()
         if (choice.cause, choice.release) == (Cause.ON_DISK, self._choice.release):
             return True
-        self._save(pointers.not_attempted(self._pointer))
+        self._standing.save(pointers.not_attempted(self._pointer))
         self._choice = choice
         self._go(Cause.PLAN_CHANGED)
         self._follow(choice)
@@ -419,7 +415,7 @@ class Updater:
     def _swap(self) -> None:
         release = self._release()
         try:
-            self._serve(release.bundle_sha256, new=Slot(release.name, release.bundle_sha256))
+            self._standing.install(Slot(release.name, release.bundle_sha256), self._needs_bytes)
         except BundleError as error:
             self._fail_softly(Cause.FILE_LOST, error)
             return
@@ -434,41 +430,14 @@ class Updater:
 
     def _no_room(self, error: NoRoomError) -> None:
         """Wait for memory: it may have gone since the trial, and nothing is held against the model."""
-        self._save(pointers.not_attempted(self._pointer))
+        self._standing.save(pointers.not_attempted(self._pointer))
         self._fail_softly(Cause.NO_SPACE, error)
-
-    def _serve(self, sha256: str, new: Slot | None = None) -> None:
-        store, serving = self._ports.store, self._ports.serving
-        if not store.holds(sha256):
-            raise BundleError(f"bundle {sha256[:12]} is not on the disk, or damaged")
-        serving.prepare(store.path(sha256), self._needs_bytes if new else 0)  # what stands, whatever it takes
-        if new is not None:
-            self._save(pointers.installed(self._pointer, new))
-        serving.swap()
-
-    def _serve_what_stands(self) -> None:
-        """Serve the pointer's model; fall back to the one before it, and to none, where it cannot serve."""
-        while (slot := self._pointer.current) is not None:
-            try:
-                self._serve(slot.sha256)
-                return
-            except BundleError as error:
-                self._give_up(slot, error, pointers.lost(self._pointer))
-            except ModelError as error:
-                bad = pointers.rolled_back if self._pointer.on_probation else pointers.lost
-                self._give_up(slot, error, bad(self._pointer))
-        self._ports.serving.stop()
-
-    def _give_up(self, slot: Slot, error: Exception, pointer: Pointer) -> None:
-        log.error("%s cannot serve: %s", slot.release, error)
-        self._error = _short(str(error))
-        self._keep(pointer)
 
     def _block(self, cause: Cause, reason: str) -> None:
         self._error = _short(reason)
-        self._save(pointers.blocked(self._pointer, self._release().bundle_sha256))
+        self._standing.save(pointers.blocked(self._pointer, self._release().bundle_sha256))
         self._go(cause, reason)
-        self._collect()
+        self._standing.collect()
 
     # --- probation ----------------------------------------------------------------------------
 
@@ -492,9 +461,9 @@ class Updater:
             self._finish_commit()
 
     def _finish_commit(self) -> None:
-        self._save(pointers.committed(self._pointer))
+        self._standing.save(pointers.committed(self._pointer))
         self._ports.serving.commit()
-        self._collect()
+        self._standing.collect()
         self._error = None
         self._go(Cause.DONE)
         self._choice = Choice(Cause.UP_TO_DATE, self._choice.release)
@@ -507,58 +476,39 @@ class Updater:
 
     def _finish_rollback(self) -> None:
         if self._pointer.on_probation:  # once: what failed behind it may come here again
-            self._save(pointers.rolled_back(self._pointer))
-        self._serve_what_stands()
+            self._standing.save(pointers.rolled_back(self._pointer))
+        self._standing.serve()
         self._ports.serving.commit()  # it stays, and the one that failed goes
-        self._collect()
+        self._standing.collect()
         self._go(Cause.DONE)
         self._look_again = True
 
     # --- small things -------------------------------------------------------------------------
 
+    @property
+    def _pointer(self) -> Pointer:
+        return self._standing.pointer
+
+    def _failed(self, error: Exception) -> None:
+        self._error = _short(str(error))
+
     def _release(self) -> Release:
         assert self._choice.release is not None
         return self._choice.release
-
-    def _save(self, pointer: Pointer) -> None:
-        if pointer != self._pointer:
-            self._ports.store.write_pointer(pointer)
-        self._pointer = pointer
-
-    def _keep(self, pointer: Pointer) -> None:
-        """Save, and on a full disk go on with it in memory: a start finds the same again, and serves."""
-        try:
-            self._save(pointer)
-        except OSError as error:
-            log.error("the disk failed: %s", error)
-            self._error = _short(str(error))
-            self._pointer = pointer
-
-    def _collect(self) -> None:
-        self._ports.store.collect(self._pointer.kept)
 
     def _disk_failed(self, error: OSError) -> None:
         """Wait and try again: from the start where nothing is at stake, from where it is otherwise."""
         log.error("the disk failed: %s", error)
         if self.state in (State.SPACE, State.VERIFY, State.STAGE, State.SHADOW, State.SWAP):
             self._ports.trial.kill()
-            self._pointer = pointers.not_attempted(self._pointer)
+            self._standing.assume(pointers.not_attempted(self._pointer))
             self._fail_softly(Cause.NO_SPACE, error)
         elif self.state is State.DOWNLOAD:
             self._transfer_failed(error)
         else:
-            self._error = str(error)
+            self._failed(error)
             self._retry = Deadline.after(_FIRST_RETRY_S, self._ports.clock)
             self._place.step_out()
-
-    def _put_back(self) -> None:
-        """Let go of a candidate that did not come to serve; serve what stands if that was unloaded for it."""
-        self._ports.serving.drop_candidate()
-        if self._ports.serving.release is None and self._pointer.current is not None:
-            try:
-                self._serve_what_stands()
-            except OSError as error:  # what could not be written stands in memory
-                log.error("the disk failed: %s", error)
 
     def _out_of_time(self) -> bool:
         return self._deadline is not None and self._deadline.passed
@@ -582,7 +532,7 @@ class Updater:
         self.state = after
         self._place.moved(before, after)
         if before in _HOLDING and after not in (*_HOLDING, State.PROBATION):
-            self._put_back()
+            self._standing.put_back()
         limit_s = DEADLINE_S.get(after)
         self._deadline = Deadline.after(limit_s, self._ports.clock) if limit_s else None
 
