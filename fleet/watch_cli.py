@@ -129,16 +129,15 @@ def _run_logs(arguments: argparse.Namespace) -> int:
         raise SettingsError(f"--last must be 1 to {_MOST_EVENTS}")
     console = make_console()
     with _reading(arguments.state) as reading:
-        told: frozenset[EventLine] = frozenset()
-        limit = arguments.last
+        told, limit = 0, arguments.last
         while True:
-            newest = list(reversed(reading.events(arguments.device, limit)))
-            for line in newest:
-                if line not in told:
+            newest = reading.events(arguments.device, limit)
+            for line in reversed(newest):
+                if line.number > told:
                     _say(console.print, line, as_json=arguments.json)
             if not arguments.follow:
                 return 0
-            told, limit = frozenset(newest), _FOLLOWED
+            told, limit = newest[0].number if newest else 0, _FOLLOWED
             time.sleep(_REFRESH_S)
 
 
