@@ -1,4 +1,4 @@
-"""`edgeflock fleet password | audit`, and where `fleet serve` shows its page."""
+"""`edgeflock fleet password | token | audit`, and where `fleet serve` shows its page."""
 
 from __future__ import annotations
 
@@ -116,14 +116,10 @@ def make_operator(state: Path) -> str:
 
 def _run_password(arguments: argparse.Namespace) -> int:
     name = arguments.name or arguments.role
-    if arguments.stdin:
-        password = sys.stdin.readline().rstrip("\n")
-        set_password(arguments.state, name, arguments.role, password)
-        print(f"{name} ({arguments.role}) has a new password")
-        return 0
-    password = new_password()
+    given = sys.stdin.readline().rstrip("\n") if arguments.stdin else None
+    password = new_password() if given is None else given
     set_password(arguments.state, name, arguments.role, password)
-    print(f"{name} ({arguments.role}): {password}")
+    print(f"{name} ({arguments.role})" + (f": {password}" if given is None else " has a new password"))
     return 0
 
 
@@ -138,13 +134,16 @@ def _run_token(arguments: argparse.Namespace) -> int:
             for told, role in accounts.tokens():
                 print(f"{told} ({role})")
         elif arguments.remove:
-            if not accounts.remove_token(name):
-                raise SettingsError(f"no token {name!r}")
-            audit.add_command("remove token", [name])
+            with database.transaction():
+                if not accounts.remove_token(name):
+                    raise SettingsError(f"no token {name!r}")
+                audit.add_command("remove token", [name])
             print(f"{name} is no longer let in")
         else:
-            print(accounts.put_token(name, arguments.role))
-            audit.add_command("make token", [f"{name} ({arguments.role})"])
+            with database.transaction():
+                token = accounts.put_token(name, arguments.role)
+                audit.add_command("make token", [f"{name} ({arguments.role})"])
+            print(token)
     finally:
         database.close()
     return 0
