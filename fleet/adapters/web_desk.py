@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import logging
 import sqlite3
 import time
 from collections.abc import Callable
@@ -36,8 +35,6 @@ from fleet.web.kept import Kept
 from fleet.web.reading import Reading
 from wire.errors import UnavailableError
 from wire.messages import Plan
-
-log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 

@@ -104,8 +104,7 @@ class Application:
     def _page(self, page: Page) -> Endpoint:
         async def endpoint(request: Request) -> Response:
             visit = await self._visit(request)
-            answer = await self._desk.ask(lambda store: self._answer(page, visit, store))
-            return self._response(*answer)
+            return self._response(await self._desk.ask(lambda store: self._site.answer(page, visit, store)))
 
         return endpoint
 
@@ -115,10 +114,6 @@ class Application:
             return self._response(await self._desk.ask(lambda store: answering(visit, store)))
 
         return endpoint
-
-    def _answer(self, page: Page, visit: Visit, store: Store) -> tuple[Answer, str | None]:
-        answer = self._site.answer(page, visit, store)
-        return answer, store.signed(answer.session) if answer.session else None
 
     # --- the log-in ---------------------------------------------------------------------------
 

@@ -40,7 +40,6 @@ class DevicePage:
 
     name: str
     condition: Condition
-    doing: str
     groups: Sequence[str]
     last_seen_s: float
     tiles: Sequence[Tile]
@@ -67,7 +66,6 @@ def device_page(device: DeviceNow, read: DeviceReadings, chosen: Span) -> Device
     return DevicePage(
         name=device.name,
         condition=condition(device),
-        doing="; ".join(filter(None, map(doing, device.rows))),
         groups=device.groups,
         last_seen_s=device.last_seen_s,
         tiles=_tiles(device),

@@ -9,7 +9,6 @@ Rules:
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -28,8 +27,6 @@ from fleet.web.reading import SampleQuery
 from fleet.web.rollout_page import ACTS, rollout_view, rollout_views
 from fleet.web.visit import Answer, Visit
 from wire.errors import EdgeflockError, SettingsError, UnavailableError
-
-log = logging.getLogger(__name__)
 
 Page = Callable[[Visit, Store, Session], Answer]
 

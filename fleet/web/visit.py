@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import parse_qsl
 
-from fleet.web.access import Session
-
 #: What a form may weigh: ours have a few short fields.
 MAX_FORM_BYTES: Final = 64 * 1024
 _MAX_FIELDS: Final = 50
@@ -36,13 +34,12 @@ class Visit:
 
 @dataclass(frozen=True)
 class Answer:
-    """What is sent back: a page, or where to go. `session` is begun with it, `logs_out` ends one."""
+    """What is sent back: a page, or where to go. `logs_out` ends the session."""
 
     status: int = 200
     body: str | bytes = ""
     kind: str = "text/html"
     location: str | None = None
-    session: Session | None = None
     logs_out: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)
 

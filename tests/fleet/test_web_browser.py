@@ -25,7 +25,7 @@ expect = pytest.importorskip("playwright.sync_api", reason="pip install 'edgeflo
 PATHS = ["/", "/devices/sim-00002", "/models", "/models/digits/2", "/rollouts", "/samples", "/audit"]
 
 #: Waits until the page is about to ask again.
-NEXT_TURN = "new Promise(done => addEventListener('htmx:before:request', done, { once: true }))"
+NEXT_TURN = "new Promise(done => document.addEventListener('htmx:before:request', done, { once: true }))"
 
 pytestmark = [*needs_browser]
 
@@ -193,11 +193,7 @@ def test_it_moves_no_more_when_nobody_looks(watched: Callable[..., Tab]) -> None
     page.on("request", lambda request: asked.append(request.url))
     assert wait_until(lambda: page.evaluate("1") and len(asked) >= 2, Deadline.after(DEADLINE_S))
     page.evaluate("Object.defineProperty(document, 'hidden', { get: () => true })")
-    page.evaluate(
-        "new Promise(done => document.addEventListener('htmx:before:request', done, { once: true }))"
-    )
+    page.evaluate(NEXT_TURN)
     count = len(asked)
-    page.evaluate(
-        "new Promise(done => document.addEventListener('htmx:before:request', done, { once: true }))"
-    )
+    page.evaluate(NEXT_TURN)
     assert len(asked) == count

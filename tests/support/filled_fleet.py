@@ -9,6 +9,7 @@ from typing import Final
 
 from fleet.adapters.alert_book import AlertBook
 from fleet.adapters.database import Database
+from fleet.adapters.fleet_reader import FleetReader
 from fleet.adapters.registry import Registry
 from fleet.adapters.report_store import ReportStore
 from fleet.alerts import Finding
@@ -56,7 +57,9 @@ def fill(state: Path, filling: Filling | None = None) -> None:
             phases=(change, Phase("heat", from_min=hours * 20, share=0.03, amount=30.0)),
         )
         simulate(database, scenario, devices=filling.devices, hours=hours)
-        ReportStore(database).open().take(_trouble(filling, {r.device: r.current for r in _rows(database)}))
+        ReportStore(database).open().take(
+            _trouble(filling, {r.device: r.current for r in FleetReader(database).rows()})
+        )
         _age(database, filling)
         _alert(database)
     finally:
@@ -67,12 +70,6 @@ def report(device: str, sequence: int, time_s: float, release: str) -> Arrival:
     """Return a report of another life of a device."""
     body = Telemetry(300.0, (counters(release, 3000, total=3000),), VITALS, Loss())
     return Arrival(device, "telemetry", Head("b9", sequence, 1, time_s), body)
-
-
-def _rows(database: Database) -> list:  # type: ignore[type-arg]  # of DeviceRow
-    from fleet.adapters.fleet_reader import FleetReader
-
-    return FleetReader(database).rows()
 
 
 def _trouble(filling: Filling, current: dict[str, str | None]) -> list[Word]:
