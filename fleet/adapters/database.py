@@ -30,11 +30,16 @@ _CHECKPOINT_PAGES: Final = 8_000
 _SECRET: Final = 0o600
 
 
-class Database:
-    """One connection to `<state>/fleet.db`."""
+class StoreError(UnavailableError):
+    """SQLite cannot do it now: the disk is full, or another process writes for too long."""
 
-    def __init__(self, state: Path) -> None:
+
+class Database:
+    """One connection to `<state>/fleet.db`; who writes waits up to `busy_s` for another who does."""
+
+    def __init__(self, state: Path, *, busy_s: float = _BUSY_S) -> None:
         self.state = state
+        self._busy_s = busy_s
         self._connection: sqlite3.Connection | None = None
 
     def open(self, *, create: bool = True) -> Database:
@@ -47,7 +52,7 @@ class Database:
         try:
             self.state.mkdir(parents=True, exist_ok=True, mode=0o700)
             _keep_secret(path)
-            self._connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
+            self._connection = sqlite3.connect(path, timeout=self._busy_s, isolation_level=None)
             self._prepare(path, create=create)
         except (OSError, sqlite3.Error) as error:
             self.close()
@@ -115,7 +120,7 @@ class Database:
         try:
             yield
         except sqlite3.Error as error:
-            raise UnavailableError(f"{self.state / 'fleet.db'}: {error}") from error
+            raise StoreError(f"{self.state / 'fleet.db'}: {error}") from error
 
     def close(self) -> None:
         if self._connection is not None:

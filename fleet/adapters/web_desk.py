@@ -24,7 +24,7 @@ from itsdangerous import BadSignature, TimestampSigner
 from fleet.adapters.accounts import Accounts
 from fleet.adapters.alert_book import AlertBook
 from fleet.adapters.audit_log import AuditLog
-from fleet.adapters.database import Database
+from fleet.adapters.database import Database, StoreError
 from fleet.adapters.labels import Labels
 from fleet.adapters.registry import Registry
 from fleet.adapters.steering import Steering, Wanted
@@ -32,11 +32,14 @@ from fleet.adapters.store_reading import StoreReading
 from fleet.initialising import open_signing
 from fleet.web.access import SESSION_S, Session
 from fleet.web.kept import Kept
-from fleet.web.reading import Reading
+from fleet.web.reading import NotThereError, Reading
 from wire.errors import UnavailableError
 from wire.messages import Plan
 
 T = TypeVar("T")
+
+#: A change waits no longer for another process that writes: every other page waits behind it.
+_BUSY_S: Final = 2.0
 
 _STATES: Final = {"pause": "pause", "resume": "run", "abort": "abort"}
 
@@ -64,12 +67,12 @@ class Store:
     def steer(self, act: str, group: str, model: str, sequence: int | None) -> Plan:
         """Change a rollout, inside a transaction; return the plan that stands now.
 
-        Raises LookupError where there is none, UnavailableError when it is no longer the one with `sequence`
-        (None: whichever it is), or it cannot be done to it.
+        Raises NotThereError where there is none, UnavailableError when it is no longer the one with
+        `sequence` (None: whichever it is), or it cannot be done to it.
         """
         standing = next((p for p in self._registry.plans() if (p.group, p.model) == (group, model)), None)
         if standing is None:
-            raise LookupError(f"no rollout of {model} in {group}")
+            raise NotThereError(f"no rollout of {model} in {group}")
         if sequence is not None and standing.sequence != sequence:
             raise UnavailableError(
                 f"the rollout of {model} in {group} has changed since you looked, nothing was done"
@@ -104,12 +107,12 @@ class Desk:
 
     def __init__(self, state: Path, listening_since_s: float = 0.0) -> None:
         self._listening_since_s = listening_since_s
-        self._database = Database(state)
+        self._database = Database(state, busy_s=_BUSY_S)
         self._store: Store | None = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="page store")
 
     async def ask(self, work: Callable[[Store], T]) -> T:
-        """Return what `work` makes of the store; raise UnavailableError where that cannot answer now."""
+        """Return what `work` makes of the store; raise StoreError where that cannot answer now."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._work, work)
 
     def _work(self, work: Callable[[Store], T]) -> T:
@@ -118,7 +121,7 @@ class Desk:
                 self._store = Store(self._database.open(), self._listening_since_s)
             return work(self._store)
         except sqlite3.Error as error:
-            raise UnavailableError(f"the store does not answer: {error}") from error
+            raise StoreError(f"the store does not answer: {error}") from error
 
     def close(self) -> None:
         self._pool.submit(self._database.close)

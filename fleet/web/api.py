@@ -35,7 +35,8 @@ from fleet.web.api_answers import (
     release_answer,
     rollout_answer,
 )
-from fleet.web.reading import SampleQuery, Window
+from fleet.web.reading import SHOWS, SampleQuery, Window, device_named, release_named, rollout_of
+from fleet.web.steering import steer
 from fleet.web.visit import Visit
 from wire.errors import SettingsError
 
@@ -56,7 +57,6 @@ MOST: Final = 1000
 _FEW: Final = 100
 _DAY_S: Final = 86_400.0
 _MOST_POINTS: Final = 2000
-_SHOWS: Final = ("unsure", "wrong", "all")
 
 
 @dataclass(frozen=True)
@@ -99,11 +99,7 @@ def _devices(ask: Ask) -> DevicesAnswer:
 
 
 def _device(ask: Ask) -> DeviceAnswer:
-    name = ask.visit.names["device"]
-    found = next((d for d in ask.store.reading.devices() if d.name == name), None)
-    if found is None:
-        raise LookupError(f"no device {name!r} has reported")
-    return device_answer(found)
+    return device_answer(device_named(ask.store.reading, ask.visit.names["device"]))
 
 
 def _series(ask: Ask) -> SeriesAnswer:
@@ -128,10 +124,8 @@ def _models(ask: Ask) -> ReleasesAnswer:
 
 
 def _model(ask: Ask) -> ModelAnswer:
-    name = f"{ask.visit.names['model']}/{ask.visit.names['version']}"
-    if not any(release.name == name for release in ask.store.reading.releases()):
-        raise LookupError(f"no release {name!r}")
     window, reading = _window(ask.visit, ask.now_s), ask.store.reading
+    name = release_named(reading, f"{ask.visit.names['model']}/{ask.visit.names['version']}").name
     return model_answer(name, reading.by_device(name, window), reading.fleet(name, window))
 
 
@@ -140,15 +134,9 @@ def _rollouts(ask: Ask) -> RolloutsAnswer:
 
 
 def _steer(ask: Ask) -> RolloutAnswer:
+    steer(ask.visit, ask.store, ask.session, None)
     names = ask.visit.names
-    group, model, act = names["group"], names["model"], names["act"]
-    if act not in ("pause", "resume", "abort", "undo"):
-        raise LookupError(f"nothing called {act!r} can be done to a rollout")
-    with ask.store.transaction():
-        plan = ask.store.steer(act, group, model, None)
-        ask.store.audit.add(ask.session.who, ask.visit.source, act, f"{plan.release} in {group}")
-    (found,) = (r for r in ask.store.reading.rollouts() if (r.group, r.model) == (group, model))
-    return rollout_answer(found, STANDINGS)
+    return rollout_answer(rollout_of(ask.store.reading, names["group"], names["model"]), STANDINGS)
 
 
 def _alerts(ask: Ask) -> AlertsAnswer:
@@ -162,8 +150,8 @@ def _events(ask: Ask) -> EventsAnswer:
 
 def _samples(ask: Ask) -> SamplesAnswer:
     show = ask.visit.query.get("show", "all")
-    if show not in _SHOWS:
-        raise SettingsError(f"show: one of {', '.join(_SHOWS)}")
+    if show not in SHOWS:
+        raise SettingsError(f"show: one of {', '.join(SHOWS)}")
     query = SampleQuery(ask.visit.query.get("release"), show, _limit(ask.visit))
     return SamplesAnswer(ask.store.reading.samples(query))
 

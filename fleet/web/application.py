@@ -30,7 +30,7 @@ from fleet.adapters.web_desk import Desk, Store
 from fleet.web.access import SESSION_S, Throttle, same_origin
 from fleet.web.address import WebAddress
 from fleet.web.api import OPERATIONS
-from fleet.web.machines import Machines
+from fleet.web.machines import Machines, problem
 from fleet.web.shield import Shield
 from fleet.web.site import Page, Site
 from fleet.web.visit import MAX_FORM_BYTES, Answer, Visit, read_form, safe_path
@@ -111,7 +111,11 @@ class Application:
     def _machine(self, answering: Callable[[Visit, Store], Answer]) -> Endpoint:
         async def endpoint(request: Request) -> Response:
             visit = await self._visit(request)
-            return self._response(await self._desk.ask(lambda store: answering(visit, store)))
+            try:
+                answer = await self._desk.ask(lambda store: answering(visit, store))
+            except UnavailableError as error:
+                answer = problem(503, _not_now(request, error))
+            return self._response(answer)
 
         return endpoint
 
@@ -202,9 +206,7 @@ class Application:
         return self._response(self._site.problem(404, "Not found", "There is no such page."))
 
     async def _busy(self, request: Request, error: Exception) -> Response:
-        log.error("the page %s had no answer: %s", request.url.path, error)
-        text = "The server's store does not answer. Nothing was changed: try again."
-        return self._response(self._site.problem(503, "Not now", text))
+        return self._response(self._site.problem(503, "Not now", _not_now(request, error)))
 
     async def _failed(self, request: Request, error: Exception) -> Response:
         log.error("the page %s failed", request.url.path, exc_info=error)
@@ -221,6 +223,12 @@ def _begin(store: Store, visit: Visit, name: str, *, right: bool) -> str | None:
         session = store.accounts.begin(store.accounts.find(name))
         store.audit.add(session.who, visit.source, LOG_IN)
     return store.signed(session)
+
+
+def _not_now(request: Request, error: Exception) -> str:
+    """Log why there is no answer; return what a visitor is told of it."""
+    log.error("the page %s had no answer: %s", request.url.path, error)
+    return "The server's store does not answer. Nothing was changed: try again."
 
 
 def _bearer(authorization: str | None) -> str | None:

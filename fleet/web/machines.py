@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from fleet.adapters.database import StoreError
 from fleet.adapters.parquet_table import parquet_bytes
 from fleet.adapters.web_desk import Store
 from fleet.web.access import Session
@@ -18,7 +19,7 @@ from fleet.web.api_answers import Problem
 from fleet.web.exporting import Table, csv_text, devices_table, samples_table
 from fleet.web.metrics import exposition
 from fleet.web.openapi import document
-from fleet.web.reading import SampleQuery
+from fleet.web.reading import NotThereError, SampleQuery
 from fleet.web.visit import Answer, Visit
 from wire.errors import EdgeflockError, UnavailableError
 
@@ -110,8 +111,10 @@ def _who(visit: Visit, store: Store, *, reads: bool) -> Session | None:
 def _answered(make: Callable[[], Answer]) -> Answer:
     try:
         return make()
-    except LookupError as error:
-        return problem(404, str(error.args[0]))
+    except StoreError:  # its text names files: the application says it without
+        raise
+    except NotThereError as error:
+        return problem(404, str(error))
     except UnavailableError as error:
         return problem(503, str(error))
     except EdgeflockError as error:

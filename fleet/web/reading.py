@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from fleet.alerts import Alert
 from fleet.findings import ReleaseFacts
@@ -17,6 +17,7 @@ from fleet.progress import Rollout
 from fleet.spans import Slot, VitalsSpan
 from fleet.view import DeviceRow
 from wire.counters import ModelCounters
+from wire.errors import EdgeflockError
 from wire.messages import Event, Release, Vitals
 
 
@@ -89,9 +90,13 @@ class SampleLine:
     labelled_by: str = ""
 
 
+#: Which samples: the least sure ones without truth, those that were wrong, or all, the newest first.
+SHOWS: Final = ("unsure", "wrong", "all")
+
+
 @dataclass(frozen=True)
 class SampleQuery:
-    """Which samples: those of a release, the `unsure` or the `wrong` ones, at most `limit`."""
+    """Which samples: those of a release (None: of all), one of `SHOWS`, at most `limit`."""
 
     release: str | None = None
     show: str = "unsure"
@@ -138,7 +143,35 @@ class Reading(Protocol):
         """Return the newest lines of one journal or of all, newest first."""
 
     def samples(self, query: SampleQuery) -> Sequence[SampleLine]:
-        """Return samples, newest first."""
+        """Return samples, newest first; of `unsure` ones the least sure first."""
 
     def refusals(self) -> Mapping[str, int]:
         """Return how many messages were not understood, by kind."""
+
+
+class NotThereError(EdgeflockError):
+    """What is asked for is not in this fleet."""
+
+
+def device_named(reading: Reading, name: str) -> DeviceNow:
+    """Return a device; raise NotThereError for one that has said nothing."""
+    found = next((device for device in reading.devices() if device.name == name), None)
+    if found is None:
+        raise NotThereError(f"no device {name!r} has reported")
+    return found
+
+
+def release_named(reading: Reading, name: str) -> Release:
+    """Return a release; raise NotThereError where there is none of that name."""
+    found = next((release for release in reading.releases() if release.name == name), None)
+    if found is None:
+        raise NotThereError(f"no release {name!r}")
+    return found
+
+
+def rollout_of(reading: Reading, group: str, model: str) -> Rollout:
+    """Return the rollout of a model in a group; raise NotThereError where there is none."""
+    found = next((r for r in reading.rollouts() if (r.group, r.model) == (group, model)), None)
+    if found is None:
+        raise NotThereError(f"no rollout of {model} in {group}")
+    return found

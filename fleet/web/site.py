@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import quote
 
+from fleet.adapters.database import StoreError
 from fleet.adapters.templates import Templates
 from fleet.adapters.web_desk import Store
 from fleet.web.access import Session, token_fits
@@ -23,8 +24,16 @@ from fleet.web.lookback import span
 from fleet.web.model_page import ModelReadings, model_page
 from fleet.web.models_page import model_lines
 from fleet.web.overview import Choice, overview
-from fleet.web.reading import SampleQuery
+from fleet.web.reading import (
+    SHOWS,
+    NotThereError,
+    SampleQuery,
+    device_named,
+    release_named,
+    rollout_of,
+)
 from fleet.web.rollout_page import ACTS, rollout_view, rollout_views
+from fleet.web.steering import act_of, steer
 from fleet.web.visit import Answer, Visit
 from wire.errors import EdgeflockError, SettingsError, UnavailableError
 
@@ -34,7 +43,6 @@ _EVENTS: Final = 100
 _ROLLOUTS: Final = 3
 _AUDIT_ROWS: Final = 100
 _DID: Final = {"pause": "is paused", "resume": "goes on", "abort": "is aborted", "undo": "is taken back"}
-_SHOWS: Final = ("unsure", "wrong", "all")
 
 
 class Site:
@@ -56,8 +64,10 @@ class Site:
                 return self.problem(403, "Not done", refusal, session)
         try:
             return page(visit, store, session)
-        except LookupError as error:
-            return self.problem(404, "Not found", str(error.args[0]), session)
+        except StoreError:  # its text names files: the application says it without
+            raise
+        except NotThereError as error:
+            return self.problem(404, "Not found", str(error), session)
         except UnavailableError as error:
             return self.problem(503, "Not now", str(error), session)
         except EdgeflockError as error:
@@ -80,9 +90,7 @@ class Site:
 
     def device(self, visit: Visit, store: Store, session: Session) -> Answer:
         name, chosen = visit.names["device"], span(visit.query.get("span"))
-        device = next((d for d in store.reading.devices() if d.name == name), None)
-        if device is None:
-            raise LookupError(f"no device {name!r} has reported")
+        device = device_named(store.reading, name)
         window = chosen.window(self._wall_clock())
         view = device_page(
             device,
@@ -104,9 +112,7 @@ class Site:
     def model(self, visit: Visit, store: Store, session: Session) -> Answer:
         name, chosen = f"{visit.names['model']}/{visit.names['version']}", span(visit.query.get("span"))
         reading = store.reading
-        release = next((r for r in reading.releases() if r.name == name), None)
-        if release is None:
-            raise LookupError(f"no release {name!r}")
+        release = release_named(reading, name)
         window = chosen.window(self._wall_clock())
         running = sum(d.runs(name) for d in reading.devices())
         read = ModelReadings(
@@ -121,12 +127,10 @@ class Site:
 
     def confirm(self, visit: Visit, store: Store, session: Session) -> Answer:
         """Ask whether a rollout shall really be changed."""
-        act = _act(visit)
+        act = act_of(visit)
         if not session.acts:
             return self.problem(403, "Not yours", "Only operators steer rollouts.", session, "/rollouts")
-        found = next((r for r in store.reading.rollouts() if _is_meant(r, visit)), None)
-        if found is None:
-            raise LookupError(f"no rollout of {visit.names['model']} in {visit.names['group']}")
+        found = rollout_of(store.reading, visit.names["group"], visit.names["model"])
         name, meaning, _ = ACTS[act]
         context = {"view": rollout_view(found), "act": act, "name": name, "meaning": meaning}
         return Answer(
@@ -135,23 +139,14 @@ class Site:
 
     def steer(self, visit: Visit, store: Store, session: Session) -> Answer:
         """Change a rollout."""
-        act, form = _act(visit), visit.form or {}
-        group, model = visit.names["group"], visit.names["model"]
-        sequence = _number(form.get("sequence"), "sequence")
-        subject = f"{model} in {group}"
-        try:
-            with store.transaction():
-                plan = store.steer(act, group, model, sequence)
-                store.audit.add(session.who, visit.source, act, f"{plan.release} in {group}")
-        except EdgeflockError as error:
-            store.audit.add(session.who, visit.source, act, subject, str(error))
-            raise
+        act = act_of(visit)
+        steer(visit, store, session, _number((visit.form or {}).get("sequence"), "sequence"))
         return _to("/rollouts", f"{act}ed")
 
     def samples(self, visit: Visit, store: Store, session: Session) -> Answer:
         show = visit.query.get("show", "unsure")
         query = SampleQuery(
-            release=visit.query.get("release") or None, show=show if show in _SHOWS else "unsure"
+            release=visit.query.get("release") or None, show=show if show in SHOWS else "unsure"
         )
         view = store.reading.samples(query)
         return self._show("samples", visit, session, view=view, query=query, active="/samples", live=False)
@@ -165,14 +160,14 @@ class Site:
             store.labels.put(device, sample, form.get("release", ""), truth, session.who)
             store.audit.add(session.who, visit.source, "label", f"{sample} of {device}: {truth}")
         show = form.get("show", "")
-        return _to(f"/samples?show={show if show in _SHOWS else 'unsure'}")
+        return _to(f"/samples?show={show if show in SHOWS else 'unsure'}")
 
     def note(self, visit: Visit, store: Store, session: Session) -> Answer:
         """Take note of an alert: a person knows."""
         key = (visit.form or {}).get("key", "")
         with store.transaction():
             if not store.acknowledge(key, session.who):
-                raise LookupError(f"no alert {key[:80]!r} stands: it may be over")
+                raise NotThereError(f"no alert {key[:80]!r} stands: it may be over")
             store.audit.add(session.who, visit.source, "note alert", key)
         return _to("/")
 
@@ -228,17 +223,6 @@ def _frame(session: Session | None, **more: Any) -> dict[str, Any]:
 
 def _to(path: str, said: str = "") -> Answer:
     return Answer(303, location=f"{path}?said={said}" if said else path)
-
-
-def _act(visit: Visit) -> str:
-    act = visit.names["act"]
-    if act not in ACTS:
-        raise LookupError(f"nothing called {act!r} can be done to a rollout")
-    return act
-
-
-def _is_meant(rollout: Any, visit: Visit) -> bool:
-    return (rollout.group, rollout.model) == (visit.names["group"], visit.names["model"])
 
 
 def _number(text: str | None, what: str) -> int:

@@ -119,10 +119,10 @@ def test_a_page_that_failed_forbids_as_much_as_any_other(
     assert reply.headers["cache-control"] == "no-store"
 
 
-def test_while_the_store_is_locked_a_log_in_waits_in_vain_and_pages_are_there(
+def test_while_the_store_is_locked_changes_wait_in_vain_and_pages_are_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fleet.adapters.database._BUSY_S", 0.05)
+    monkeypatch.setattr("fleet.adapters.web_desk._BUSY_S", 0.05)
     fill(tmp_path, Filling(devices=1, reports=1))
     with page_of(tmp_path) as port:
         client = Client(port)
@@ -132,6 +132,10 @@ def test_while_the_store_is_locked_a_log_in_waits_in_vain_and_pages_are_there(
             assert client.get("/").status == 200
             reply = Client(port).log_in()
             assert (reply.status, str(tmp_path) in reply.text) == (503, False)
+            fields = {"token": client.token(), "device": "sim-00000", "sample": "s", "truth": "1"}
+            reply = client.post("/samples/label", fields)
+            assert (reply.status, str(tmp_path) in reply.text) == (503, False)
+            assert steer(client, "pause") == 503
             other.execute("rollback")
         other.close()
         assert Client(port).log_in().status == 303

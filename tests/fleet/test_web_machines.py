@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from edgeflock import main
-from fleet.adapters.audit_log import AuditLog
+from fleet.adapters.audit_log import AuditLine, AuditLog
 from fleet.adapters.database import Database
 from fleet.adapters.parquet_table import parquet_bytes
 from fleet.web.api import OPERATIONS
@@ -49,6 +50,14 @@ def token(state: Path, capsys: pytest.CaptureFixture[str]) -> str:
 def make_token(state: Path, capsys: pytest.CaptureFixture[str], name: str, role: str) -> str:
     assert main(["fleet", "token", name, "--role", role, "--state", str(state)]) == 0
     return capsys.readouterr().out.strip()
+
+
+def audited(state: Path) -> AuditLine:
+    database = Database(state).open()
+    try:
+        return AuditLog(database).lines(1)[0]
+    finally:
+        database.close()
 
 
 def ask(port: int, path: str, token: str) -> dict:
@@ -114,14 +123,22 @@ def test_only_an_operators_token_steers_and_no_cookie_does(
     assert person.post(path, {}).status == 401
     assert person.post(path, {}, Authorization=f"Bearer {token}").status == 403
     acting = make_token(state, capsys, "ci", "operator")
-    reply = person.post(path, {}, origin=None, Authorization=f"Bearer {acting}")
+    bearing = {"Authorization": f"Bearer {acting}"}
+    reply = person.post(path, {}, origin=None, **bearing)
     assert (reply.status, json.loads(reply.text)["state"]) == (200, "pause")
-    database = Database(state).open()
-    line = AuditLog(database).lines(1)[0]
-    database.close()
+    line = audited(state)
     assert (line.who, line.action, line.outcome) == ("ci", "pause", "done")
+    assert person.post("/api/v1/rollouts/all/faces/pause", {}, **bearing).status == 404
+    assert audited(state).outcome == "no rollout of faces in all"
+    with sqlite3.connect(state / "fleet.db", isolation_level=None) as other:
+        other.execute("begin immediate")
+        reply = person.post(path, {}, **bearing)
+        assert (reply.status, list(json.loads(reply.text))) == (503, ["error"])
+        assert str(state) not in reply.text
+        other.execute("rollback")
+    other.close()
     assert main(["fleet", "token", "ci", "--remove", "--state", str(state)]) == 0
-    assert person.post(path, {}, Authorization=f"Bearer {acting}").status == 401
+    assert person.post(path, {}, **bearing).status == 401
 
 
 def test_metrics_are_read_by_prometheus_own_parser(port: int) -> None:
