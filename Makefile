@@ -1,6 +1,6 @@
 # One command for people and for CI. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long page flash flash-arguments clean
+.PHONY: help demo test test-tools test-long page flash flash-arguments clean
 PYTHON_FILES := setup.cfg pyproject.toml requirements/constraints.txt package-lock.json
 
 help:  ## list the targets
@@ -10,19 +10,18 @@ demo: .venv/.demo  ## train, convert, push and hot-swap a real model on three lo
 	@.venv/bin/edgeflock demo $(ARGS)
 
 # Each worker holds TensorFlow in memory: no more of them than a small machine carries.
-test: .venv/.dev  ## run all checks: lint, types, walls, tests
-	@scripts/ensure-mosquitto
-	@scripts/ensure-chromium
-	@scripts/ensure-prometheus
-	@scripts/build-page
+test: test-tools  ## run all checks: lint, types, walls, tests
 	@scripts/check --numprocesses auto --maxprocesses 4 --dist loadfile
 
-test-long: .venv/.dev  ## run the tests with their full counts and write a dated JSON into benchmarks/results/
+test-long: test-tools  ## run the tests with their full counts and write a dated JSON into benchmarks/results/
+	@scripts/check --long-results benchmarks/results
+
+# What the tests use beside Python's packages; each says in a line what is not tested without it.
+test-tools: .venv/.dev
 	@scripts/ensure-mosquitto
 	@scripts/ensure-chromium
 	@scripts/ensure-prometheus
 	@scripts/build-page
-	@scripts/check --long-results benchmarks/results
 
 page:  ## bring in the scripts of the fleet's page (npm), for charts and pages that move by themselves
 	@scripts/build-page
