@@ -17,20 +17,20 @@ import os
 import resource
 import signal
 import socket
-import ssl
 import stat
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from edge.adapters.accepting import Acceptor, Welcome
 from edge.web.admission import Limits
 from edge.web.application import Application
+from wire.adapters.server_tls import server_context
 from wire.deadline import Deadline
-from wire.errors import SettingsError, UnavailableError
+from wire.errors import UnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -188,7 +188,7 @@ class UvicornServer:
         config.load()
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # else a line for each garbled request
         if self._listen.certificate is not None:
-            config.ssl = _tls(self._listen.certificate, self._listen.key)
+            config.ssl = server_context(self._listen.certificate, self._listen.key)
         return config
 
     def _close_sockets(self) -> None:
@@ -317,18 +317,3 @@ def _affordable_connections() -> int:
     if soft == resource.RLIM_INFINITY:
         return sys.maxsize
     return max(_FEWEST_CONNECTIONS, soft - _OTHER_FILES)
-
-
-def _tls(certificate: Path, key: Path | None) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-
-    def refuse() -> NoReturn:  # else it asks for a pass phrase on the terminal
-        raise SettingsError(f"the key is encrypted: give {key or certificate} without a pass phrase")
-
-    try:
-        context.load_cert_chain(certificate, key, refuse)
-    except (OSError, ssl.SSLError) as error:
-        raise SettingsError(
-            f"{certificate}: no certificate with its key: {error.strerror or error}"
-        ) from error
-    return context

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Final
 
 from wire.errors import SettingsError
+from wire.hosts import is_local
 
 _TOKEN_BYTES: Final = (16, 4096)
 
 #: How much of a token's file is read: enough to see that it is too long. /dev/zero never ends.
 TOKEN_READ_BYTES: Final = _TOKEN_BYTES[1] + 1
-
-
-def is_local(host: str) -> bool:
-    """Tell whether only this machine can reach `host`; a name other than localhost may be anywhere."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def check_address(

@@ -5,15 +5,15 @@ from __future__ import annotations
 import errno
 import logging
 import socket
-import ssl
 import threading
 import time
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from fleet.adapters.web_connection import bounded
 from fleet.web.address import WebAddress
-from wire.errors import SettingsError, UnavailableError
+from wire.adapters.server_tls import server_context
+from wire.errors import UnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class WebServer:
             config.http_protocol_class = bounded(config.http_protocol_class)
             logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # else a line for each garbled request
             if self._address.certificate and self._address.key:
-                config.ssl = _tls(self._address.certificate, self._address.key)
+                config.ssl = server_context(self._address.certificate, self._address.key)
             self._server = uvicorn.Server(config)
         except BaseException:
             self._close()
@@ -138,18 +138,3 @@ def _bind(address: WebAddress) -> socket.socket:
         why = "the port is taken" if taken else error.strerror
         raise UnavailableError(f"cannot listen on {address.host}:{address.port}: {why}") from error
     return sock
-
-
-def _tls(certificate: Path, key: Path) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-
-    def refuse() -> NoReturn:  # else it asks for a pass phrase on the terminal
-        raise SettingsError(f"{key} is encrypted: give one without a pass phrase")
-
-    try:
-        context.load_cert_chain(certificate, key, refuse)
-    except (OSError, ssl.SSLError) as error:
-        raise SettingsError(
-            f"{certificate}: no certificate with its key: {error.strerror or error}"
-        ) from error
-    return context

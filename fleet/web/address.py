@@ -8,12 +8,12 @@ Rules:
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from wire.errors import SettingsError
+from wire.hosts import is_local
 
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 8080
@@ -36,16 +36,6 @@ class WebAddress:
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'https' if self.encrypted else 'http'}://{host}:{self.port}/"
-
-
-def is_local(host: str) -> bool:
-    """Tell whether only this machine can reach `host`; a name other than localhost may be anywhere."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def web_address(text: str | None, certificate: Path | None, key: Path | None) -> WebAddress:

@@ -13,7 +13,6 @@ from fleet.adapters.database import StoreError
 from fleet.adapters.parquet_table import parquet_bytes
 from fleet.adapters.web_desk import Store
 from fleet.web.access import Session
-from fleet.web.address import is_local
 from fleet.web.api import Ask, Operation
 from fleet.web.api_answers import Problem
 from fleet.web.exporting import Table, csv_text, devices_table, samples_table
@@ -22,6 +21,7 @@ from fleet.web.openapi import document
 from fleet.web.reading import NotThereError, SampleQuery
 from fleet.web.visit import Answer, Visit
 from wire.errors import EdgeflockError, UnavailableError
+from wire.hosts import is_local
 
 _JSON: Final = "application/json"
 _METRICS: Final = "text/plain; version=0.0.4; charset=utf-8"

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from edge.adapters.uvicorn_server import Listen, UvicornServer, _affordable_connections, _tls
+from edge.adapters.uvicorn_server import Listen, UvicornServer, _affordable_connections
 from edge.web.admission import Limits
 from tests.support.asgi import client_of, shelf_of
+from wire.adapters.server_tls import server_context
 from wire.errors import SettingsError, UnavailableError
 
 pytest.importorskip("uvicorn")
@@ -80,4 +81,4 @@ def test_an_encrypted_key_is_refused_and_not_asked_for(tmp_path: Path) -> None:
         check=True, capture_output=True,
     )  # fmt: skip
     with pytest.raises(SettingsError, match="the key is encrypted"):
-        _tls(certificate, key)
+        server_context(certificate, key)
