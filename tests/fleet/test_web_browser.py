@@ -15,14 +15,12 @@ from fleet.adapters.report_store import ReportStore
 from fleet.ingest import StateWord
 from tests.support.browser_tab import DEADLINE_S, Tab, chromium, needs_browser
 from tests.support.filled_fleet import Filling, fill, name, report
-from tests.support.page_client import page_of
+from tests.support.page_client import PATHS, page_of, standing_plan
 from tests.support.shelf import make_goods
 from wire.deadline import Deadline, wait_until
-from wire.messages import ModelState, Plan, Reported
+from wire.messages import ModelState, Reported
 
 expect = pytest.importorskip("playwright.sync_api", reason="pip install 'edgeflock[dev]'").expect
-
-PATHS = ["/", "/devices/sim-00002", "/models", "/models/digits/2", "/rollouts", "/samples", "/audit"]
 
 #: Waits until the page is about to ask again.
 NEXT_TURN = "new Promise(done => document.addEventListener('htmx:before:request', done, { once: true }))"
@@ -61,15 +59,6 @@ def watched(browser: Any, base: str) -> Iterator[Callable[..., Tab]]:
     yield make
     for tab in made:
         tab.close()
-
-
-def standing(state: Path) -> Plan:
-    database = Database(state).open()
-    try:
-        (plan,) = Registry(database).open().plans()
-        return plan
-    finally:
-        database.close()
 
 
 def is_drawn(page: Any) -> bool:
@@ -137,7 +126,7 @@ def test_an_operator_pauses_and_aborts_the_real_plan(
         page.get_by_role("link", name=act).first.click()
         page.get_by_role("button", name=f"{act} it").click()
         page.wait_for_url(f"{base}/rollouts?said=*")
-        assert standing(state).state == state_then
+        assert standing_plan(state).state == state_then
     expect(page.locator("article .state").first).to_have_text("aborted")
     page.goto(f"{base}/audit")
     expect(page.locator("tbody tr").first).to_contain_text("abort")
@@ -172,7 +161,7 @@ def test_without_javascript_everything_works(watched: Callable[..., Tab], base: 
     page.goto(f"{base}/rollouts")
     page.get_by_role("link", name="Undo").first.click()
     page.get_by_role("button", name="Undo it").click()
-    assert standing(state).state == "run"
+    assert standing_plan(state).state == "run"
 
 
 def test_a_server_that_goes_away_is_told_and_comes_back(

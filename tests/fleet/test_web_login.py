@@ -14,13 +14,10 @@ from edgeflock import main
 from fleet.adapters.accounts import Accounts
 from fleet.adapters.audit_log import AuditLine, AuditLog
 from fleet.adapters.database import Database
-from fleet.adapters.registry import Registry
 from fleet.web.access import FREE_GUESSES
 from fleet.web.shield import CONTENT_POLICY
 from tests.support.filled_fleet import Filling, fill
-from tests.support.page_client import PASSWORD, Client, add_account, page_of
-
-PATHS = ["/", "/devices/sim-00002", "/models", "/models/digits/2", "/rollouts", "/samples", "/audit"]
+from tests.support.page_client import PASSWORD, PATHS, Client, add_account, page_of, standing_plan
 
 
 @pytest.fixture(scope="module")
@@ -52,15 +49,6 @@ def audit(state: Path) -> list[AuditLine]:
     database = Database(state).open()
     try:
         return AuditLog(database).lines(100)
-    finally:
-        database.close()
-
-
-def plan_state(state: Path) -> str:
-    database = Database(state).open()
-    try:
-        (plan,) = Registry(database).open().plans()
-        return plan.state
     finally:
         database.close()
 
@@ -185,9 +173,9 @@ def test_a_living_part_asks_to_log_in_when_the_session_has_ended(visitor: Client
 
 def test_an_operator_steers_the_real_plan_and_the_audit_tells(state: Path, operator: Client) -> None:
     assert steer(operator, "pause") == 303
-    assert plan_state(state) == "pause"
+    assert standing_plan(state).state == "pause"
     assert steer(operator, "resume") == 303
-    assert plan_state(state) == "run"
+    assert standing_plan(state).state == "run"
     done = [(a.who, a.action, a.subject, a.outcome) for a in audit(state)[:2]]
     assert done == [
         ("operator", "resume", "digits/2 in all", "done"),
@@ -205,7 +193,7 @@ def test_a_viewer_sees_everything_and_can_do_nothing(state: Path, port: int) -> 
     assert viewer.get("/rollouts/all/digits/pause").status == 403
     assert steer(viewer, "pause") == 403
     assert viewer.post("/samples/label", {"token": viewer.token(), "truth": "1"}).status == 403
-    assert plan_state(state) == "run"
+    assert standing_plan(state).state == "run"
     assert (audit(state)[0].who, audit(state)[0].action) == ("viewer", "refused")
 
 
@@ -217,7 +205,7 @@ def test_a_form_of_another_site_or_session_changes_nothing(state: Path, port: in
     assert steer(operator, "pause", token="") == 403
     assert steer(operator, "pause", token=other.token()) == 403
     assert operator.post("/logout", {"token": other.token()}).status == 403
-    assert plan_state(state) == "run"
+    assert standing_plan(state).state == "run"
 
 
 def test_a_log_in_by_another_site_is_refused(visitor: Client) -> None:
@@ -228,7 +216,7 @@ def test_a_log_in_by_another_site_is_refused(visitor: Client) -> None:
 
 def test_a_plan_that_has_changed_meanwhile_is_left_as_it_is(state: Path, operator: Client) -> None:
     assert steer(operator, "pause", sequence="1") == 503
-    assert plan_state(state) == "run"
+    assert standing_plan(state).state == "run"
     assert "has changed since you looked" in audit(state)[0].outcome
 
 

@@ -12,11 +12,16 @@ from urllib.parse import urlencode
 
 from fleet.adapters.accounts import Accounts
 from fleet.adapters.database import Database
+from fleet.adapters.registry import Registry
 from fleet.adapters.web_server import WebServer
 from fleet.web.access import Role
 from fleet.web.address import WebAddress
+from wire.messages import Plan
 
 PASSWORD = "correct horse battery"
+
+#: Every page behind the log-in, of a fleet that filled_fleet.py made.
+PATHS = ("/", "/devices/sim-00002", "/models", "/models/digits/2", "/rollouts", "/samples", "/audit")
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,16 @@ def add_account(state: Path, name: str, role: Role) -> None:
     database = Database(state).open()
     Accounts(database).put(name, role, PASSWORD)
     database.close()
+
+
+def standing_plan(state: Path) -> Plan:
+    """Return the only plan of a fleet."""
+    database = Database(state).open()
+    try:
+        (plan,) = Registry(database).open().plans()
+        return plan
+    finally:
+        database.close()
 
 
 @contextmanager
