@@ -42,7 +42,8 @@ FREE_MEMORY_BYTES: Final = 50_000_000
 #: A clock that is further ahead of ours is wrong, however long the report was under way.
 AHEAD_S: Final = 300.0
 
-_NOW: Final = {0: "under-voltage", 1: "clock capped", 2: "throttled", 3: "soft limit of temperature"}
+#: Bits of the firmware's word, from the lowest (`Vitals.throttled`).
+_THROTTLING: Final = ("under-voltage", "clock capped", "throttled", "soft limit of temperature")
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,11 @@ def judge(facts: HealthFacts) -> Verdict:
     if worst in ("offline", "silent"):
         found = [(rule, text) for rule, text in found if rule.state == worst]
     return Verdict(worst, tuple(Reason(rule.name, text) for rule, text in found))
+
+
+def throttling(bits: int) -> list[str]:
+    """Return what slows a board down, from the lowest bits of the firmware's word."""
+    return [name for bit, name in enumerate(_THROTTLING) if bits >> bit & 1]
 
 
 def _offline(facts: HealthFacts) -> str | None:
@@ -195,8 +201,7 @@ def _blocked(facts: HealthFacts) -> str | None:
 
 def _throttled(facts: HealthFacts) -> str | None:
     bits = facts.vitals.throttled if facts.vitals else None
-    now = [name for bit, name in _NOW.items() if bits and bits >> bit & 1]
-    return ", ".join(now) if now else None
+    return ", ".join(throttling(bits or 0)) or None
 
 
 def _undervolted(facts: HealthFacts) -> str | None:

@@ -19,9 +19,9 @@ from fleet.alerts import Alert
 from fleet.findings import ReleaseFacts
 from fleet.health_rules import judge
 from fleet.progress import Rollout, rollout
-from fleet.rollup import Sums
 from fleet.spans import Slot, VitalsSpan
 from fleet.view import DeviceFacts, rows
+from fleet.web.figures import added
 from fleet.web.reading import DeviceNow, EventLine, SampleLine, SampleQuery, Window
 from wire.counters import ModelCounters
 from wire.messages import Release
@@ -126,10 +126,7 @@ class StoreReading:
         for (release,) in found.fetchall():
             slots = self.device(device, release, window)
             if slots:
-                total = Sums()
-                for slot in slots:
-                    total.add(slot.counters)
-                sums[release] = total.counters(release)
+                sums[release] = added(release, (slot.counters for slot in slots))
         return sums
 
     def vitals(self, device: str, window: Window, points: int) -> list[VitalsSpan]:

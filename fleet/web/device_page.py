@@ -5,33 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from fleet.health_rules import throttling
 from fleet.spans import Slot, Spread, VitalsSpan
 from fleet.web import wording
 from fleet.web.charts import Chart, Curve
 from fleet.web.condition import Condition, condition
-from fleet.web.figures import share
+from fleet.web.counted_line import CountedLine, counted_line
 from fleet.web.latency_chart import latency_chart
 from fleet.web.lookback import SPANS, Span
 from fleet.web.overview import doing
 from fleet.web.reading import DeviceNow, EventLine
 from fleet.web.tiles import Tile
 from wire.counters import ModelCounters
-from wire.histogram import quantile
 from wire.messages import Vitals
-
-
-@dataclass(frozen=True)
-class ModelLine:
-    """What one release did on this device in the window."""
-
-    release: str
-    inferences: str
-    errors: int
-    p50: str
-    p99: str
-    accuracy: str
-    accuracy_range: str
-    labels: str
 
 
 @dataclass(frozen=True)
@@ -45,7 +31,7 @@ class DevicePage:
     tiles: Sequence[Tile]
     facts: Sequence[tuple[str, str]]
     charts: Sequence[Chart]
-    models: Sequence[ModelLine]
+    models: Sequence[CountedLine]
     events: Sequence[EventLine]
     span: Span
     spans: Sequence[Span] = SPANS
@@ -75,7 +61,7 @@ def device_page(device: DeviceNow, read: DeviceReadings, chosen: Span) -> Device
             for chart in (latency_chart("Latency", read.slots), *_vital_charts(read.vitals))
             if chart.times_s
         ],
-        models=[_model_line(*found) for found in sorted(read.releases.items(), reverse=True)],
+        models=[counted_line(*found) for found in sorted(read.releases.items(), reverse=True)],
         events=read.events,
         span=chosen,
     )
@@ -112,9 +98,7 @@ def _tiles(device: DeviceNow) -> list[Tile]:
 def _throttle(vitals: Vitals | None) -> str:
     if vitals is None or vitals.throttled is None:
         return "throttling not told"
-    names = ("under-voltage", "capped clock", "throttled", "soft limit")
-    now = [name for bit, name in enumerate(names) if vitals.throttled >> bit & 1]
-    before = [name for bit, name in enumerate(names) if vitals.throttled >> (16 + bit) & 1]
+    now, before = throttling(vitals.throttled), throttling(vitals.throttled >> 16)
     if now:
         return f"{', '.join(now)} now"
     return f"{', '.join(before)} since the start" if before else "never throttled"
@@ -186,17 +170,3 @@ def _measure(
 
 def _mega(spread: Spread | None) -> Spread | None:
     return None if spread is None else Spread(spread.low / 1e6, spread.mean / 1e6, spread.high / 1e6)
-
-
-def _model_line(release: str, total: ModelCounters) -> ModelLine:
-    right = share(total.correct, total.labelled)
-    return ModelLine(
-        release=release,
-        inferences=wording.count(total.inferences),
-        errors=total.errors,
-        p50=wording.micros(quantile(total.latency_us, 0.5)),
-        p99=wording.micros(quantile(total.latency_us, 0.99)),
-        accuracy=wording.percent(right.value),
-        accuracy_range=wording.percent_range(right.low, right.high),
-        labels=wording.count(right.trials),
-    )

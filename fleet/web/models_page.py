@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from fleet.web import wording
-from fleet.web.figures import share
+from fleet.web.counted_line import CountedLine, counted_line
 from fleet.web.reading import DeviceNow
 from wire.counters import ModelCounters
-from wire.histogram import quantile
 from wire.messages import Release
 
 
@@ -18,15 +17,8 @@ from wire.messages import Release
 class ReleaseLine:
     """One release, ready to be read."""
 
-    release: str
+    counted: CountedLine
     devices: str
-    inferences: str
-    errors: int
-    p50: str
-    p99: str
-    accuracy: str
-    accuracy_range: str
-    labels: str
     size: str
 
 
@@ -41,16 +33,8 @@ def model_lines(
 
 
 def _line(release: Release, running: int, total: ModelCounters) -> ReleaseLine:
-    right = share(total.correct, total.labelled)
     return ReleaseLine(
-        release=release.name,
+        counted=counted_line(release.name, total, wording.short_count),
         devices=wording.count(running),
-        inferences=wording.short_count(total.inferences),
-        errors=total.errors,
-        p50=wording.micros(quantile(total.latency_us, 0.5)),
-        p99=wording.micros(quantile(total.latency_us, 0.99)),
-        accuracy=wording.percent(right.value),
-        accuracy_range=wording.percent_range(right.low, right.high),
-        labels=wording.short_count(right.trials),
         size=wording.size(release.manifest.tflite_bytes),
     )
