@@ -189,7 +189,9 @@ def test_a_viewer_sees_everything_and_can_do_nothing(state: Path, port: int) -> 
     viewer = Client(port)
     viewer.log_in("viewer")
     assert [viewer.get(path).status for path in PATHS] == [200] * len(PATHS)
-    assert "/rollouts/all/digits/pause" not in viewer.get("/rollouts").text
+    rollouts = viewer.get("/rollouts").text
+    assert "No gates defined" in rollouts
+    assert "/rollouts/all/digits/pause" not in rollouts
     assert viewer.get("/rollouts/all/digits/pause").status == 403
     assert steer(viewer, "pause") == 403
     assert viewer.post("/samples/label", {"token": viewer.token(), "truth": "1"}).status == 403
