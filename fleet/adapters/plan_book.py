@@ -4,21 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Final
 
 from fleet.adapters.database import Database
 from fleet.replanning import Entry, ways_back
 from wire.codec import decode, encode
 from wire.messages import Plan
-
-_SCHEMA: Final = """
-create table if not exists plan_history (
-    sequence integer primary key,
-    before integer,
-    made_s real not null,
-    body blob not null
-)
-"""
 
 
 class PlanBook:
@@ -27,10 +17,6 @@ class PlanBook:
     def __init__(self, database: Database, wall_clock: Callable[[], float] = time.time) -> None:
         self._database = database
         self._wall_clock = wall_clock
-
-    def open(self) -> PlanBook:
-        self._database.sql.execute(_SCHEMA)
-        return self
 
     @property
     def next_sequence(self) -> int:

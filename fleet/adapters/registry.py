@@ -36,7 +36,6 @@ class Registry:
         self.devices = DeviceBook(database)
 
     def open(self) -> Registry:
-        self.book.open()
         self._blobs.open()
         return self
 
