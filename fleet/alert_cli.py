@@ -9,14 +9,13 @@ import time
 from pathlib import Path
 from typing import Final
 
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from fleet.adapters.alert_book import AlertBook
 from fleet.adapters.alert_webhook import WebhookSettings, check_url, read_secret
 from fleet.adapters.database import Database
-from fleet.adapters.terminal import make_console, printable
+from fleet.adapters.terminal import keep_showing, make_console, printable
 from fleet.alert_messages import as_json
 from fleet.alerts import Alert
 from fleet.rollout_cli import AddPart
@@ -77,10 +76,7 @@ def _run_alerts(arguments: argparse.Namespace) -> int:
             found = book.standing()
             console.print(_table(found) if found else "no alert stands")
             return 0
-        with Live(console=console, auto_refresh=False) as live:
-            while True:
-                live.update(_table(book.standing()), refresh=True)
-                time.sleep(_REFRESH_S)
+        return keep_showing(console, lambda: _table(book.standing()), _REFRESH_S)
     finally:
         database.close()
 

@@ -15,14 +15,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from fleet import group_cli, rollout_cli, simulate_cli, store_cli
 from fleet.adapters.database import Database
 from fleet.adapters.fleet_reader import FleetReader
 from fleet.adapters.registry import Registry
-from fleet.adapters.terminal import device_table, make_console
+from fleet.adapters.terminal import device_table, keep_showing, make_console
 from fleet.agree_cli import add_agree
 from fleet.alert_cli import add_alert_options, add_alerts
 from fleet.app import serve
@@ -289,9 +288,6 @@ def _run_devices(arguments: argparse.Namespace) -> int:
             rows = reader.rows()
             console.print(device_table(rows) if rows else "no device has reported yet")
             return 0
-        with Live(console=console, auto_refresh=False) as live:
-            while True:
-                live.update(device_table(reader.rows()), refresh=True)
-                time.sleep(_REFRESH_S)
+        return keep_showing(console, lambda: device_table(reader.rows()), _REFRESH_S)
     finally:
         database.close()

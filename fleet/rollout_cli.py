@@ -5,13 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
-
-from rich.live import Live
 
 from fleet.adapters.audit_log import AuditLog
 from fleet.adapters.database import Database
@@ -19,7 +16,7 @@ from fleet.adapters.fleet_reader import FleetReader
 from fleet.adapters.registry import Registry
 from fleet.adapters.rollout_table import rollout_view
 from fleet.adapters.steering import Steering, Wanted
-from fleet.adapters.terminal import make_console
+from fleet.adapters.terminal import keep_showing, make_console
 from fleet.expiry_watch import note_expiries
 from fleet.initialising import open_signing
 from fleet.progress import Rollout, as_json, rollout
@@ -180,10 +177,9 @@ def _run_status(arguments: argparse.Namespace) -> int:
             found = _rollouts(registry, steering, reader, wanted)
             console.print(rollout_view(found) if found else "no rollout yet: `edgeflock fleet push`")
             return 0
-        with Live(console=console, auto_refresh=False) as live:
-            while True:
-                live.update(rollout_view(_rollouts(registry, steering, reader, wanted)), refresh=True)
-                time.sleep(_REFRESH_S)
+        return keep_showing(
+            console, lambda: rollout_view(_rollouts(registry, steering, reader, wanted)), _REFRESH_S
+        )
 
 
 def _rollouts(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import NoReturn
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.live import Live
 from rich.progress import (
     BarColumn,
     Progress,
@@ -57,6 +60,14 @@ def device_table(rows: Iterable[DeviceRow], *, title: str | None = None) -> Tabl
             str(row.errors + row.dropped),
         )
     return table
+
+
+def keep_showing(console: Console, look: Callable[[], RenderableType], every_s: float) -> NoReturn:
+    """Show what `look` returns, anew every `every_s` seconds, until Ctrl-C."""
+    with Live(console=console, auto_refresh=False) as live:
+        while True:
+            live.update(look(), refresh=True)
+            time.sleep(every_s)
 
 
 @contextmanager
