@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -20,11 +20,9 @@ from fleet.adapters.registry import Registry
 from fleet.adapters.terminal import make_console
 from fleet.assigning import EVERYONE, by_group
 from fleet.initialising import open_signing
+from fleet.rollout_cli import AddPart
 from wire.errors import SettingsError
 from wire.messages import Desired
-
-#: Adds a subcommand of `fleet` with its --state (fleet/cli.py).
-AddPart = Callable[..., argparse.ArgumentParser]
 
 _GROUP_HELP = """\
 Says which devices belong together: `fleet push --to GROUP` then reaches these and no others. A device may

@@ -6,11 +6,11 @@ import argparse
 import math
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from fleet.broker_start import parse_address
+from fleet.rollout_cli import AddPart
 from fleet.simulation.course import Count, Course, Outcome
 from fleet.simulation.scenario import Scenario, load
 from wire.adapters.paho_link import BrokerAddress
@@ -37,7 +37,7 @@ _PORT: Final = 1883
 _MAX_DEVICES: Final = 99_999
 
 
-def add_parts(part: Callable[..., argparse.ArgumentParser]) -> None:
+def add_parts(part: AddPart) -> None:
     """Add the command; `part` makes a subcommand of `fleet` with its --state."""
     parser = part("simulate", "let a fleet that is not there report", _HELP, _run)
     parser.add_argument("--devices", type=int, default=20, metavar="N", help="how many (%(default)s)")

@@ -6,7 +6,6 @@ import argparse
 import math
 import sys
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -19,6 +18,7 @@ from fleet.adapters.removal import Removal
 from fleet.adapters.signing_desk import now, open_store
 from fleet.enrolment import check_device
 from fleet.keeping import Keep
+from fleet.rollout_cli import AddPart
 from fleet.timing import HOUR_S
 from wire.adapters.files import only_owner
 from wire.deadline import Deadline, wait_until
@@ -69,7 +69,7 @@ def keep_of(arguments: argparse.Namespace) -> Keep:
     return Keep(raw_s=arguments.keep_raw * HOUR_S)
 
 
-def add_parts(part: Callable[..., argparse.ArgumentParser]) -> None:
+def add_parts(part: AddPart) -> None:
     """Add the commands; `part` makes a subcommand of `fleet` with its --state."""
     backup = part("backup", "write the state into one file", _BACKUP_HELP, _run_backup)
     backup.add_argument("file", type=Path, help="a new file")
