@@ -17,15 +17,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Literal
 
 from fleet.distributions import t_quantile
 from fleet.estimating import LEAST_DEVICES, Floats, Method, column, influence, variance
-from fleet.statistics import Z95
+from fleet.statistics import P95, Z95
 from wire.counters import ModelCounters
-
-#: Two-sided 95 %.
-_P: Final = 0.975
 
 
 @dataclass(frozen=True)
@@ -40,8 +37,6 @@ class Difference:
     high: float
     method: Method
     devices: int
-    answers_before: int
-    answers_after: int
     verdict: Literal["better", "worse", "unclear"]
 
 
@@ -64,14 +59,12 @@ def compare(before: Mapping[str, ModelCounters], after: Mapping[str, ModelCounte
     wide = math.sqrt(independent) * Z95
     if method == "devices":
         spread = max(independent, variance(influence(parts, weights)))
-        wide = math.sqrt(spread) * t_quantile(_P, len(shared) - 1)
+        wide = math.sqrt(spread) * t_quantile(P95, len(shared) - 1)
     low, high = max(-1.0, value - wide), min(1.0, value + wide)
     verdict: Literal["better", "worse", "unclear"] = (
         "worse" if high < 0 else "better" if low > 0 else "unclear"
     )
-    return Difference(
-        value, low, high, method, len(shared), int(old_n.sum()), int(new_n.sum()), verdict
-    )  # fmt: skip
+    return Difference(value, low, high, method, len(shared), verdict)
 
 
 def _plus_four(right: Floats, count: Floats) -> Floats:

@@ -36,7 +36,7 @@ import numpy as np
 
 from fleet.binned import Kind, Reference, Reports, Table, paired
 from fleet.distributions import chi2_tail, f_tail, kolmogorov_tail, normal_quantile, t_quantile
-from fleet.estimating import LEAST_DEVICES, Floats, Method
+from fleet.estimating import LEAST_DEVICES, Floats, Method, influence
 
 #: Share of healthy windows that may raise a false alarm.
 ALPHA: Final = 0.01
@@ -225,20 +225,16 @@ def _by_devices(window: Table, reference: Table) -> tuple[Floats, int]:
     """Return the jackknife's covariance of the difference of the shares, and the number of devices."""
     places = {device: i for i, device in enumerate(dict.fromkeys([*window.devices, *reference.devices]))}
     moved = np.zeros((len(places), window.rows.shape[1]))
-    moved[[places[d] for d in window.devices]] += _influence(window.rows)
+    moved[[places[d] for d in window.devices]] += _influences(window.rows)
     if reference.devices:
-        moved[[places[d] for d in reference.devices]] -= _influence(reference.rows)
+        moved[[places[d] for d in reference.devices]] -= _influences(reference.rows)
     count = len(places)
     return moved.T @ moved * (count - 1) / count, count
 
 
-def _influence(rows: Floats) -> Floats:
-    """Return by how much each share would change without each device."""
-    sizes = rows.sum(1, keepdims=True)
-    total = sizes.sum()
-    rest = np.where(total > sizes, total - sizes, np.inf)
-    moved: Floats = (sizes * (rows.sum(0) / total) - rows) / rest
-    return moved
+def _influences(rows: Floats) -> Floats:
+    """Return by how much the share of each bin would change without each device."""
+    return influence(rows, rows.sum(1, keepdims=True))
 
 
 def _divergence(new: Floats, old: Floats) -> float:

@@ -26,14 +26,12 @@ import numpy as np
 import numpy.typing as npt
 
 from fleet.distributions import t_quantile
-from fleet.statistics import Z95, wilson
+from fleet.statistics import P95, Z95, wilson
 
 Floats = npt.NDArray[np.float64]
 
 #: Devices that a spread between devices can be told from.
 LEAST_DEVICES: Final = 3
-
-_P: Final = 0.975
 
 #: `devices`: as above; `answers`: as if all answers were independent.
 Method = Literal["devices", "answers"]
@@ -76,10 +74,13 @@ def share(part: Floats, whole: Floats) -> Estimate | None:
 
 
 def influence(part: Floats, whole: Floats) -> Floats:
-    """Return by how much the share would change without each device; 0 for one that has it all."""
+    """Return by how much the share would change without each device; 0 for one that has it all.
+
+    `part` is [devices], or [devices, parts] of a `whole` of [devices, 1].
+    """
     count = whole.sum()
     rest = count - whole
-    moved = (part.sum() / count) * whole - part
+    moved = (part.sum(0) / count) * whole - part
     changed: Floats = np.divide(moved, rest, out=np.zeros_like(moved), where=rest > 0)
     return changed
 
@@ -100,7 +101,7 @@ def bounded(
         return Estimate(value, low, high, "answers", round(answers), devices)
     effect = spread.devices / spread.independent if spread.independent > 0 else None
     worst = max(spread.devices, spread.independent)
-    few = (Z95 / t_quantile(_P, devices - 1)) ** 2
+    few = (Z95 / t_quantile(P95, devices - 1)) ** 2
     low, high = _wilson(value, few * _worth(value, worst, independent))
     return Estimate(value, low, high, "devices", round(answers), devices, effect)
 

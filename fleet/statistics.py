@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Final
 
-#: Two-sided 95 % of the normal distribution.
+#: Two-sided 95 %: the probability below the upper bound, and that bound of the normal distribution.
+P95: Final = 0.975
 Z95: Final = 1.959964
 
 
