@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 from typing import Any, Final
 
 from fleet.alerts import Alert, Change
+from wire.codec import encode
 
 #: Findings of one alert that are spelled out; `devices` says how many there are.
 MAX_FINDINGS: Final = 100
@@ -37,12 +37,12 @@ def as_json(alert: Alert) -> dict[str, Any]:
 
 def retained(alert: Alert) -> bytes:
     """Return the payload of an alert's topic."""
-    return _bytes(as_json(alert) | {"v": 1})
+    return encode(as_json(alert) | {"v": 1})
 
 
 def posted(change: Change, fleet: str, at_s: float) -> bytes:
     """Return the body of a webhook's request about one change; `fleet` is the topic prefix."""
-    return _bytes({"what": change.what, "fleet": fleet, "at_s": at_s, "alert": as_json(change.alert), "v": 1})
+    return encode({"what": change.what, "fleet": fleet, "at_s": at_s, "alert": as_json(change.alert), "v": 1})
 
 
 def signature(body: bytes, secret: bytes, at_s: float) -> str:
@@ -50,7 +50,3 @@ def signature(body: bytes, secret: bytes, at_s: float) -> str:
     second = str(int(at_s))
     digest = hmac.new(secret, second.encode() + b"." + body, hashlib.sha256).hexdigest()
     return f"t={second},v1={digest}"
-
-
-def _bytes(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()

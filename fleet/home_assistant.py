@@ -11,7 +11,6 @@ Rules:
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from fleet.health_rules import HealthFacts, Verdict
 from fleet.home_topics import Home
 from fleet.quality import latency
 from fleet.statistics import wilson
+from wire.codec import encode
 from wire.topics import NAME
 
 #: A hub draws each of them; past this a fleet needs a page of its own.
@@ -73,7 +73,7 @@ def config(home: Home, now: DeviceNow, gone: Iterable[str] = ()) -> bytes:
     for place in gone:
         platform, _, name = place.partition("/")
         entities[name] = {"platform": platform}
-    return _bytes(
+    return encode(
         {
             "device": {"identifiers": [own], "name": now.device, "manufacturer": "Edgeflock"},
             "origin": {"name": "edgeflock"},
@@ -91,7 +91,7 @@ def places(home: Home, now: DeviceNow) -> frozenset[str]:
 def state(now: DeviceNow, at_s: float) -> bytes:
     """Return the state message of a device at Unix time `at_s`."""
     reasons = "; ".join(reason.text for reason in now.verdict.reasons)
-    return _bytes(
+    return encode(
         {
             "online": now.online,
             "problem": now.verdict.state != "healthy",
@@ -211,7 +211,3 @@ def _percent(share: float | None) -> float | None:
 
 def _rounded(value: float | None, digits: int) -> float | None:
     return None if value is None or not math.isfinite(value) else round(value, digits)
-
-
-def _bytes(value: Json) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
