@@ -16,7 +16,7 @@ from typing import Any, Final
 from fleet.adapters.database import Database
 from fleet.adapters.msgspec_codec import decode, parse
 from fleet.adapters.rollup_table import ALL_TIME, FLEET
-from fleet.adapters.vitals_table import MEASURES
+from fleet.adapters.vitals_table import COLUMNS, MEASURES
 from fleet.keeping import KEEP_S
 from fleet.plausibility import are_possible
 from fleet.rollup import Sums
@@ -238,9 +238,8 @@ class History:
     def _hours(
         self, device: str, since_s: float, until_s: float
     ) -> Iterator[tuple[float, int, tuple[Measured, ...]]]:
-        columns = ", ".join(f"{m}_{part}" for m in MEASURES for part in ("n", "sum", "low", "high"))
         found = self._database.sql.execute(
-            f"select start_s, {columns} from vitals "  # noqa: S608  # our own names
+            f"select start_s, {', '.join(COLUMNS)} from vitals "  # noqa: S608  # our own names
             "where device = ? and start_s >= ? and start_s < ? order by start_s",
             (device, slot(since_s, HOUR_S), until_s),
         )

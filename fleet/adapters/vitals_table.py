@@ -17,7 +17,8 @@ MEASURES: Final = {
 }
 
 _PARTS: Final = ("n", "sum", "low", "high")
-_COLUMNS: Final = [f"{measure}_{part}" for measure in MEASURES for part in _PARTS]
+#: Behind device and hour: `_PARTS` of each measure.
+COLUMNS: Final = [f"{measure}_{part}" for measure in MEASURES for part in _PARTS]
 
 
 def _merged(column: str) -> str:
@@ -28,9 +29,9 @@ def _merged(column: str) -> str:
 
 
 _ADD: Final = (
-    f"insert into vitals (device, start_s, {', '.join(_COLUMNS)}) "  # noqa: S608  # our own names
-    f"values ({', '.join('?' * (2 + len(_COLUMNS)))}) on conflict (device, start_s) do update set "
-    + ", ".join(_merged(column) for column in _COLUMNS)
+    f"insert into vitals (device, start_s, {', '.join(COLUMNS)}) "  # noqa: S608  # our own names
+    f"values ({', '.join('?' * (2 + len(COLUMNS)))}) on conflict (device, start_s) do update set "
+    + ", ".join(_merged(column) for column in COLUMNS)
 )
 
 
@@ -47,7 +48,8 @@ class VitalsTable:
 
     def add(self, device: str, at_s: float, vitals: Vitals) -> None:
         row: list[object] = [device, slot(at_s, HOUR_S)]
-        for value in (vitals.cpu_percent, vitals.rss_bytes, vitals.temperature_c, vitals.throttled_s):
+        for field in MEASURES.values():
+            value = getattr(vitals, field)
             row += (0, 0, None, None) if value is None else (1, value, value, value)
         self._rows.append(tuple(row))
 
