@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Final, Literal
 
 from fleet.drift import ALPHA, LEAST_EFFECT_BITS
+from fleet.expiring import WARN_BEFORE
 
 Severity = Literal["critical", "warning"]
 
@@ -73,7 +74,8 @@ _TABLE: Final = (
               f"At least {LEAST_REFUSALS} devices and {REFUSAL_SHARE:.0%} of those that tried it refuse the "
               "release.", 0, 300),
     AlertKind("expiring", "warning", Subject.FLEET,
-              "Signed metadata or a certificate of the broker expires within 60 days.", 0, 60),
+              f"Signed metadata or a certificate of the broker expires within {WARN_BEFORE.days} days.",
+              0, 60),
     AlertKind("expired", "critical", Subject.FLEET, "One of them has expired.", 0, 60),
 )  # fmt: skip
 

@@ -19,6 +19,7 @@ from functools import cached_property
 from typing import Final, Literal
 
 from fleet.health import SILENT_AFTER_INTERVALS, presence
+from fleet.timing import AHEAD_S
 from wire.messages import Loss, Reported, Telemetry, Vitals
 
 State = Literal["offline", "silent", "frozen", "degraded", "healthy"]
@@ -39,8 +40,6 @@ DROP_SHARE: Final = 0.01
 HOT_C: Final = 80.0
 FREE_DISK_BYTES: Final = 200_000_000
 FREE_MEMORY_BYTES: Final = 50_000_000
-#: A clock that is further ahead of ours is wrong, however long the report was under way.
-AHEAD_S: Final = 300.0
 
 #: Bits of the firmware's word, from the lowest (`Vitals.throttled`).
 _THROTTLING: Final = ("under-voltage", "clock capped", "throttled", "soft limit of temperature")

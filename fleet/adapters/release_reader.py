@@ -11,18 +11,16 @@ from fleet.adapters.database import Database
 from fleet.adapters.registry import Registry
 from fleet.binned import Reference, baseline
 from fleet.findings import ByDevice, ReleaseFacts
+from fleet.timing import DAY_S, HOUR_S
 from wire.counters import ModelCounters
 from wire.messages import Release, Reported
 
-_HOUR_S: Final = 3600.0
-_DAY_S: Final = 86_400.0
-
 #: Labels come late, and devices have nights: accuracy is of a day.
-WINDOW_S: Final = _DAY_S
+WINDOW_S: Final = DAY_S
 #: Errors, latency and drift are of an hour, and reach back to the beginning of the one before.
-RECENT_S: Final = _HOUR_S
+RECENT_S: Final = HOUR_S
 #: The release before it, on the same devices.
-BEFORE_S: Final = 30 * _DAY_S
+BEFORE_S: Final = 30 * DAY_S
 #: Without a reference in the bundle the days that hold its first answers are one.
 BASELINE_ANSWERS: Final = 5_000
 BASELINE_DAYS: Final = 14
@@ -70,11 +68,11 @@ class ReleaseReader:
     def _baseline(self, release: str, now_s: float) -> Sequence[ByDevice] | None:
         """Return the days of its first answers; None until they are whole, and a later one to compare."""
         if release not in self._baselines:
-            if now_s - self._searched_s.get(release, 0.0) < _HOUR_S:
+            if now_s - self._searched_s.get(release, 0.0) < HOUR_S:
                 return None
             self._searched_s[release] = now_s
             days = [
-                self._counts.by_device(release, now_s - (i + 1) * _DAY_S, now_s - i * _DAY_S)
+                self._counts.by_device(release, now_s - (i + 1) * DAY_S, now_s - i * DAY_S)
                 for i in reversed(range(BASELINE_DAYS))
             ]
             filled = [day for day in days if day]
