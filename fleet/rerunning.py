@@ -22,7 +22,6 @@ from wire.manifest import Manifest
 from wire.messages import Release
 from wire.scores import scores_width
 
-_PIECE_BYTES: Final = 1 << 20
 _A_PAGE: Final = 200
 
 
@@ -39,22 +38,15 @@ def read_reference(path: Path) -> ReferenceFile:
     """Read what a reference file is; raise BundleError for one that is damaged or no model."""
     try:
         with path.open("rb") as file:
-            digest = hashlib.sha256()
-            while piece := file.read(_PIECE_BYTES):
-                digest.update(piece)
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
             file.seek(0)
-            manifest = _manifest(path) if path.suffix != ".tflite" else None
+            manifest = inspect(file, name=str(path)).manifest if path.suffix != ".tflite" else None
             if manifest is None and file.read(8)[4:] != b"TFL3":
                 raise BundleError(f"{path} is not a TFLite model (no TFL3 mark)")
     except OSError as error:
         raise BundleError(f"{path}: {error.strerror}") from error
     model = f"{manifest.model}/{manifest.version} ({manifest.recipe})" if manifest else None
-    return ReferenceFile(path, Against(path.name, digest.hexdigest(), model), manifest)
-
-
-def _manifest(path: Path) -> Manifest:
-    with path.open("rb") as file:
-        return inspect(file, name=str(path)).manifest
+    return ReferenceFile(path, Against(path.name, digest, model), manifest)
 
 
 def compare(database: Database, release: str, reference: ReferenceFile, most: int) -> Agreement:

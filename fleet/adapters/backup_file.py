@@ -103,7 +103,8 @@ def restore(file: Path, state: Path) -> Contents:
         for name in _PLACED:
             if name in contents.files:
                 text = (temp / name).read_text(encoding="utf-8")
-                (temp / name).write_text(text.replace(contents.folder, str((state / "broker").resolve())))
+                text = text.replace(contents.folder, str((state / "broker").resolve()))
+                (temp / name).write_text(text, encoding="utf-8")
         if state.exists():
             state.rmdir()
         temp.rename(state)
@@ -214,12 +215,9 @@ def _write(source: IO[bytes], path: Path) -> tuple[int, str]:
 
 
 def _digest(path: Path) -> tuple[int, str]:
-    size, digest = 0, hashlib.sha256()
     with path.open("rb") as file:
-        while piece := file.read(_PIECE):
-            digest.update(piece)
-            size += len(piece)
-    return size, digest.hexdigest()
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return file.tell(), digest
 
 
 @contextmanager
