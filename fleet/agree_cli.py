@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -15,7 +16,7 @@ from rich.text import Text
 from fleet.adapters.agreement_table import AgreementTable
 from fleet.adapters.database import Database
 from fleet.adapters.terminal import make_console, printable
-from fleet.agreeing import Agreement, PolicyAgreement, Rerun, as_json
+from fleet.agreeing import Agreement, PolicyAgreement, Rerun
 from fleet.rerunning import compare, read_reference
 from fleet.rollout_cli import AddPart
 from wire.errors import SettingsError
@@ -62,7 +63,7 @@ def _run(arguments: argparse.Namespace) -> int:
     finally:
         database.close()
     if arguments.json:
-        print(json.dumps(as_json(found), indent=2))
+        print(json.dumps(asdict(found), indent=2))
     else:
         _show(found, make_console())
     return 0

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import Final
 
 from fleet.estimating import Estimate, column, share
 
@@ -99,11 +99,6 @@ def agreement(
         left_out=left_out,
         truths=_truths(apart),
     )
-
-
-def as_json(found: Agreement) -> dict[str, Any]:
-    """Return the result as what JSON has."""
-    return asdict(found)
 
 
 def _policy(name: str, group: Sequence[Rerun]) -> PolicyAgreement:

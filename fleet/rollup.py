@@ -229,15 +229,6 @@ class Sums:
             self.left_out += counts[0]
 
 
-def merge(parts: Iterable[ModelCounters], release: str | None = None) -> ModelCounters:
-    """Return the sum of reports or sums, named `release` (default: as the first part, "" without any)."""
-    sums = Sums()
-    for part in parts:
-        release = part.release if release is None else release
-        sums.add(part)
-    return sums.counters(release or "")
-
-
 def _added(known: list[int], counts: Iterable[int]) -> list[int]:
     """Return the sum of two rows of bins, of which either may be empty: not measured."""
     more = list(counts)

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
 
 from securesystemslib.signer import CryptoSigner, Key
-from tuf.api.metadata import Root, Snapshot, Targets, Timestamp
+from tuf.api.metadata import Root, Targets, Timestamp
 
 from fleet.adapters.database import Database
 from fleet.adapters.key_files import make_key, offline_folder, online_folder, read_keys, retire
@@ -21,8 +20,6 @@ from fleet.metadata import delegated_models, delegations_to, new_root, plan_keys
 from fleet.signing import KeyRing, Signing
 from wire.errors import SettingsError
 from wire.topics import check_name
-
-_ONLINE: Final = (Snapshot.type, Timestamp.type)
 
 
 class KeyDesk:

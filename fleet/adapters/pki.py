@@ -24,8 +24,6 @@ from fleet.broker_setup import is_address
 from wire.enrolment import BACKDATE_DAYS
 from wire.errors import MessageError, SettingsError
 
-PrivateKey = ec.EllipticCurvePrivateKey
-
 CA_DAYS: Final = 20 * 365
 BROKER_DAYS: Final = 10 * 365
 DEVICE_DAYS: Final = 90

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.adapters.msgspec_codec import encode, parse
-from fleet.rollup import MAX_CELLS, MAX_FEATURES, MAX_SLICES, Sums, merge
+from fleet.rollup import MAX_CELLS, MAX_FEATURES, MAX_SLICES, Sums
 from wire.counters import (
     CONFIDENCE_BINS,
     MAX_COUNT,
@@ -49,6 +49,15 @@ def _counters(draw: st.DrawFn) -> ModelCounters:
         tuple(SliceCounters(tag, draw(_N), 5, draw(st.integers(0, 5))) for tag in tags),
         draw(_N), draw(_N),
     )  # fmt: skip
+
+
+def merge(parts: list[ModelCounters], release: str | None = None) -> ModelCounters:
+    """Return the sum of reports or sums, named `release` (default: as the first part, "" without any)."""
+    sums = Sums()
+    for part in parts:
+        release = part.release if release is None else release
+        sums.add(part)
+    return sums.counters(release or "")
 
 
 def _facts(parts: list[ModelCounters]) -> Counter[object]:
