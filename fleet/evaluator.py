@@ -135,11 +135,13 @@ class Evaluator:
         database = Database(self._state).open()
         try:
             book, look = AlertBook(database), Look(database)
-            book.forget_pending()
-            pause_s = 0.0
+            begun, pause_s = False, 0.0
             while not self._ended.wait(pause_s):
                 began_s = self._clock()
                 try:
+                    if not begun:
+                        book.forget_pending()
+                        begun = True
                     self._turn(book, look)
                 except (EdgeflockError, sqlite3.Error, OSError) as error:
                     log.error("nobody looked at the fleet's health: %s", error)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from edgeflock import main
+from fleet.adapters.alert_book import AlertBook
 from fleet.adapters.bundle_references import BundleReferences
 from fleet.adapters.database import Database
 from fleet.adapters.health_reader import HealthReader
@@ -33,6 +34,7 @@ from tests.support.tiny_bundle import write_tiny_bundle
 from wire.codec import encode
 from wire.counters import FeatureCounts
 from wire.deadline import Deadline, wait_until
+from wire.errors import UnavailableError
 from wire.memory_link import MemoryBroker
 from wire.messages import Head, Loss, ModelState, Online, Release, Reported, TelemetryReport
 from wire.reference import Feature, Reference
@@ -187,6 +189,20 @@ def test_a_look_that_fails_is_no_end_of_looking(fleet: Fleet, caplog: pytest.Log
     fleet.evaluator.start()
     fleet.until(lambda: "nobody looked" in caplog.text)
     refuse(fleet, "pi-1", state="idle")
+    fleet.until(lambda: "pi-1" in fleet.evaluator.verdicts)
+
+
+def test_a_store_that_takes_nothing_at_the_start_is_no_end_of_looking(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_book: AlertBook) -> None:
+        raise UnavailableError("the disk is full")
+
+    refuse(fleet, "pi-1", state="idle")
+    with monkeypatch.context() as full:
+        full.setattr(AlertBook, "forget_pending", fail)
+        fleet.evaluator.start()
+        fleet.until(lambda: "nobody looked at the fleet's health: the disk is full" in caplog.text)
     fleet.until(lambda: "pi-1" in fleet.evaluator.verdicts)
 
 
