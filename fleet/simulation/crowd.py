@@ -139,7 +139,7 @@ class Crowd:
                 member.said += 1
 
     def _lie(self, member: _Member, said: Said) -> None:
-        """Send it once: what is refused is not acknowledged, and what lies above it neither."""
+        """Send it once, and hold nothing: where the link does not take it, what follows has a gap below."""
         member.lied = True
         payload = lie(said.message.head.sequence, said.message)
         topic = self._topics.device(member.device.name, "telemetry")

@@ -15,6 +15,7 @@ import numpy as np
 from fleet.simulation.answers import Ability, answer
 from fleet.simulation.scenario import Conditions, Scenario
 from wire.messages import (
+    STREAMS,
     Event,
     EventReport,
     Head,
@@ -50,7 +51,7 @@ class Said:
 
     @property
     def durable(self) -> bool:
-        return hasattr(self.message, "head")
+        return self.leaf in STREAMS
 
 
 def device_name(number: int) -> str:

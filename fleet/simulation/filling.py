@@ -16,14 +16,15 @@ from fleet.adapters.database import Database
 from fleet.adapters.msgspec_codec import decode
 from fleet.adapters.registry import Registry
 from fleet.adapters.report_store import ReportStore
-from fleet.ingest import Refusal, Word, understand
+from fleet.ingest import Arrival, Refusal, Word, understand
 from fleet.simulation.device import Said, SimulatedDevice
 from fleet.simulation.lies import lie
 from fleet.simulation.scenario import Scenario, conditions
+from fleet.timing import HOUR_S
 from wire.codec import encode
 from wire.errors import MessageError
 from wire.link import Incoming
-from wire.topics import Topics
+from wire.topics import DeviceTopic, Topics
 
 _TOPICS = Topics()
 _BATCH = 500
@@ -52,9 +53,9 @@ def fill(
     when it is back, the newest first. Filling again with another `boot` adds another life.
     """
     end_s = time.time() if until_s is None else until_s
-    begin_s = end_s - hours * 3600
+    begin_s = end_s - hours * HOUR_S
     filling = _Filling(database, scenario, devices, boot)
-    moments = int(hours * 3600 // scenario.interval_s)
+    moments = int(hours * HOUR_S // scenario.interval_s)
     for n in range(1, moments + 1):
         filling.step(end_s - (moments - n) * scenario.interval_s, begin_s, last=n == moments)
     return filling.filled
@@ -110,14 +111,13 @@ class _Filling:
             word = understand(message, _TOPICS, decode)
         except MessageError as error:
             address = _TOPICS.parse(message.topic)
-            self._store.count_refusal(error.kind, getattr(address, "device", ""))
+            self._store.count_refusal(error.kind, address.device if isinstance(address, DeviceTopic) else "")
             self.filled.refused += 1
             return
         if word is not None:
             words.append(word)
-            refused = isinstance(word, Refusal)
-            self.filled.refused += refused
-            self.filled.reports += message.topic.endswith("telemetry") and not refused
+            self.filled.refused += isinstance(word, Refusal)
+            self.filled.reports += isinstance(word, Arrival) and word.stream == "telemetry"
 
     def _take(self, words: list[Word]) -> None:
         self._store.take(words)

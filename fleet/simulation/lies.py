@@ -39,7 +39,7 @@ def _renamed(report: TelemetryReport) -> bytes:
 
 
 def _inflated(report: TelemetryReport) -> bytes:
-    """Count a thousand million answers a second."""
+    """Count a million million answers in one interval."""
     return _counters(inferences=10**12, total=10**12)(report)
 
 
