@@ -40,6 +40,7 @@ from fleet.adapters.database import Database
 from fleet.adapters.msgspec_codec import decode
 from fleet.adapters.registry import Registry
 from fleet.adapters.report_store import ReportStore
+from fleet.app import GARBAGE_AFTER
 from fleet.evaluator import Evaluator
 from fleet.ingest import Arrival
 from fleet.server import CLIENT_ID, Server
@@ -52,11 +53,11 @@ HERE: Final = Path(__file__).parent
 _PATIENCE_S: Final = 900.0
 
 
-def rows(database: Path, where: str = "") -> tuple[int, int]:
+def rows(database: Path) -> tuple[int, int]:
     """Return how many reports are stored, and how many different ones."""
     sql = sqlite3.connect(database, timeout=30)
     try:
-        query = f"select count(*), count(distinct device || '/' || sequence) from report {where}"
+        query = "select count(*), count(distinct device || '/' || sequence) from report"
         all_, different = sql.execute(query).fetchone()
         return int(all_), int(different)
     except sqlite3.OperationalError:  # not made yet
@@ -134,7 +135,7 @@ def consume(state: Path, port: int, arguments: argparse.Namespace) -> None:
     """Be our server until SIGTERM."""
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    gc.set_threshold(200_000)  # as `serve` does
+    gc.set_threshold(GARBAGE_AFTER)  # as `serve` does
     database = Database(state).open()
     Registry(database).open().welcome(f"d{n:06}" for n in range(arguments.devices))
     _report_once(ReportStore(database).open(), arguments.devices)

@@ -50,7 +50,7 @@ log = logging.getLogger(__name__)
 
 #: A batch of reports is some ten thousand objects without a cycle among them: looking for cycles after each
 #: 700, Python's default, took half of the time of decoding.
-_GARBAGE_AFTER: Final = 200_000
+GARBAGE_AFTER: Final = 200_000
 _CONNECT_S: Final = 10.0
 
 
@@ -86,7 +86,7 @@ class ServerSettings:
 
 def serve(settings: ServerSettings, stop: threading.Event) -> None:
     """Be the server until `stop`; raise UnavailableError when the broker does not answer at the start."""
-    gc.set_threshold(_GARBAGE_AFTER)
+    gc.set_threshold(GARBAGE_AFTER)
     database = Database(settings.state).open()
     registry = Registry(database).open()
     registry.sweep()
