@@ -31,6 +31,16 @@ class Complaints:
         self._waiting: dict[tuple[Table, str, str], int] = {}
         self._devices: set[str] = set()
         self._told: set[tuple[Table, str]] = set()
+        # Both as they stood before the batch that is being taken.
+        self._before = (self._waiting.copy(), self._told.copy())
+
+    def begin(self) -> None:
+        """Take note of where a batch begins."""
+        self._before = (self._waiting.copy(), self._told.copy())
+
+    def forget(self) -> None:
+        """Drop what was counted since `begin`: the transaction that it belonged to has failed."""
+        self._waiting, self._told = self._before
 
     @property
     def waiting(self) -> bool:

@@ -54,7 +54,7 @@ class ReportStore:
     def open(self) -> ReportStore:
         """Read where each device stands."""
         self._marks.read()
-        for part in (self._messages, self._rollups, self._vitals):
+        for part in (self._messages, self._rollups, self._vitals, self._complaints):
             part.forget()
         self._heard.clear()
         self._news.clear()
@@ -67,6 +67,7 @@ class ReportStore:
 
     def take(self, words: Iterable[Word]) -> Taken:
         """Commit a batch in one transaction. When that fails, nothing of it is remembered, and it raises."""
+        self._complaints.begin()
         try:
             with self._database.transaction():
                 taken = self._take(words)

@@ -14,11 +14,12 @@ from fleet.adapters.fleet_reader import FleetReader
 from fleet.adapters.history import History
 from fleet.adapters.report_store import ReportStore
 from fleet.adapters.rollup_table import MAX_RELEASES
-from fleet.ingest import Arrival
+from fleet.ingest import Arrival, Refusal
 from fleet.keeping import KEEP_S
 from fleet.spans import MAX_POINTS, Spread, length
 from fleet.timing import DAY_S, HOUR_S
 from tests.support.examples import VITALS, counters, telemetry
+from wire.errors import MessageError
 from wire.messages import Event, Head, Samples, Telemetry
 
 #: A midnight, UTC.
@@ -230,6 +231,24 @@ def test_a_batch_that_fails_leaves_no_trace_in_the_sums(kept: Kept, monkeypatch:
     assert kept.history.total("digits/1").reports == 2
     (hour,) = kept.history.vitals("pi-1", DAY0_S, DAY0_S + 3600, points=1)
     assert hour.reports == 2
+
+
+def test_what_a_batch_that_fails_complains_of_is_counted_and_told_once(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept.store.count_refusal("topic")  # before the batch, and so not a part of it
+    words = [
+        Arrival("pi-1", "telemetry", Head("b1", 1, 1, 12.0), telemetry()),
+        Refusal("pi-1", "telemetry", Head("b1", 2, 1, DAY0_S), MessageError("Telemetry", "cannot be")),
+    ]
+    with monkeypatch.context() as broken:
+        broken.setattr(kept.store._vitals, "flush", lambda: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            kept.store.take(words)
+    assert [error.kind for error in kept.store.take(words).refused] == ["Telemetry"]
+    reader = FleetReader(kept.database)
+    assert reader.complaints("flag") == {"pi-1": {"clock-behind": 1}}
+    assert reader.complaints("refusal") == {"": {"topic": 1}, "pi-1": {"Telemetry": 1}}
 
 
 def test_a_report_of_two_models_counts_for_both(kept: Kept) -> None:
