@@ -25,13 +25,14 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from edge.adapters.answer_store import AnswerStore
 from edge.adapters.model_folders import model_folders
 from edge.adapters.model_store import ModelStore
-from edge.adapters.notify import notify
+from edge.adapters.notify import ServiceManager
 from edge.adapters.outbox import Outbox
 from edge.adapters.sources import IDLE
 from edge.adapters.tflite import backend_version
@@ -40,8 +41,10 @@ from edge.agent_http import AgentHttp
 from edge.agent_model import AgentModel, Shared, try_bundle
 from edge.agent_observing import make_observing
 from edge.broker_access import Enrolment, broker_address, check_tls, make_renewal
-from edge.control import Control, Identity, Parts
+from edge.control import Control, Identity, OwnModel, Parts
 from edge.download import Download, Part
+from edge.heartbeat import SILENT_S, Heartbeat
+from edge.lifecycle import DEADLINE_S, State
 from edge.observing import Observing
 from edge.online.delivery import DeliveryRules
 from edge.online.opening import OpenSinks, OpenSource, open_sinks, open_source
@@ -52,6 +55,7 @@ from edge.reporting import Reporting, ReportParts
 from edge.runtime import Runtime
 from edge.serving import Serving
 from edge.settings import AgentSettings, SourceSettings
+from edge.status_line import status_line
 from edge.trust import NoTrust, Trust
 from edge.trusting import make_trust
 from edge.turns import Turns
@@ -61,7 +65,7 @@ from wire.adapters.signals import stop_on_signals
 from wire.codec import encode
 from wire.errors import UnavailableError
 from wire.link import Will
-from wire.messages import Blob, Online
+from wire.messages import Blob, ModelState, Online
 from wire.topics import Topics
 
 log = logging.getLogger(__name__)
@@ -71,6 +75,9 @@ _SWITCH_INTERVAL_S: Final = 0.0005
 
 _WATCHDOG_EVERY_S: Final = 1.0
 _CONNECT_S: Final = 5.0
+#: What systemd lets a start take for one model: its load, and the trial of a first bundle before it.
+_LOAD_S: Final = 180.0
+_TRIAL_S: Final = DEADLINE_S[State.STAGE] + _LOAD_S
 
 
 def run(settings: AgentSettings, software: str) -> int:
@@ -128,6 +135,8 @@ class _Agent:
         self._tally = Tally(log.warning)
         self._trust: Trust = NoTrust()
         self._crashed = False
+        self._manager = ServiceManager()
+        self._heartbeat = Heartbeat(time.monotonic)
 
     def open(self) -> None:
         """Find each model its folder, and install first bundles; raise when the only one cannot serve."""
@@ -136,7 +145,8 @@ class _Agent:
         for model in settings.model:
             self._models[model.name] = AgentModel(model, folders[model.name], self._recorder)
         self._trust = make_trust(settings.trust, state)
-        for own in self._models.values():
+        for name, own in self._models.items():
+            self._manager.starting(f"looking at the first bundle of {name}", _TRIAL_S)
             own.open(alone=len(self._models) == 1)
 
     @property
@@ -168,15 +178,19 @@ class _Agent:
         log.info("agent %s starts with %s", self._identity.device, _backends(settings))
         if settings.trust.unsigned:
             log.warning("trust.unsigned: whoever reaches the broker decides what runs here")
+        self._heartbeat.turned()  # from here on it counts; a start may have taken longer
         thread.start()
         enrol = Enrolment(settings)
         enrol.start()
         http.start()
-        notify("READY=1")
+        # Also without a model: a fresh device waits for its first push for as long as that takes, and the
+        # one whose model is lost must stay within reach of the next.
+        self._manager.ready()
+        pinger = _Pinger(self._manager, self._heartbeat)
         try:
-            _inference_loop(source, self._fed, _pause_s(settings.source), self._stop)
+            _inference_loop(source, self._fed, _pause_s(settings.source), self._stop, pinger)
         finally:
-            notify("STOPPING=1")
+            self._manager.stopping()
             http.stop()
             enrol.close()
             source.close()
@@ -215,7 +229,7 @@ class _Agent:
             turns=Turns(),
             golden_every_s=settings.telemetry.golden_every_s,
         )
-        models = tuple(model.recover(shared) for model in self._models.values())
+        models = tuple(self._recover(name, shared) for name in self._models)
         servings = [model.serving for model in self._models.values()]
         observing = make_observing(settings, self._recorder, self._remembered, servings, self._store)
         parts = Parts(
@@ -233,8 +247,18 @@ class _Agent:
             clock=time.monotonic,
             wall_clock=time.time,
             renewal=make_renewal(settings),
+            turned=self._turned,
         )
         return Control(self._identity, parts)
+
+    def _recover(self, name: str, shared: Shared) -> OwnModel:
+        self._manager.starting(f"loading {name}", _LOAD_S)
+        return self._models[name].recover(shared)
+
+    def _turned(self, models: Sequence[ModelState], connected: bool) -> None:
+        self._heartbeat.turned()
+        if not self._stop.is_set():
+            self._manager.status(status_line(models, connected=connected))
 
     def _make_reporting(self, observing: Observing, http: AgentHttp) -> Reporting:
         telemetry = self._settings.telemetry
@@ -256,9 +280,10 @@ def _backends(settings: AgentSettings) -> str:
     return ", ".join(dict.fromkeys(backend_version(model.backend) for model in settings.model))
 
 
-def _inference_loop(source: OpenSource, serving: Serving, pause_s: float, stop: threading.Event) -> None:
+def _inference_loop(
+    source: OpenSource, serving: Serving, pause_s: float, stop: threading.Event, alive: _Pinger
+) -> None:
     """Answer one sample after the other. The watchdog's ping comes from here: a stuck model misses it."""
-    alive = _Pinger()
     due_s = time.monotonic()
     while not stop.is_set():
         alive.ping()
@@ -278,11 +303,20 @@ def _inference_loop(source: OpenSource, serving: Serving, pause_s: float, stop: 
 class _Pinger:
     """Tells systemd that we live, once a second however often it is called."""
 
-    def __init__(self) -> None:
+    def __init__(self, manager: ServiceManager, heartbeat: Heartbeat) -> None:
+        self._manager = manager
+        self._heartbeat = heartbeat
         self._last_s = 0.0
+        self._silent = False
 
     def ping(self) -> None:
         now_s = time.monotonic()
-        if now_s - self._last_s >= _WATCHDOG_EVERY_S:
-            notify("WATCHDOG=1")
-            self._last_s = now_s
+        if now_s - self._last_s < _WATCHDOG_EVERY_S:
+            return
+        self._last_s = now_s
+        if self._heartbeat.alive:
+            self._silent = False
+            self._manager.alive()
+        elif not self._silent:
+            self._silent = True
+            log.error("the control thread has not turned for %.0f s; the watchdog may end us", SILENT_S)

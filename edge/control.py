@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -95,6 +95,8 @@ class Parts:
     clock: Clock
     wall_clock: Callable[[], float]
     renewal: Renewal | None = None
+    #: Hears at each turn what the models do, and whether there is a link.
+    turned: Callable[[Sequence[ModelState], bool], None] = lambda _models, _up: None
 
 
 class Control:
@@ -321,6 +323,7 @@ class Control:
     def _tell_state(self) -> None:
         now_s = self._parts.clock()
         reported = self._reported()
+        self._parts.turned(reported.models, self._up)
         if self._told is not None:
             if replace(reported, sequence=0, time_s=0.0, free_bytes=0) == self._told:
                 return

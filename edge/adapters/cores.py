@@ -53,7 +53,8 @@ def memory_limit_bytes(groups: Path = _GROUPS, membership: Path = _MEMBERSHIP) -
     """Return how much memory the control group allows, the least of it and its parents; None: no limit."""
     limits = []
     for folder in _folders("memory", groups, membership):
-        for name in ("memory.max", "memory.limit_in_bytes"):
+        # Above memory.high nothing is killed, but everything is held up: it is where there is no room.
+        for name in ("memory.high", "memory.max", "memory.limit_in_bytes"):
             limit = _number(folder / name)
             if limit is not None and limit < 2**60:  # the first version says "none" by a huge number
                 limits.append(int(limit))

@@ -1,13 +1,48 @@
-"""systemd's notification socket: ready, alive, stopping. Silent where there is no systemd."""
+"""systemd, as the agent talks to it (sd_notify(3)). Silent where there is no systemd."""
 
 from __future__ import annotations
 
 import os
 import socket
+from typing import Final
+
+_LONGEST_STATUS: Final = 400
+
+
+class ServiceManager:
+    """Hears whether the agent is ready, alive and stopping, and what it does now. Any thread may call."""
+
+    def __init__(self) -> None:
+        self._status = ""
+
+    def starting(self, what: str, seconds: float) -> None:
+        """Say what the start is at, and that this may take so long; it must not count as a start that hangs.
+
+        Each step has its own limit, and none is renewed: a load that never ends still ends the start.
+        """
+        self.status(what)
+        notify(f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
+
+    def ready(self) -> None:
+        notify("READY=1")
+
+    def alive(self) -> None:
+        notify("WATCHDOG=1")
+
+    def stopping(self) -> None:
+        notify("STOPPING=1\nSTATUS=ending: what was answered is sent")
+
+    def status(self, text: str) -> None:
+        """Set the line that `systemctl status` shows, unless it is that already."""
+        # One line: it holds what bundles and exceptions said, and the next line would be an order to systemd.
+        line = " ".join(text.split())[:_LONGEST_STATUS]
+        if line != self._status:
+            self._status = line
+            notify(f"STATUS={line}")
 
 
 def notify(state: str) -> None:
-    """Send `READY=1`, `WATCHDOG=1` or `STOPPING=1` to the service manager (sd_notify(3))."""
+    """Send lines such as `READY=1` to the service manager."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
@@ -16,6 +51,6 @@ def notify(state: str) -> None:
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
             sock.connect(address)
-            sock.send(state.encode())
+            sock.send(state.encode("utf-8", "replace"))
     except OSError:  # the manager went away; there is nobody to tell
         return

@@ -36,6 +36,11 @@ def test_the_least_quota_of_a_group_and_its_parents_counts(tmp_path: Path) -> No
     assert (cpu_quota(*groups), memory_limit_bytes(*groups)) == (1.5, GIB)
 
 
+def test_where_a_group_is_held_up_there_is_no_room(tmp_path: Path) -> None:
+    files = {"unit__memory_dot_high": str(GIB // 2), "unit__memory_dot_max": str(GIB)}
+    assert memory_limit_bytes(*make(tmp_path, "0::/unit\n", **files)) == GIB // 2
+
+
 def test_the_first_version_of_control_groups_is_read_too(tmp_path: Path) -> None:
     groups = make(
         tmp_path,
