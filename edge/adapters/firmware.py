@@ -6,7 +6,9 @@ One ioctl on /dev/vcio with the property tag "get the result of a command" and t
 own driver does every 2 s; and the file soc:firmware/get_throttled of older kernels said 0 where the
 firmware said 0x80008 (raspberrypi/linux issue 2367).
 
-The device file is there on a Pi alone, and needs the group `video`; otherwise nothing is known.
+The device file is there on a Pi alone, and needs the group `video`; otherwise nothing is known. Kernels since
+the summer of 2026 have one for such commands alone (raspberrypi/linux pull request 7351), which may be given
+to a service; /dev/vcio is the whole mailbox, one of whose tags runs code on the firmware's processor.
 """
 
 from __future__ import annotations
@@ -15,10 +17,12 @@ import fcntl
 import os
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-_DEVICE: Final = "dev/vcio"
+#: The narrower one first.
+_DEVICES: Final = ("dev/vcio_gencmd", "dev/vcio")
 _COMMAND: Final = b"get_throttled"
 _COMMAND_RESULT: Final = 0x00030080
 _TEXT_BYTES: Final = 1024
@@ -34,9 +38,8 @@ Ioctl = Callable[[int, int, bytearray], Any]
 
 def read_throttled(root: Path = Path("/"), ioctl: Ioctl = fcntl.ioctl) -> int | None:
     """Return the register (Vitals.throttled says what its bits are), or None where there is none to ask."""
-    try:
-        file = os.open(root / _DEVICE, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
+    file = _open(root)
+    if file is None:
         return None
     try:
         message = _question()
@@ -46,6 +49,13 @@ def read_throttled(root: Path = Path("/"), ioctl: Ioctl = fcntl.ioctl) -> int | 
         return None
     finally:
         os.close(file)
+
+
+def _open(root: Path) -> int | None:
+    for device in _DEVICES:
+        with suppress(OSError):
+            return os.open(root / device, os.O_RDONLY | os.O_CLOEXEC)
+    return None
 
 
 def _question() -> bytearray:

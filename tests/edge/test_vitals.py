@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from edge.adapters import vitals
 from edge.adapters.firmware import read_throttled
 from edge.adapters.kernel_files import KernelFiles
 from edge.adapters.vitals import VitalsReader
+from edge.swapping import SwapPolicy, keep_previous, unload_first
 from edge.throttling import parse_clocks, throttled_s
 from tests.support.board_files import stand, stand_pi, stat
 
@@ -105,6 +109,17 @@ def test_the_firmware_is_asked_as_vcgencmd_does(
     assert asked[0][24:].startswith(b"get_throttled\0")
 
 
+def test_the_device_for_questions_alone_is_preferred(tmp_path: Path) -> None:
+    stand(tmp_path, {"dev/vcio": "", "dev/vcio_gencmd": ""})
+    asked: list[str] = []
+
+    def note(file: int, request: int, message: bytearray) -> None:
+        asked.append(Path(f"/proc/self/fd/{file}").readlink().name)
+
+    read_throttled(tmp_path, note)
+    assert asked == ["vcio_gencmd"]
+
+
 def test_without_its_device_file_or_the_right_to_it_the_firmware_is_unknown(tmp_path: Path) -> None:
     def refuse(file: int, request: int, message: bytearray) -> None:
         raise PermissionError
@@ -113,3 +128,29 @@ def test_without_its_device_file_or_the_right_to_it_the_firmware_is_unknown(tmp_
     stand(tmp_path, {"dev/vcio": ""})
     assert read_throttled(tmp_path) is None  # no device: ENOTTY
     assert read_throttled(tmp_path, refuse) is None
+
+
+def test_where_a_group_leaves_little_memory_the_model_that_serves_goes_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A board of 1 GB whose unit may have 300 MB: `swap = "auto"` chooses by what the group leaves."""
+
+    class Memory:
+        available, total = 700 * 2**20, 1000 * 2**20
+
+    class Process:
+        def memory_info(self) -> Any:
+            return SimpleNamespace(rss=180 * 2**20)
+
+    monkeypatch.setattr(vitals.psutil, "virtual_memory", Memory)
+    monkeypatch.setattr(vitals.psutil, "Process", Process)
+    chosen = {}
+    for limit in (None, 300 * 2**20):
+        monkeypatch.setattr(vitals, "memory_limit_bytes", lambda limit=limit: limit)
+        available = vitals.available_bytes()
+        chosen[limit] = (
+            unload_first(SwapPolicy.AUTO, needs_bytes=80 * 2**20, available_bytes=available),
+            keep_previous(SwapPolicy.AUTO, available_bytes=available),
+            vitals.total_bytes(),
+        )
+    assert chosen == {None: (False, True, 1000 * 2**20), 300 * 2**20: (True, False, 300 * 2**20)}
