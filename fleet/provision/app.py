@@ -20,6 +20,7 @@ from fleet.provision.render import (
     render_additions,
     secrets_of,
 )
+from fleet.provision.system_files import system_files
 from wire.adapters.files import write_atomic
 from wire.errors import SettingsError, UnavailableError
 
@@ -77,6 +78,7 @@ def _plan(boot: Path, card: DeviceCard, sources: Mapping[str, str]) -> dict[Path
     """Return every file to be written with its whole new content."""
     own = render(sources, card) | secrets_of(card)
     plan = {boot / name: text.encode() for name, text in own.items()}
+    plan |= {boot / name: data for name, data in system_files().items()}
     for name, additions in render_additions(sources, card).items():
         for path in places(boot, name):
             # A person's comment may be in any encoding; its bytes come back as they were.

@@ -26,3 +26,11 @@ def load() -> dict[str, str]:
         return {name: (folder / name).read_text(encoding="utf-8") for name in (*FILES, *ADDITIONS)}
     except FileNotFoundError as error:
         raise UnavailableError(f"no template {error.filename}: install edgeflock again") from error
+
+
+def load_all() -> dict[str, bytes]:
+    """Return every file of the folder by its name in it."""
+    folder = locate()
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
