@@ -21,6 +21,7 @@ test-tools: .venv/.dev
 	@scripts/ensure-mosquitto
 	@scripts/ensure-chromium
 	@scripts/ensure-prometheus
+	@scripts/ensure-nspawn
 	@scripts/build-page
 
 page:  ## bring in the scripts of the fleet's page (npm), for charts and pages that move by themselves
