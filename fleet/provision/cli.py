@@ -8,7 +8,9 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from fleet.provision.app import flash, places
+from fleet.provision.adapters.mounted_folder import MountedFolder
+from fleet.provision.app import flash
+from fleet.provision.boot_partition import BootPartition, find
 from fleet.provision.render import ADDITIONS, DeviceCard
 from wire.errors import SettingsError
 
@@ -94,12 +96,13 @@ def add_parser(commands: _SubParsersAction[argparse.ArgumentParser], _version: s
 def run(args: argparse.Namespace) -> int:
     """Flash, and tell what was written and what to do next."""
     card = _card(args)
-    written = flash(args.boot, card, force=args.force)
-    for path in written:
-        print(f"wrote {path}")
+    boot = MountedFolder(args.boot)
+    written = flash(boot, card, force=args.force)
+    for name in written:
+        print(f"wrote {args.boot / name}")
     if not written:
         print(f"nothing to write: {args.boot} is {card.name} already")
-    _print_gaps(args.boot)
+    _print_gaps(boot)
     broker = f"{card.broker_host}:{card.broker_port}"
     print(f"next: eject the card and start {card.name} with it; it will look for the broker at {broker}")
     return 0
@@ -156,12 +159,12 @@ def _read(option: str, path: Path) -> str:
         raise SettingsError(f"{option} {path}: {error}") from error
 
 
-def _print_gaps(boot: Path) -> None:
+def _print_gaps(boot: BootPartition) -> None:
     """Tell what the card lacks and the device will have to do without or bring itself."""
     for name in ADDITIONS.values():
-        if not places(boot, name):
+        if not find(boot, name):
             print(f"note: no {name} there, so its additions (firmware-config/boot) were left out")
-    if not any((boot / "edgeflock" / "wheels").glob("*.whl")):
+    if not any(name.startswith("edgeflock/wheels/") for name in boot.names()):
         print("note: no wheels in edgeflock/wheels, so the first boot needs the package index")
 
 

@@ -1,0 +1,94 @@
+"""The port to a boot partition: few small files, in one folder or none, that are read and replaced whole.
+
+What a device is told is decided without knowing where its bytes lie: in a mounted folder, or in a FAT
+file system inside an image or on a disk that nobody has mounted. The adapters are in `adapters/`.
+
+Rules:
+- A name is 'cmdline.txt' or 'edgeflock/device.toml': at most one folder, separated by '/'.
+- Names are found in any case, as FAT does; what is written anew gets the case it was given.
+- `write` replaces a file wholly or not at all, and makes its folder. A partition without enough room for
+  the new file beside the old one refuses it before anything is changed.
+- A partition that cannot be read or written raises OSError, with its errno (ENOSPC: full, EIO: pulled).
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Mapping
+from typing import Final, Protocol
+
+_NAME: Final = re.compile(r'(?:[^/\\:*?"<>|\x00-\x1f]+/)?[^/\\:*?"<>|\x00-\x1f]+')
+
+
+class BootPartition(Protocol):
+    """The first partition of a card, or of an image for one."""
+
+    @property
+    def where(self) -> str:
+        """What people call it, for messages: the folder, or the image."""
+
+    def read(self, name: str) -> bytes | None:
+        """Return the content of the file `name`, or None where there is none."""
+
+    def write(self, name: str, data: bytes) -> None:
+        """Make `data` the content of the file `name`."""
+
+    def remove(self, name: str) -> None:
+        """Remove the file `name` where there is one."""
+
+    def names(self) -> list[str]:
+        """Return all files in the root and in its folders, and its folders with a '/' at the end, sorted."""
+
+    def free_bytes(self) -> int:
+        """Return how much more data fits."""
+
+    def flush(self) -> None:
+        """Return when everything written is on the medium."""
+
+
+class FakeBootPartition:
+    """A boot partition in memory, with room for so many bytes: as strict as the real ones."""
+
+    def __init__(self, files: Mapping[str, bytes] | None = None, *, room_bytes: int = 1 << 28) -> None:
+        self.files = {check_file_name(name): data for name, data in (files or {}).items()}
+        self.where = "a fake"
+        self._room_bytes = room_bytes
+
+    def read(self, name: str) -> bytes | None:
+        return self.files.get(self._known(name))
+
+    def write(self, name: str, data: bytes) -> None:
+        if len(data) > self.free_bytes():
+            raise OSError(errno.ENOSPC, "No space left on device", name)
+        self.files[self._known(name)] = data
+
+    def remove(self, name: str) -> None:
+        self.files.pop(self._known(name), None)
+
+    def names(self) -> list[str]:
+        folders = {f"{name.partition('/')[0]}/" for name in self.files if "/" in name}
+        return sorted({*self.files, *folders})
+
+    def free_bytes(self) -> int:
+        return self._room_bytes - sum(map(len, self.files.values()))
+
+    def flush(self) -> None:
+        """Nothing is elsewhere."""
+
+    def _known(self, name: str) -> str:
+        """Return `name` in the case in which it is there."""
+        folded = check_file_name(name).casefold()
+        return next((known for known in self.files if known.casefold() == folded), name)
+
+
+def check_file_name(name: str) -> str:
+    """Return `name` if every boot partition can hold it; raise ValueError otherwise."""
+    if not _NAME.fullmatch(name) or any(part != part.rstrip(" .") for part in name.split("/")):
+        raise ValueError(f"{name!r} cannot be a file on a boot partition")
+    return name
+
+
+def find(boot: BootPartition, name: str) -> list[str]:
+    """Return where the system keeps its file `name`; since 25.10 Ubuntu has cmdline.txt in `current`."""
+    return [path for path in (name, f"current/{name}") if boot.read(path) is not None]
