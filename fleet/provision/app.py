@@ -43,14 +43,13 @@ def flash(boot: BootPartition, card: DeviceCard, *, force: bool = False) -> list
 
 def _check_boot(boot: BootPartition) -> None:
     """Refuse a partition of other content; an empty one is taken."""
-    names = {name.casefold(): name for name in boot.names()}
     # Hidden entries and this one are what desktops leave on any card they touch.
-    ignored = (".", "system volume information/")
-    found = sorted({old.partition("/")[0] for new, old in names.items() if not new.startswith(ignored)})
-    if not found or any(mark in names for mark in _MARKS):
+    ignored = (".", "System Volume Information/")
+    found = [name for name in boot.names() if not name.startswith(ignored)]
+    if not found or any(boot.read(mark) is not None for mark in _MARKS):
         return
-    more = " and more" if len(found) > 3 else ""
+    there = ", ".join(name.rstrip("/") for name in found[:3]) + (" and more" if len(found) > 3 else "")
     raise SettingsError(
-        f"{boot.where} is not a boot partition: no cmdline.txt or config.txt, but {', '.join(found[:3])}{more}"
+        f"{boot.where} is not a boot partition: no cmdline.txt or config.txt, but {there}"
         " (--force writes there anyway)"
     )

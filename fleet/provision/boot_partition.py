@@ -1,12 +1,12 @@
-"""The port to a boot partition: few small files, in one folder or none, that are read and replaced whole.
+"""The port to a boot partition: few small files in folders, read and replaced whole.
 
 What a device is told is decided without knowing where its bytes lie: in a mounted folder, or in a FAT
 file system inside an image or on a disk that nobody has mounted. The adapters are in `adapters/`.
 
 Rules:
-- A name is 'cmdline.txt' or 'edgeflock/device.toml': at most one folder, separated by '/'.
+- A name is 'cmdline.txt' or 'edgeflock/wheels/x.whl': folders and file, separated by '/'.
 - Names are found in any case, as FAT does; what is written anew gets the case it was given.
-- `write` replaces a file wholly or not at all, and makes its folder. A partition without enough room for
+- `write` replaces a file wholly or not at all, and makes its folders. A partition without enough room for
   the new file beside the old one refuses it before anything is changed.
 - A partition that cannot be read or written raises OSError, with its errno (ENOSPC: full, EIO: pulled).
 """
@@ -18,7 +18,10 @@ import re
 from collections.abc import Mapping
 from typing import Final, Protocol
 
-_NAME: Final = re.compile(r'(?:[^/\\:*?"<>|\x00-\x1f]+/)?[^/\\:*?"<>|\x00-\x1f]+')
+#: What FAT's long names can hold, but for a dot or a space at the end, which it loses.
+_PART: Final = re.compile(
+    r'[^/\\:*?"<>|\x00-\x1f\x7f\ud800-\udfff]{0,99}[^/\\:*?"<>|\x00-\x1f\x7f\ud800-\udfff. ]'
+)
 
 
 class BootPartition(Protocol):
@@ -37,8 +40,8 @@ class BootPartition(Protocol):
     def remove(self, name: str) -> None:
         """Remove the file `name` where there is one."""
 
-    def names(self) -> list[str]:
-        """Return all files in the root and in its folders, and its folders with a '/' at the end, sorted."""
+    def names(self, folder: str = "") -> list[str]:
+        """Return what is in `folder` (nothing where there is no such folder), sorted; folders end in '/'."""
 
     def free_bytes(self) -> int:
         """Return how much more data fits."""
@@ -66,9 +69,10 @@ class FakeBootPartition:
     def remove(self, name: str) -> None:
         self.files.pop(self._known(name), None)
 
-    def names(self) -> list[str]:
-        folders = {f"{name.partition('/')[0]}/" for name in self.files if "/" in name}
-        return sorted({*self.files, *folders})
+    def names(self, folder: str = "") -> list[str]:
+        start = f"{folder}/".casefold() if folder else ""
+        below = [name[len(start) :] for name in self.files if name.casefold().startswith(start)]
+        return sorted({name.partition("/")[0] + "/" * ("/" in name) for name in below})
 
     def free_bytes(self) -> int:
         return self._room_bytes - sum(map(len, self.files.values()))
@@ -84,7 +88,7 @@ class FakeBootPartition:
 
 def check_file_name(name: str) -> str:
     """Return `name` if every boot partition can hold it; raise ValueError otherwise."""
-    if not _NAME.fullmatch(name) or any(part != part.rstrip(" .") for part in name.split("/")):
+    if not all(_PART.fullmatch(part) for part in name.split("/")):
         raise ValueError(f"{name!r} cannot be a file on a boot partition")
     return name
 

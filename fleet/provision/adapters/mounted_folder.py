@@ -27,7 +27,7 @@ class MountedFolder:
 
     def write(self, name: str, data: bytes) -> None:
         path = self._path(name)
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, data)
 
     def remove(self, name: str) -> None:
@@ -36,11 +36,11 @@ class MountedFolder:
             path.unlink()
             sync_folder(path.parent)
 
-    def names(self) -> list[str]:
-        root = list(self._folder.iterdir())
-        folders = [path for path in root if path.is_dir()]
-        paths = [*root, *(path for folder in folders for path in folder.iterdir() if path.is_file())]
-        return sorted(f"{path.relative_to(self._folder)}{'/' * path.is_dir()}" for path in paths)
+    def names(self, folder: str = "") -> list[str]:
+        path = self._path(folder) if folder else self._folder
+        if not path.is_dir():
+            return []
+        return sorted(f"{entry.name}{'/' * entry.is_dir()}" for entry in path.iterdir())
 
     def free_bytes(self) -> int:
         return shutil.disk_usage(self._folder).free
