@@ -56,7 +56,7 @@ def read_claim(settings: AgentSettings) -> Claim:
     """Return the claim of the settings; raise SettingsError for a token that cannot be read."""
     path = Path(settings.broker.claim)
     try:
-        return Claim.of(path.read_text(encoding="ascii").strip())
+        return Claim.of(path.read_text(encoding="ascii").strip(), settings.device.name)
     except OSError as error:
         raise SettingsError(f"broker.claim: {path}: {error.strerror}") from error
     except ValueError as error:  # not ASCII among them

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import itertools
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Final, get_args, get_origin, get_type_hints
@@ -13,6 +13,7 @@ from typing import Any, Final, get_args, get_origin, get_type_hints
 from edge.backend import ISOLATIONS
 from edge.online.streams import SINKS, SOURCES
 from edge.swapping import SwapPolicy
+from wire.board_name import has_serial, no_serial, with_serial
 from wire.errors import SettingsError
 from wire.topics import Topics, check_name
 
@@ -23,7 +24,8 @@ MOST_MODELS: Final = 15
 
 @dataclass(frozen=True)
 class DeviceSettings:
-    #: The device's name: its MQTT client id, and its level in every topic.
+    #: The device's name: its MQTT client id, and its level in every topic. `{serial}` in it becomes the board's
+    #: own serial number.
     name: str
     #: Folder for models, the outbox and the pointer. One agent owns it.
     state: str = "/var/lib/edgeflock"
@@ -208,19 +210,31 @@ class AgentSettings:
         return self.source.model or self.model[0].name
 
 
-def load(path: Path) -> AgentSettings:
-    """Read the TOML file at `path`; raise SettingsError, with the key, when it cannot be used."""
+def load(path: Path, read_serial: Callable[[], str] = no_serial) -> AgentSettings:
+    """Read the TOML file at `path`; raise SettingsError, with the key, when it cannot be used.
+
+    `read_serial` gives the board's serial number, and is asked only where the device is named by it.
+    """
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(f"{path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is not TOML: {error}") from error
-    settings = parse(raw, str(path))
+    settings = parse(_named(raw, read_serial), str(path))
     trust = settings.trust
     if trust.root:
         trust = replace(trust, root=str(path.parent / trust.root))
     return replace(settings, trust=trust, broker=_beside(settings.broker, path.parent))
+
+
+def _named(raw: Mapping[str, Any], read_serial: Callable[[], str]) -> Mapping[str, Any]:
+    """Return `raw` with the board's serial number in the device's name, where that asks for it."""
+    device = raw.get("device")
+    name = device.get("name") if isinstance(device, dict) else None
+    if not isinstance(name, str) or not has_serial(name):
+        return raw
+    return {**raw, "device": {**device, "name": with_serial(name, read_serial())}}
 
 
 def _beside(broker: BrokerSettings, folder: Path) -> BrokerSettings:

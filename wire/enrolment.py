@@ -6,7 +6,9 @@ Rules:
 - its address names the topics and is the user name on the claim listener: the broker's log may show it;
 - its password opens the claim listener, which so has no anonymous clients;
 - its proof key authenticates the request (HMAC-SHA256, RFC 2104): whoever saw address and password on
-  the broker still cannot have a certificate made.
+  the broker still cannot have a certificate made;
+- a shared token is several: each device takes the one that follows from it for its own name, and the
+  server knows those of the devices that were named to it, and no others.
 """
 
 from __future__ import annotations
@@ -25,6 +27,9 @@ MAX_PEM_CHARS: Final = 8192
 #: The server's own name on the broker; no device may have it.
 SERVER_NAME: Final = "fleet-server"
 
+#: How a shared token begins; the dot is in no other one.
+SHARED: Final = "shared."
+
 _MIN_TOKEN_CHARS: Final = 22  # 128 bits in base64
 
 
@@ -37,9 +42,12 @@ class Claim:
     proof_key: bytes
 
     @classmethod
-    def of(cls, token: str) -> Claim:
+    def of(cls, token: str, device: str) -> Claim:
+        """Return the claim of `device`, whose name counts where the token is a shared one."""
         if len(token) < _MIN_TOKEN_CHARS or not token.isascii() or not token.isprintable():
             raise ValueError("not a claim token: `edgeflock fleet enroll` makes them")
+        if token.startswith(SHARED):
+            token = hmac.new(token.encode(), f"edgeflock shared {device}".encode(), hashlib.sha256).hexdigest()
         return cls(
             address=_derive("address", token).hex(),
             password=_derive("password", token).hex(),

@@ -19,6 +19,7 @@ from typing import Final
 from edge.adapters.cores import allowed_cores, cpu_quota, memory_limit_bytes, usable_cores
 from edge.adapters.firmware import read_throttled
 from edge.checkup.diagnosis import Board
+from wire.board_name import check_serial, no_serial
 
 #: Instructions that kernels of models use, by the names of /proc/cpuinfo.
 _TOLD: Final = frozenset(
@@ -66,6 +67,15 @@ def read_board(root: Path = Path("/"), throttled: Callable[[Path], int | None] =
         sys_mounted=(root / "sys/devices/system/cpu").is_dir(),
         load=_load(_text(root / "proc/loadavg")),
     )
+
+
+def read_serial(root: Path = Path("/")) -> str:
+    """Return the board's serial number; raise SettingsError where it tells none."""
+    for place in ("proc/device-tree/serial-number", "sys/firmware/devicetree/base/serial-number"):
+        if told := _text(root / place).strip("\0 "):
+            return check_serial(told)
+    found = re.search(r"^Serial\s*:\s*(\w+)$", _text(root / "proc/cpuinfo"), re.MULTILINE)
+    return check_serial(found[1]) if found else no_serial()
 
 
 def _model(root: Path) -> str:

@@ -54,74 +54,6 @@ _BARE: Final = re.compile(r"[A-Za-z0-9._:-]+")
 _Value = str | int | None
 
 
-@dataclass(frozen=True)
-class DeviceCard:
-    """What one device is told before it first starts. Raises SettingsError for what cannot work."""
-
-    name: str
-    broker_host: str
-    model: str
-    #: TCP port of the broker.
-    broker_port: int = 1883
-    #: First level or levels of all topics.
-    prefix: str = "edgeflock"
-    #: The text of the fleet's root.json; without it the device believes whatever is well formed.
-    root: str | None = field(default=None, repr=False)
-    #: One public key, as in `id_ed25519.pub`; without it nobody can log in.
-    ssh_key: str | None = None
-    #: Name of the wireless network, 1 to 32 bytes of UTF-8. Needs the two values below.
-    wifi_ssid: str | None = None
-    #: Its passphrase, or the 64 digits of its key. Open networks are not offered: MQTT is plain text in them.
-    wifi_password: str | None = field(default=None, repr=False)
-    #: Whose radio rules apply: ISO 3166-1 alpha-2, such as DE.
-    wifi_country: str | None = None
-    #: The broker's CA (PEM); with it the device speaks TLS.
-    broker_ca: str | None = field(default=None, repr=False)
-    #: The token with which the device has its certificate made, once. Needs the CA.
-    claim_token: str | None = field(default=None, repr=False)
-    #: The broker's port for that.
-    claim_port: int = 8884
-
-    def __post_init__(self) -> None:
-        check_name("device", self.name)
-        check_name("model", self.model)
-        Topics(self.prefix)
-        if not _HOST.fullmatch(self.broker_host):
-            raise SettingsError(f"broker {self.broker_host!r}: not a host name or address")
-        if not 1 <= self.broker_port <= 65535:
-            raise SettingsError(f"broker port {self.broker_port}: use 1 to 65535")
-        if self.ssh_key is not None and not _SSH_KEY.fullmatch(self.ssh_key):
-            raise SettingsError("SSH key: needs the one line of a public key file, such as id_ed25519.pub")
-        if self.root is not None:
-            _check_root(self.root)
-        self._check_wifi()
-        self._check_claim()
-
-    def _check_claim(self) -> None:
-        if self.broker_ca is not None and "-----BEGIN CERTIFICATE-----" not in self.broker_ca:
-            raise SettingsError("CA: needs the broker's CA in PEM form, broker-ca.pem of `fleet init`")
-        if self.claim_token is None:
-            return
-        if self.broker_ca is None:
-            raise SettingsError("a claim token needs the broker's CA: it must not be told to any broker")
-        try:
-            Claim.of(self.claim_token)
-        except ValueError as error:
-            raise SettingsError(str(error)) from error
-
-    def _check_wifi(self) -> None:
-        if self.wifi_ssid is None and self.wifi_password is None and self.wifi_country is None:
-            return
-        if self.wifi_ssid is None or self.wifi_password is None or self.wifi_country is None:
-            raise SettingsError("Wi-Fi needs all three: network name, password and country")
-        if _UNSENDABLE.search(self.wifi_ssid) or not 1 <= len(self.wifi_ssid.encode()) <= 32:
-            raise SettingsError(f"Wi-Fi name {self.wifi_ssid!r}: use 1 to 32 bytes of UTF-8 text")
-        if not _PASSPHRASE.fullmatch(self.wifi_password):
-            raise SettingsError("Wi-Fi password: use 8 to 63 ASCII characters, or 64 hexadecimal digits")
-        if not re.fullmatch(r"[A-Z]{2}", self.wifi_country):
-            raise SettingsError(f"Wi-Fi country {self.wifi_country!r}: use two capital letters, such as DE")
-
-
 def render(templates: Mapping[str, str], card: DeviceCard) -> dict[str, str]:
     """Return the device's own files: path on the boot partition -> text.
 
@@ -140,16 +72,6 @@ def secrets_of(card: DeviceCard) -> dict[str, str]:
 def render_additions(templates: Mapping[str, str], card: DeviceCard) -> dict[str, str]:
     """Return what to add to the system's own files, for `append_cmdline` and `append_config`."""
     return _render(templates, card, ADDITIONS, _bare)
-
-
-def _check_root(text: str) -> None:
-    """Refuse what cannot be a root: the device would only find out where nobody looks."""
-    try:
-        kind = json.loads(text)["signed"]["_type"]
-    except (ValueError, KeyError, TypeError):
-        kind = None
-    if kind != "root":
-        raise SettingsError("root: not a root.json as `edgeflock fleet init` writes it")
 
 
 def append_cmdline(old: str, additions: str) -> str:
@@ -186,11 +108,6 @@ def append_config(old: str, additions: str) -> str:
     else:
         text = (text.rstrip("\n") + "\n\n" if text.strip() else "") + block
     return text.replace("\n", "\r\n") if "\r\n" in old else text
-
-
-def host_name(device: str) -> str:
-    """Return `device` as a host name: lower case, and hyphens for what RFC 1123 does not have."""
-    return re.sub(r"[._]", "-", device.lower())[:63].strip("-")
 
 
 def _render(

@@ -312,7 +312,7 @@ def read_only(_: IdentityFile) -> None:
 
 def test_a_claim_outlives_a_disk_that_takes_nothing(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     claim, broker, obstacle = (
-        Claim.of("a-claim-token-of-the-tests"),
+        Claim.of("a-claim-token-of-the-tests", "pi-1"),
         MemoryBroker(),
         path.with_name("identity.pem.next"),
     )

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from edge.adapters.board import read_serial
 from edge.settings import AgentSettings, load
+from tests.support.board_files import stand
 from wire.errors import SettingsError
 
 GOOD = '[device]\nname = "pi-1"\n[model]\nname = "digits"\n'
@@ -129,3 +131,26 @@ def _class_of(name: str) -> type:
 
     found: type = getattr(edge.settings, name.removeprefix("tuple[").removesuffix(", ...]"))
     return found
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"proc/device-tree/serial-number": "10000000deadbeef\0"},
+        {"sys/firmware/devicetree/base/serial-number": "10000000DEADBEEF\0"},
+        {"proc/cpuinfo": "processor\t: 0\nHardware\t: BCM2835\nSerial\t\t: 10000000deadbeef\n"},
+    ],
+)
+def test_a_device_is_named_by_its_board(tmp_path: Path, files: dict[str, str]) -> None:
+    board = stand(tmp_path / "board", files)
+    text = GOOD.replace('name = "pi-1"', 'name = "pi-{serial}"')
+    assert load(write(tmp_path, text), lambda: read_serial(board)).device.name == "pi-10000000deadbeef"
+
+
+def test_a_board_that_tells_no_serial_number_needs_a_name_written_out(tmp_path: Path) -> None:
+    board = stand(tmp_path / "board", {"proc/cpuinfo": "Serial\t\t: 0000000000000000\n"})
+    text = GOOD.replace('name = "pi-1"', 'name = "pi-{serial}"')
+    with pytest.raises(SettingsError, match="serial '0000000000000000'"):
+        load(write(tmp_path, text), lambda: read_serial(board))
+    with pytest.raises(SettingsError, match="write the name out"):
+        load(write(tmp_path, text), lambda: read_serial(tmp_path))

@@ -34,7 +34,8 @@ pytestmark = needs_mosquitto
 
 TOPICS: Final = Topics()
 SHA: Final = "ab" * 32
-MINE, OTHER = Claim.of("a-claim-token-of-the-tests"), Claim.of("another-claim-token-of-the-tests")
+MINE = Claim.of("a-claim-token-of-the-tests", "pi-1")
+OTHER = Claim.of("another-claim-token-of-the-tests", "pi-2")
 
 HOME: Final = {leaf: f"homeassistant/device/edgeflock__dev-a/{leaf}" for leaf in ("config", "state")}
 NOT_AUTHORIZED: Final = 0x87

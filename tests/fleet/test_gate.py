@@ -74,7 +74,7 @@ class Door:
         self.gate._keep_lists()  # time is not waited for
 
     def token(self, device: str = "pi-1", *, days: float = 7) -> Claim:
-        claim = Claim.of(make_token())
+        claim = Claim.of(make_token(), device)
         self.store.add_claim(claim, device, f"login of {device}", self.now().timestamp() + days * DAY_S)
         return claim
 
@@ -350,7 +350,7 @@ def test_a_retained_request_is_not_heeded(door: Door) -> None:
 
 def test_the_store_holds_no_token(door: Door) -> None:
     token = make_token()
-    door.store.add_claim(Claim.of(token), "pi-1", "login", door.now().timestamp() + DAY_S)
+    door.store.add_claim(Claim.of(token, "pi-1"), "pi-1", "login", door.now().timestamp() + DAY_S)
     dump = "\n".join(door.database.sql.iterdump())
-    assert Claim.of(token).address in dump
+    assert Claim.of(token, "pi-1").address in dump
     assert token not in dump
