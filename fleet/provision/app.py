@@ -10,15 +10,18 @@ from __future__ import annotations
 from typing import Final
 
 from fleet.provision.boot_partition import BootPartition
+from fleet.provision.card import DeviceCard
 from fleet.provision.plan import plan
-from fleet.provision.render import DeviceCard
+from fleet.provision.systems import Os
 from wire.errors import SettingsError, UnavailableError
 
 #: Any of these makes a boot partition; the last is there once we have written to an empty one.
 _MARKS: Final = ("cmdline.txt", "config.txt", "edgeflock/device.toml")
 
 
-def flash(boot: BootPartition, card: DeviceCard, *, force: bool = False) -> list[str]:
+def flash(
+    boot: BootPartition, card: DeviceCard, *, force: bool = False, system: Os | None = None
+) -> list[str]:
     """Write the files of `card` to `boot`; return the names of those that changed, in that order.
 
     Raises SettingsError when `boot` does not look like a boot partition, unless `force`;
@@ -27,7 +30,7 @@ def flash(boot: BootPartition, card: DeviceCard, *, force: bool = False) -> list
     try:
         if not force:
             _check_boot(boot)
-        files = plan(boot, card)
+        files = plan(boot, card, system)
         changed = [name for name, data in files.items() if boot.read(name) != data]
     except OSError as error:
         raise UnavailableError(f"cannot read the card: {error}") from error

@@ -8,7 +8,7 @@ import socket
 from pathlib import Path
 from typing import Final
 
-from fleet.provision.render import DeviceCard
+from fleet.provision.card import DeviceCard
 from wire.errors import SettingsError
 
 PASSWORD_ENV: Final = "EDGEFLOCK_WIFI_PASSWORD"  # noqa: S105  # the variable's name

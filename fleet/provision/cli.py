@@ -10,7 +10,7 @@ from fleet.provision.adapters.mounted_folder import MountedFolder
 from fleet.provision.app import flash
 from fleet.provision.boot_partition import BootPartition, find
 from fleet.provision.card_options import PASSWORD_ENV, add_card_options, card_of
-from fleet.provision.render import ADDITIONS
+from fleet.provision.formats import ADDITIONS
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction

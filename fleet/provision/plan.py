@@ -7,15 +7,11 @@ from typing import Final
 
 from fleet.provision import templates
 from fleet.provision.boot_partition import BootPartition, find
-from fleet.provision.render import (
-    DeviceCard,
-    append_cmdline,
-    append_config,
-    render,
-    render_additions,
-    secrets_of,
-)
+from fleet.provision.card import DeviceCard
+from fleet.provision.formats import render, render_additions
+from fleet.provision.render import append_cmdline, append_config
 from fleet.provision.system_files import system_files
+from fleet.provision.systems import Os, detect_os
 
 _APPEND: Final[Mapping[str, Callable[[str, str], str]]] = {
     "cmdline.txt": append_cmdline,
@@ -23,15 +19,17 @@ _APPEND: Final[Mapping[str, Callable[[str, str], str]]] = {
 }
 
 
-def plan(boot: BootPartition, card: DeviceCard) -> dict[str, bytes]:
+def plan(boot: BootPartition, card: DeviceCard, system: Os | None = None) -> dict[str, bytes]:
     """Return every file to be written with its whole new content, in the order of writing.
 
-    cmdline.txt and config.txt are added to where they exist.
+    cmdline.txt and config.txt are added to where they exist. Without `system` it is what the partition
+    shows; raises SettingsError where that is nothing known.
     """
+    system = system or detect_os(boot)
     sources = templates.load()
-    own = render(sources, card) | secrets_of(card)
+    own = render(sources, card, system)
     files = {name: text.encode() for name, text in own.items()} | system_files()
-    for name, additions in render_additions(sources, card).items():
+    for name, additions in render_additions(sources, card, system).items():
         for path in find(boot, name):
             # A person's comment may be in any encoding; its bytes come back as they were.
             old = (boot.read(path) or b"").decode("utf-8", "surrogateescape")

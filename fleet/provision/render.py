@@ -1,77 +1,35 @@
-"""One device's boot files, rendered from the templates in `firmware-config/`. Pure: texts in, texts out.
+"""Templates and what is filled into them, and what is added to a system's own files. Pure: texts in, texts out.
 
 Rules:
-- `@key@` in a template becomes a value of the card. A key nobody knows is an error, never an empty string.
-- The lines from `# @if key@` to `# @end@` stay only when the card has that value. No nesting, no else:
+- `@key@` in a template becomes a value. A key nobody knows is an error, never an empty string.
+- The lines from `# @if key@` to `# @end@` stay only when that value is there. No nesting, no else:
   what needs more is not a template any more.
-- A value goes in as a JSON string, which TOML and YAML read as it was meant (see `_quoted`). Where
+- A value goes in as a JSON string, which TOML and YAML read as it was meant (see `quoted`). Where
   nothing can be quoted (cmdline.txt), a value that would need it is refused.
-- The same templates and card give the same bytes, and what is appended replaces what was appended
+- The same template and values give the same bytes, and what is appended replaces what was appended
   before: so flashing twice changes nothing.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
 from typing import Final
 
-from wire.enrolment import Claim
 from wire.errors import SettingsError
-from wire.topics import Topics, check_name
-
-#: Template -> where its text goes on the boot partition.
-FILES: Final[Mapping[str, str]] = {
-    "device/device.toml.in": "edgeflock/device.toml",
-    "systemd/edgeflock.service": "edgeflock/edgeflock.service",
-    "boot/network-config.in": "network-config",
-    "boot/user-data.in": "user-data",
-    "boot/meta-data.in": "meta-data",
-}
-#: Where the fleet's root of trust goes; it is no template.
-ROOT: Final = "edgeflock/root.json"
-#: Template -> the file of the system to which its text is added. cmdline.txt is last, and written last:
-#: its new instance id is what makes a device look at the other files again.
-ADDITIONS: Final[Mapping[str, str]] = {
-    "boot/config-additions.txt": "config.txt",
-    "boot/cmdline-additions.txt": "cmdline.txt",
-}
-#: What cloud-init does once per instance; these cannot hold the id that is computed from them.
-_FIRST_BOOT: Final = ("boot/user-data.in", "boot/network-config.in")
 
 _KEY: Final = re.compile(r"@([^@\s]*)@")
 _IF: Final = re.compile(r"# @if (\w+)@")
 _END: Final = "# @end@"
-_HOST: Final = re.compile(r"[A-Za-z0-9_:][A-Za-z0-9._:%-]{0,252}")
-_SSH_KEY: Final = re.compile(r"(ssh|ecdsa|sk)-[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,2}( [^\n\r]*)?")
-_PASSPHRASE: Final = re.compile(r"[ -~]{8,63}|[0-9A-Fa-f]{64}")
-_UNSENDABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _BARE: Final = re.compile(r"[A-Za-z0-9._:-]+")
+#: Words of cmdline.txt of which there is one. Others may be given several times (console=, cgroup_enable=).
+_ONCE: Final = frozenset(
+    ("panic", "ds", "cfg80211.ieee80211_regdom", "systemd.run", "systemd.run_success_action", "systemd.unit")
+)
 
-_Value = str | int | None
-
-
-def render(templates: Mapping[str, str], card: DeviceCard) -> dict[str, str]:
-    """Return the device's own files: path on the boot partition -> text.
-
-    Raises SettingsError for a template that is missing, or that asks for what the card cannot say.
-    """
-    files = _render(templates, card, FILES, _quoted)
-    return files if card.root is None else {**files, ROOT: card.root}
-
-
-def secrets_of(card: DeviceCard) -> dict[str, str]:
-    """Return what the card carries as it is, beside the settings that name it."""
-    given = {"edgeflock/broker-ca.pem": card.broker_ca, "edgeflock/claim-token": card.claim_token}
-    return {name: f"{text.strip()}\n" for name, text in given.items() if text is not None}
-
-
-def render_additions(templates: Mapping[str, str], card: DeviceCard) -> dict[str, str]:
-    """Return what to add to the system's own files, for `append_cmdline` and `append_config`."""
-    return _render(templates, card, ADDITIONS, _bare)
+#: A tuple becomes a list of texts.
+Value = str | int | tuple[str, ...] | None
 
 
 def append_cmdline(old: str, additions: str) -> str:
@@ -83,8 +41,7 @@ def append_cmdline(old: str, additions: str) -> str:
         raise SettingsError("cmdline.txt has more than one line, and the firmware reads one: join them first")
     lines = (line.strip() for line in additions.splitlines())
     new = [line for line in lines if line and not line.startswith("#")]
-    # Other words may be given several times (console=, cgroup_enable=): only their very self is a double.
-    keys = {"panic", "ds", "cfg80211.ieee80211_regdom"} & {word.partition("=")[0] for word in new}
+    keys = _ONCE & {word.partition("=")[0] for word in new}
     kept = [word for word in old.split() if word not in new and word.partition("=")[0] not in keys]
     return " ".join([*kept, *new]) + "\n"
 
@@ -110,31 +67,11 @@ def append_config(old: str, additions: str) -> str:
     return text.replace("\n", "\r\n") if "\r\n" in old else text
 
 
-def _render(
-    templates: Mapping[str, str],
-    card: DeviceCard,
-    targets: Mapping[str, str],
-    write: Callable[[str], str],
-) -> dict[str, str]:
-    missing = [name for name in (*FILES, *ADDITIONS) if name not in templates]
-    if missing:
-        raise SettingsError(f"template {missing[0]} is missing from firmware-config")
-    values: dict[str, _Value] = {**asdict(card), "hostname": host_name(card.name)}
-    values["unsigned"] = None if card.root else 1
-    first_boot = "".join(_fill(name, templates[name], values, _quoted) for name in _FIRST_BOOT)
-    values["instance_id"] = f"edgeflock-{_digest(first_boot)}"
-    return {target: _fill(name, templates[name], values, write) for name, target in targets.items()}
+def fill(name: str, template: str, values: Mapping[str, Value], write: Callable[[str], str]) -> str:
+    """Return `template`, called `name` in errors, with its values as `write` writes texts.
 
-
-def _digest(first_boot: str) -> str:
-    """Return 12 digits that change with anything cloud-init does at a first boot, and with nothing else.
-
-    Slow on purpose: the id is in /proc/cmdline, where any program on the device could try passwords on it.
+    Raises SettingsError for a template that is wrong, or that asks for what is not there.
     """
-    return hashlib.pbkdf2_hmac("sha256", first_boot.encode(), b"edgeflock", 100_000, 6).hex()
-
-
-def _fill(name: str, template: str, values: Mapping[str, _Value], write: Callable[[str], str]) -> str:
     lines = []
     within: str | None = None
     for number, line in enumerate(template.splitlines(keepends=True), 1):
@@ -157,7 +94,7 @@ def _fill(name: str, template: str, values: Mapping[str, _Value], write: Callabl
 
 
 def _fill_line(
-    where: str, line: str, values: Mapping[str, _Value], write: Callable[[str], str], *, needed: bool
+    where: str, line: str, values: Mapping[str, Value], write: Callable[[str], str], *, needed: bool
 ) -> str:
     """Return `line` with its values; keys are checked in lines that are not `needed` too."""
 
@@ -165,18 +102,20 @@ def _fill_line(
         value = values[_known(where, match[1], values)]
         if value is None and needed:
             raise SettingsError(f"{where}: @{match[1]}@ has no value for this device; put it into an '@if'")
+        if isinstance(value, tuple):
+            return f"[{', '.join(map(write, value))}]"
         return str(value) if isinstance(value, int) else write(value or "")
 
     return _KEY.sub(value_of, line)
 
 
-def _known(where: str, key: str, values: Mapping[str, _Value]) -> str:
+def _known(where: str, key: str, values: Mapping[str, Value]) -> str:
     if key not in values:
         raise SettingsError(f"{where}: unknown key @{key}@; known are {', '.join(sorted(values))}")
     return key
 
 
-def _quoted(value: str) -> str:
+def quoted(value: str) -> str:
     """Return `value` as a JSON string that TOML and YAML also read, to the same text.
 
     Characters beyond ASCII stay as they are: JSON writes an emoji as two surrogates, which the others
@@ -186,7 +125,8 @@ def _quoted(value: str) -> str:
     return re.sub("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]", lambda c: f"\\u{ord(c[0]):04x}", text)
 
 
-def _bare(value: str) -> str:
+def bare(value: str) -> str:
+    """Return `value` if it needs no quotes; raise SettingsError otherwise."""
     if value and not _BARE.fullmatch(value):
         raise SettingsError(f"{value!r} cannot stand in cmdline.txt or config.txt: nothing is quoted there")
     return value

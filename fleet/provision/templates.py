@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from fleet.provision.render import ADDITIONS, FILES
+from fleet.provision.formats import TEMPLATES
 from wire.errors import UnavailableError
 
 
@@ -23,7 +23,7 @@ def load() -> dict[str, str]:
     """Return the text of every template by its name in the folder."""
     folder = locate()
     try:
-        return {name: (folder / name).read_text(encoding="utf-8") for name in (*FILES, *ADDITIONS)}
+        return {name: (folder / name).read_text(encoding="utf-8") for name in TEMPLATES}
     except FileNotFoundError as error:
         raise UnavailableError(f"no template {error.filename}: install edgeflock again") from error
 
