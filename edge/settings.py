@@ -24,8 +24,8 @@ MOST_MODELS: Final = 15
 
 @dataclass(frozen=True)
 class DeviceSettings:
-    #: The device's name: its MQTT client id, and its level in every topic. `{serial}` in it becomes the board's
-    #: own serial number.
+    #: The device's name: its MQTT client id, and its level in every topic. `{serial}` in it becomes the
+    #: board's own serial number.
     name: str
     #: Folder for models, the outbox and the pointer. One agent owns it.
     state: str = "/var/lib/edgeflock"

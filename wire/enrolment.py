@@ -47,7 +47,7 @@ class Claim:
         if len(token) < _MIN_TOKEN_CHARS or not token.isascii() or not token.isprintable():
             raise ValueError("not a claim token: `edgeflock fleet enroll` makes them")
         if token.startswith(SHARED):
-            token = hmac.new(token.encode(), f"edgeflock shared {device}".encode(), hashlib.sha256).hexdigest()
+            token = _derive(f"of {device}", token).hex()
         return cls(
             address=_derive("address", token).hex(),
             password=_derive("password", token).hex(),

@@ -92,10 +92,10 @@ let_in() {
   if [ ! -e "$card/authorized_keys" ] || cmp -s "$card/authorized_keys" "$target/authorized_keys"; then return 0; fi
   home=$(getent passwd fleet | cut -d: -f6)
   [ -n "$home" ] || { say "SSH: there is no user 'fleet'; nobody can log in"; return 0; }
-  install -d -o fleet -g fleet -m 0700 "$root$home/.ssh" &&
-    { grep -qxF -f "$card/authorized_keys" "$root$home/.ssh/authorized_keys" 2>/dev/null ||
-      cat "$card/authorized_keys" >>"$root$home/.ssh/authorized_keys"; } &&
-    chown fleet:fleet "$root$home/.ssh/authorized_keys" && chmod 0600 "$root$home/.ssh/authorized_keys" &&
+  keys=$root$home/.ssh/authorized_keys
+  mkdir -p "${keys%/*}" &&
+    { grep -qxF -f "$card/authorized_keys" "$keys" 2>/dev/null || cat "$card/authorized_keys" >>"$keys"; } &&
+    chmod 0700 "${keys%/*}" && chmod 0600 "$keys" && chown fleet:fleet "${keys%/*}" "$keys" &&
     systemctl enable --now ssh &&
     install -D -m 0644 "$card/authorized_keys" "$target/authorized_keys" &&
     say "SSH: the key on the card may log in as fleet"

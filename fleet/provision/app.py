@@ -11,7 +11,7 @@ from typing import Final
 
 from fleet.provision.boot_partition import BootPartition
 from fleet.provision.card import DeviceCard
-from fleet.provision.plan import plan
+from fleet.provision.plan import plan, stale
 from fleet.provision.systems import Os
 from wire.errors import SettingsError, UnavailableError
 
@@ -31,13 +31,16 @@ def flash(
         if not force:
             _check_boot(boot)
         files = plan(boot, card, system)
+        left = stale(boot, files)
         changed = [name for name, data in files.items() if boot.read(name) != data]
     except OSError as error:
         raise UnavailableError(f"cannot read the card: {error}") from error
     try:
+        for name in left:
+            boot.remove(name)
         for name in changed:
             boot.write(name, files[name])
-        if changed:
+        if changed or left:
             boot.flush()
     except OSError as error:
         raise UnavailableError(f"the card is incomplete, flash it again: {error}") from error

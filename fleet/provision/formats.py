@@ -53,6 +53,11 @@ ADDITIONS: Final[Mapping[str, str]] = {
 TEMPLATES: Final = tuple(
     dict.fromkeys([*FILES, *(name for files in FIRST_BOOT.values() for name in files), *ADDITIONS])
 )
+#: What no system has but by a flash, and a card may lack; what is left of an earlier one is removed.
+OWN: Final = (
+    *(f"edgeflock/{name}" for name in ("root.json", "authorized_keys", "broker-ca.pem")),
+    *("edgeflock/claim-token", "edgeflock/identity.pem", "firstrun.sh", "custom.toml"),
+)
 #: What cloud-init does once per instance; these cannot hold the id that is computed from them.
 _INSTANCE: Final = ("boot/user-data.in", "boot/network-config.in")
 
@@ -82,14 +87,16 @@ def wifi_key(ssid: str, password: str) -> str:
 
 def _given(card: DeviceCard) -> dict[str, str]:
     """Return what the card carries as it is, beside the settings that name it."""
+    root = {} if card.root is None else {"edgeflock/root.json": card.root}  # signed: byte for byte
     given = {
-        "root.json": card.root,
         "authorized_keys": card.ssh_key,
         "broker-ca.pem": card.broker_ca,
         "claim-token": card.claim_token,
         "identity.pem": card.identity,
     }
-    return {f"edgeflock/{name}": f"{text.strip()}\n" for name, text in given.items() if text is not None}
+    return root | {
+        f"edgeflock/{name}": f"{text.strip()}\n" for name, text in given.items() if text is not None
+    }
 
 
 def _render(
@@ -153,4 +160,3 @@ def _plain_key(key: str) -> str:
     """Return an SSH key without a comment that a simple parser might stumble over."""
     kind, data, *comment = key.split(" ", 2)
     return " ".join([kind, data, *(text for text in comment if _PLAIN_COMMENT.fullmatch(text))])
-

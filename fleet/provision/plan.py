@@ -8,7 +8,7 @@ from typing import Final
 from fleet.provision import templates
 from fleet.provision.boot_partition import BootPartition, find
 from fleet.provision.card import DeviceCard
-from fleet.provision.formats import render, render_additions
+from fleet.provision.formats import OWN, render, render_additions
 from fleet.provision.render import append_cmdline, append_config
 from fleet.provision.system_files import system_files
 from fleet.provision.systems import Os, detect_os
@@ -35,3 +35,8 @@ def plan(boot: BootPartition, card: DeviceCard, system: Os | None = None) -> dic
             old = (boot.read(path) or b"").decode("utf-8", "surrogateescape")
             files[path] = _APPEND[name](old, additions).encode("utf-8", "surrogateescape")
     return files
+
+
+def stale(boot: BootPartition, files: Mapping[str, bytes]) -> list[str]:
+    """Return what an earlier flash has left that `files` do not replace: another device's token, say."""
+    return [name for name in OWN if name not in files and boot.read(name) is not None]

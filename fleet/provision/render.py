@@ -1,4 +1,4 @@
-"""Templates and what is filled into them, and what is added to a system's own files. Pure: texts in, texts out.
+"""Templates and what is filled in, and what is added to a system's own files. Pure: texts in, texts out.
 
 Rules:
 - `@key@` in a template becomes a value. A key nobody knows is an error, never an empty string.

@@ -5,7 +5,7 @@
 | Raspberry Pi OS with rpi-preseed | an `rpi-preseed.toml` is there | `rpi-preseed.toml` |
 | Ubuntu | `user-data` or `meta-data`, and no `issue.txt` of pi-gen | cloud-init's three files |
 | Raspberry Pi OS Trixie | the same with `issue.txt` | cloud-init's three files |
-| Raspberry Pi OS Bookworm, first Trixie | `issue.txt`, `initramfs*`, and none of cloud-init's files | `firstrun.sh` |
+| Raspberry Pi OS Bookworm, first Trixie | `issue.txt` and `initramfs*`, no `user-data` | `firstrun.sh` |
 
 Bookworm reads `custom.toml` as well, which is taken on demand only (decision 27). Whatever else there is,
 is refused: a card whose settings nothing reads starts, and then waits for a keyboard that it does not have.
