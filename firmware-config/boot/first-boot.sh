@@ -324,9 +324,9 @@ run() {
   if [ ! -e "$target/first-boot-done" ]; then
     report_enrolment
     [ "$failed" = no ] || return 1
+    say "done"
     : >"$target/first-boot-done"
     sync
-    say "done"
   fi
   forget_claim
   [ "$failed" = no ]
