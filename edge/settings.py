@@ -231,7 +231,9 @@ def load(path: Path, read_serial: Callable[[], str] = no_serial) -> AgentSetting
 def _named(raw: Mapping[str, Any], read_serial: Callable[[], str]) -> Mapping[str, Any]:
     """Return `raw` with the board's serial number in the device's name, where that asks for it."""
     device = raw.get("device")
-    name = device.get("name") if isinstance(device, dict) else None
+    if not isinstance(device, dict):
+        return raw
+    name = device.get("name")
     if not isinstance(name, str) or not has_serial(name):
         return raw
     return {**raw, "device": {**device, "name": with_serial(name, read_serial())}}

@@ -18,6 +18,8 @@ from fleet.adapters.removal import Removal
 from fleet.adapters.signing_desk import now, open_store
 from fleet.enrolment import check_device
 from fleet.keeping import Keep
+from fleet.provision.adapters.register_file import RegisterFile
+from fleet.provision.register import forget
 from fleet.rollout_cli import AddPart
 from fleet.timing import HOUR_S
 from wire.adapters.files import only_owner
@@ -112,12 +114,14 @@ def _run_remove(arguments: argparse.Namespace) -> int:
     database = Database(arguments.state).open(create=False)
     try:
         removal = Removal(database)
-        if not removal.knows(device):
+        flashed = any(known.device == device for known in RegisterFile(arguments.state).read().devices)
+        if not removal.knows(device) and not flashed:
             raise SettingsError(f"there is no device {device} in {arguments.state}")
         if not arguments.yes and not _agreed(device):
             print("nothing was removed")
             return 1
         _revoke(arguments.state, database, device)
+        RegisterFile(arguments.state).change(lambda register: forget(register, device))
         removal.ask(device)
         _erase(arguments.state, removal, device)
     finally:

@@ -2,8 +2,8 @@
 
 Rules:
 - the database is copied by SQLite's online backup: one moment of it, writers go on;
-- then what it names: blobs, root.json, the broker's certificates and configuration. What a broker makes
-  anew (its retained messages, running configuration) is not in it;
+- then what it names: blobs, root.json, the register of flashed boards, the broker's certificates and
+  configuration. What a broker makes anew (its retained messages, running configuration) is not in it;
 - private keys are in it only on demand, and the file is for its owner alone in any case: the database holds
   what enrolment needs;
 - the contents are listed first, each with its SHA-256; nothing is put in place of which one is not right.
@@ -38,7 +38,9 @@ _PIECE: Final = 1024 * 1024
 _MAX_LIST_BYTES: Final = 64 * 1024 * 1024
 
 #: Files of a state folder, by what they are; whatever else lies there is made anew or is nobody's.
-_OPEN: Final = re.compile(r"root\.json|blobs/[0-9a-f]{64}|broker/[A-Za-z0-9-]+\.(conf|crt|json|pem)")
+_OPEN: Final = re.compile(
+    r"root\.json|flashed\.json|blobs/[0-9a-f]{64}|broker/[A-Za-z0-9-]+\.(conf|crt|json|pem)"
+)
 _SECRET: Final = re.compile(
     r"keys/(offline|online)/[^/]+\.pem(\.retired)?|broker/([A-Za-z0-9-]+\.key|fleet-server\.pem|claims\.passwd)"
 )

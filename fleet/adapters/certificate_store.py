@@ -46,6 +46,12 @@ class CertificateStore:
             sql.execute("update claim set used_s = ? where address = ?", (now_s, address))
             return self._issue(claim.device, key)
 
+    def issue(self, device: str, key: str) -> Certificate:
+        """Return a certificate for a key that was made here; earlier claims of the device end."""
+        with self._database.transaction() as sql:
+            sql.execute("delete from claim where device = ?", (device,))
+            return self._issue(device, key)
+
     def renew(self, device: str, request: CertificateRequest, now_s: float) -> Certificate:
         """Return the certificate for a device's own request; raise MessageError."""
         with self._database.transaction():

@@ -5,48 +5,84 @@ from __future__ import annotations
 import argparse
 import os
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from fleet.provision.adapters.fleet_desk import FleetDesk, Identity, with_fleet
 from fleet.provision.card import DeviceCard
+from fleet.provision.systems import Os
 from wire.errors import SettingsError
 
 PASSWORD_ENV: Final = "EDGEFLOCK_WIFI_PASSWORD"  # noqa: S105  # the variable's name
 
-_ROOT: Final = Path("fleet-state/root.json")
+_STATE: Final = Path("fleet-state")
 
 
 def add_card_options(parser: argparse.ArgumentParser) -> None:
     """Add what a device is told to the options of `parser`."""
     here = _this_computer()
     parser.add_argument(
-        "--device", required=True, metavar="NAME", help="the device's name, unique in the fleet"
+        "--device",
+        required=True,
+        metavar="NAME",
+        help="the device's name, unique in the fleet; {serial} in it becomes the board's own",
     )
     parser.add_argument(
         "--broker",
-        default=here,
         metavar="HOST",
-        help=f"as the device sees it (default: this computer, {here})",
+        help=f"as the device sees it (default: that of `fleet init`, or this computer, {here})",
     )
     parser.add_argument("--port", type=int, metavar="N", help="of the broker (with --ca 8883, else 1883)")
-    parser.add_argument("--ca", type=Path, metavar="FILE", help="the broker's CA: speak TLS with it")
     parser.add_argument(
-        "--claim", type=Path, metavar="FILE", help="a token of `fleet enroll` for this device; needs --ca"
+        "--ca",
+        type=Path,
+        metavar="FILE",
+        help="the broker's CA: speak TLS (default: the fleet's, if any)",
     )
     parser.add_argument(
-        "--claim-port", type=int, default=8884, metavar="N", help="of the broker (default: 8884)"
+        "--claim", type=Path, metavar="FILE", help="a token of `fleet enroll` (default: one is made)"
     )
+    parser.add_argument("--claim-port", type=int, metavar="N", help="of the broker (default: 8884)")
     parser.add_argument("--model", default="digits", metavar="NAME", help="what it runs (default: digits)")
     trust = parser.add_mutually_exclusive_group()
     trust.add_argument(
         "--root",
         type=Path,
-        default=_ROOT,
         metavar="FILE",
-        help=f"the fleet's root.json, from `edgeflock fleet init` (default: {_ROOT})",
+        help="the fleet's root.json, from `edgeflock fleet init` (default: that in --state)",
     )
     trust.add_argument(
         "--unsigned", action="store_true", help="believe without signatures, on a network that you trust"
+    )
+    parser.add_argument(
+        "--state",
+        type=Path,
+        default=_STATE,
+        metavar="FOLDER",
+        help=f"the fleet's state, where it is at hand: lets devices in, keeps their ids (default: {_STATE})",
+    )
+    parser.add_argument(
+        "--identity",
+        type=Identity,
+        choices=list(Identity),
+        default=Identity.CLAIM,
+        help="how a device gets its certificate: by a one-time token, or made now (default: claim)",
+    )
+    parser.add_argument(
+        "--os",
+        type=Os,
+        choices=list(Os),
+        dest="system",
+        help="what the image holds (default: what its boot partition shows)",
+    )
+    parser.add_argument("--host-name", metavar="NAME", help="of the device (default: follows from its name)")
+    parser.add_argument(
+        "--tag",
+        action="append",
+        default=[],
+        metavar="TAG",
+        help="count answers under TAG, such as site=lab",
     )
     parser.add_argument(
         "--ssh-key", type=Path, metavar="FILE", help="public key of who may log in, as `fleet`"
@@ -60,20 +96,29 @@ def add_card_options(parser: argparse.ArgumentParser) -> None:
 
 def card_of(args: argparse.Namespace) -> DeviceCard:
     """Return what the options say; raise SettingsError for what cannot be."""
-    return DeviceCard(
+    card = DeviceCard(
         name=args.device,
-        broker_host=args.broker,
+        broker_host=args.broker or _this_computer(),
         broker_port=args.port or (8883 if args.ca else 1883),
         model=args.model,
-        root=None if args.unsigned else _root(args.root),
+        root=None if args.unsigned else _root(args.root or args.state / "root.json"),
         ssh_key=_first_line("--ssh-key", args.ssh_key) if args.ssh_key else None,
         wifi_ssid=args.wifi_ssid,
         wifi_password=_password(args),
         wifi_country=args.wifi_country,
         broker_ca=_read("--ca", args.ca) if args.ca else None,
-        claim_token=_first_line("--claim", args.claim) if args.claim else None,
-        claim_port=args.claim_port,
+        claim_port=args.claim_port or 8884,
+        host=args.host_name,
+        tags=tuple(args.tag),
     )
+    if args.identity != Identity.NONE:
+        card = with_fleet(card, args.state, host=args.broker, ports=bool(args.port or args.claim_port))
+    return replace(card, claim_token=_first_line("--claim", args.claim)) if args.claim else card
+
+
+def desk_of(args: argparse.Namespace) -> FleetDesk:
+    """Return what the fleet's state folder does for cards, if there is one."""
+    return FleetDesk(args.state, args.identity)
 
 
 def _root(path: Path) -> str:
