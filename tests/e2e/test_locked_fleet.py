@@ -17,6 +17,7 @@ from typing import IO
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from fleet.adapters import pki
 from fleet.adapters.broker import free_port
@@ -348,3 +349,24 @@ def test_a_check_proves_that_the_broker_takes_the_certificate(fleet: Locked) -> 
     fleet.command("fleet", "revoke", "pi-1", "--state", fleet.state)
     fleet.wait("the restart", lambda: "is restarted to refuse 1" in fleet.log("server"))
     assert "revoked" in fleet.command("agent", "--check", settings, code=1)
+
+
+def test_a_device_that_is_behind_the_brokers_certificate_is_let_in_when_it_has_the_time(
+    fleet: Locked,
+) -> None:
+    """As a board without a clock in 1970: here the broker is ahead of the device by two years, and then not."""
+    folder = fleet.files.folder
+    good = (folder / "broker.crt").read_bytes()
+    pem, ca_key = ((folder / f"broker-ca.{end}").read_bytes() for end in ("pem", "key"))
+    key = x509.load_pem_x509_certificate(good).public_key()
+    assert isinstance(key, ec.EllipticCurvePublicKey)
+    ahead = dt.datetime.now(dt.UTC) + dt.timedelta(days=2 * 365)
+    (folder / "broker.crt").write_text(pki.Authority.load(pem, ca_key).broker(["127.0.0.1"], key, ahead).pem)
+    fleet.start("server", "fleet", "serve", "--state", fleet.state)
+    fleet.prepare("pi-1")
+    fleet.start_device("pi-1")
+    fleet.wait("the device refuses the broker", lambda: "certificate is not yet valid" in fleet.log("pi-1"))
+    fleet.end("server")
+    (folder / "broker.crt").write_bytes(good)
+    fleet.serve()
+    fleet.wait("pi-1 is enrolled", fleet.identity("pi-1").exists, 120)
