@@ -27,9 +27,15 @@ def flash(
     Raises SettingsError when `boot` does not look like a boot partition, unless `force`;
     UnavailableError when it cannot be read or written.
     """
-    files, left = check(boot, card, force=force, system=system)
     try:
+        if not force:
+            _check_boot(boot)
+        files = plan(boot, card, system)
+        left = stale(boot, files)
         changed = [name for name, data in files.items() if boot.read(name) != data]
+    except OSError as error:
+        raise UnavailableError(f"cannot read the card: {error}") from error
+    try:
         for name in left:
             boot.remove(name)
         for name in changed:
@@ -39,19 +45,6 @@ def flash(
     except OSError as error:
         raise UnavailableError(f"the card is incomplete, flash it again: {error}") from error
     return changed
-
-
-def check(
-    boot: BootPartition, card: DeviceCard, *, force: bool = False, system: Os | None = None
-) -> tuple[dict[str, bytes], list[str]]:
-    """Return what `flash` would write and remove, which raises what that would before it writes."""
-    try:
-        if not force:
-            _check_boot(boot)
-        files = plan(boot, card, system)
-        return files, stale(boot, files)
-    except OSError as error:
-        raise UnavailableError(f"cannot read the card: {error}") from error
 
 
 def _check_boot(boot: BootPartition) -> None:

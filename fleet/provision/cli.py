@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from fleet.provision.adapters.mounted_folder import MountedFolder
-from fleet.provision.app import check, flash
+from fleet.provision.app import flash
 from fleet.provision.boot_partition import BootPartition, find
 from fleet.provision.card_options import PASSWORD_ENV, add_card_options, card_of, desk_of
 from fleet.provision.formats import ADDITIONS
 from fleet.provision.inventory import Entry
+from fleet.provision.plan import plan
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -56,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     desk = desk_of(args)
     [entry] = desk.settle([Entry(card_of(args))])
     boot = MountedFolder(args.boot)
-    check(boot, entry.card, force=args.force, system=args.system)  # a card that cannot be written must not end an earlier token
+    plan(boot, entry.card, args.system)  # a card that cannot be written must not end an earlier token
     card = desk.issue(entry).card
     written = flash(boot, card, force=args.force, system=args.system)
     for name in written:

@@ -354,7 +354,7 @@ def test_a_check_proves_that_the_broker_takes_the_certificate(fleet: Locked) -> 
 def test_a_device_that_is_behind_the_brokers_certificate_is_let_in_when_it_has_the_time(
     fleet: Locked,
 ) -> None:
-    """As a board without a clock in 1970: here the broker is ahead of the device by two years, and then not."""
+    """As a board in 1970: here the broker is ahead of the device by two years, and then not."""
     folder = fleet.files.folder
     good = (folder / "broker.crt").read_bytes()
     pem, ca_key = ((folder / f"broker-ca.{end}").read_bytes() for end in ("pem", "key"))

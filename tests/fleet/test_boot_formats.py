@@ -330,3 +330,16 @@ def test_a_device_named_by_its_board_is_not_named_by_cloud_init() -> None:
 def test_tags_reach_the_settings_of_the_device() -> None:
     toml = tomllib.loads(render(templates.load(), FULL, Os.TRIXIE)["edgeflock/device.toml"])
     assert tuple(toml["device"]["tags"]) == FULL.tags
+
+
+@pytest.mark.skipif(shutil.which("netplan") is None, reason="netplan is not installed")
+def test_netplan_makes_the_network_of_it(tmp_path: Path) -> None:
+    folder = tmp_path / "etc/netplan"
+    folder.mkdir(parents=True)
+    (folder / "50-cloud-init.yaml").write_text(render(templates.load(), FULL, Os.TRIXIE)["network-config"])
+    (folder / "50-cloud-init.yaml").chmod(0o600)
+    command = ["netplan", "generate", "--root-dir", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    [made] = (tmp_path / "run").rglob("wpa-wlan0.conf")
+    assert SSID in made.read_text() or SSID.encode().hex() in made.read_text()
