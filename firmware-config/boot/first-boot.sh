@@ -48,6 +48,11 @@ spare_the_card() {
   fi
 }
 
+is_set_up() {
+  cmp -s "$card/edgeflock-first-boot.service" "$root/etc/systemd/system/edgeflock-first-boot.service" &&
+    systemctl is-enabled --quiet edgeflock-first-boot.service
+}
+
 set_up() {
   install -m 0644 "$card/edgeflock-first-boot.service" "$root/etc/systemd/system/" &&
     systemctl daemon-reload && systemctl enable edgeflock-first-boot.service
@@ -199,8 +204,13 @@ make_venv() {
   systemctl stop edgeflock.service
   rm -f "$target/installed"
   mkdir -p "$target"
-  # 32-bit boards have numpy and others from Debian. --clear, because a power cut may have left half of it.
-  [ "$(dpkg --print-architecture)" = armhf ] && site=--system-site-packages || site=
+  site=
+  if [ "$(dpkg --print-architecture)" = armhf ]; then # for which there are no wheels of these
+    site=--system-site-packages
+    set -- python3-numpy python3-psutil python3-cryptography
+    try dpkg -s "$@" || { try apt-get -q update && try apt-get -q -y install "$@"; } || return 1
+  fi
+  # --clear, because a power cut may have left half of it.
   try python3 -m venv --clear ${site:+"$site"} "$target/venv" && return 0
   # Ubuntu ships Python without venv.
   try apt-get -q update && try apt-get -q -y install python3-venv &&
@@ -275,20 +285,22 @@ scrub() {
   for name in claim-token identity.pem; do
     # Renamed first: half a file of zeros must not pass for a secret at the next boot.
     [ ! -e "$card/$name" ] || mv "$card/$name" "$card/$name.used" || return 1
-    shred "$card/$name.used" || return 1
+    wipe "$card/$name.used" || return 1
   done
   for name in custom.toml firstrun.sh; do
-    grep -q 'systemd\.run=' "$boot/cmdline.txt" 2>/dev/null || shred "$boot/$name" || return 1
+    grep -q 'systemd\.run=' "$boot/cmdline.txt" 2>/dev/null || wipe "$boot/$name" || return 1
   done
   for name in network-config rpi-preseed.toml; do
     mask "$boot/$name" || return 1
   done
 }
 
-shred() { # FILE
+wipe() { # FILE
   [ -e "$1" ] || return 0
-  dd if=/dev/zero of="$1" bs="$(wc -c <"$1")" count=1 conv=notrunc,fsync status=none && rm -f "$1" && sync "$(dirname "$1")" &&
-    say "scrubbed: ${1##*/}"
+  if [ -s "$1" ]; then # a power cut may have left nothing of it
+    dd if=/dev/zero of="$1" bs="$(wc -c <"$1")" count=1 conv=notrunc,fsync status=none || return 1
+  fi
+  rm -f "$1" && sync "$(dirname "$1")" && say "scrubbed: ${1##*/}"
 }
 
 # An x for each byte of a password, in place: the file is whole at any moment and as long as before. cloud-init
@@ -323,18 +335,18 @@ run() {
   scrub || { say "the card cannot be scrubbed: it still holds secrets"; return 1; }
   if [ ! -e "$target/first-boot-done" ]; then
     report_enrolment
-    [ "$failed" = no ] || return 1
     say "done"
     : >"$target/first-boot-done"
     sync
   fi
   forget_claim
-  [ "$failed" = no ]
+  # These are not worth a try a minute for ever: the rest at the next boot.
+  [ "$failed" = no ] || [ "$count" -ge 3 ]
 }
 
 case "${1:-}" in
-enable) set_up ;;
-start) set_up && systemctl start --no-block edgeflock-first-boot.service ;;
+enable) is_set_up || set_up ;;
+start) is_set_up || { set_up && systemctl start --no-block edgeflock-first-boot.service; } ;;
 run) run ;;
 *)
   echo "usage: first-boot.sh enable|start|run" >&2

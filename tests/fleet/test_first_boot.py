@@ -273,11 +273,30 @@ def test_the_key_is_put_in_once_and_can_be_taken_out(board: Board) -> None:
 
 def test_the_script_is_enabled_by_what_starts_it(board: Board) -> None:
     board.insert(PLAIN, TRIXIE)
-    assert board.run(command="start") == 0
+    assert board.run("start") == 0
     assert (board.root / "etc/systemd/system/edgeflock-first-boot.service").exists()
-    assert board.calls == [
+    assert board.run("start") == 0, "at each boot, by cloud-init"
+    assert [call for call in board.calls if "is-enabled" not in call] == [
         "systemctl daemon-reload",
         "systemctl enable edgeflock-first-boot.service",
         "systemctl start --no-block edgeflock-first-boot.service",
     ]
-    assert board.run(command="nonsense") == 2
+    assert board.run("nonsense") == 2
+
+
+def test_a_system_without_an_ssh_daemon_serves_all_the_same(board: Board) -> None:
+    (board.folder / "bin/systemctl").write_text(
+        (board.folder / "bin/systemctl").read_text().replace('case "$*" in', 'case "$*" in\n*ssh) exit 1 ;;')
+    )
+    board.insert(CARD, TRIXIE)
+    assert [board.run() for _ in range(3)] == [1, 1, 0]
+    assert board.on_card(*SECRETS) == []
+    assert (board.state / "identity.pem").exists()
+    assert "SSH: the key was not put in its place" in board.log
+
+
+def test_what_a_cut_has_left_of_a_scrubbed_file_is_removed(board: Board) -> None:
+    board.insert(CARD, TRIXIE)
+    (board.boot / "edgeflock/claim-token.used").touch()
+    assert board.run() == 0
+    assert not list(board.boot.rglob("*.used"))

@@ -45,6 +45,7 @@ case "$*" in
   fi ;;
 *stop*edgeflock.service) rm -f "$BOARD/active" ;;
 *is-active*) [ -e "$BOARD/active" ] && [ ! -e "$BOARD/broken" ] && echo active || { echo failed; exit 3; } ;;
+*is-enabled*) grep -q "enable edgeflock-first-boot" "$BOARD/calls" ;;
 *is-failed*) [ -e "$BOARD/broken" ] ;;
 esac
 """,
