@@ -112,7 +112,8 @@ def card_of(args: argparse.Namespace) -> DeviceCard:
         tags=tuple(args.tag),
     )
     if args.identity != Identity.NONE:
-        card = with_fleet(card, args.state, host=args.broker, ports=bool(args.port or args.claim_port))
+        told = {"host": args.broker, "port": args.port, "claim_port": args.claim_port}
+        card = with_fleet(card, args.state, **told)
     return replace(card, claim_token=_first_line("--claim", args.claim)) if args.claim else card
 
 

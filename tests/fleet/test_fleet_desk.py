@@ -42,7 +42,7 @@ def state(tmp_path: Path) -> Path:
 
 
 def locked(state: Path, name: str = "kitchen-1") -> Entry:
-    card = with_fleet(replace(PLAIN, name=name), state, host=None, ports=False)
+    card = with_fleet(replace(PLAIN, name=name), state)
     return Entry(card, serial="00000000deadbeef")
 
 
@@ -66,8 +66,8 @@ def test_the_fleet_says_how_it_is_reached(state: Path) -> None:
     card = locked(state).card
     assert (card.broker_host, card.broker_port, card.claim_port) == ("hub.local", 9883, 9884)
     assert card.broker_ca == BrokerFiles(state).broker_ca.read_text()
-    told = with_fleet(PLAIN, state, host="10.0.0.1", ports=True)
-    assert (told.broker_host, told.broker_port) == ("10.0.0.1", PLAIN.broker_port)
+    told = with_fleet(PLAIN, state, host="10.0.0.1", claim_port=1234)
+    assert (told.broker_host, told.broker_port, told.claim_port) == ("10.0.0.1", 9883, 1234)
 
 
 def test_each_card_has_a_token_of_its_own_that_is_good_once(state: Path, tmp_path: Path) -> None:

@@ -113,19 +113,27 @@ class FleetDesk:
             database.close()
 
 
-def with_fleet(card: DeviceCard, state: Path, *, host: str | None, ports: bool) -> DeviceCard:
+def with_fleet(
+    card: DeviceCard,
+    state: Path,
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    claim_port: int | None = None,
+) -> DeviceCard:
     """Return `card` with the CA, host and ports of the fleet at `state`, where it has certificates.
 
-    `host` is what the command line said of it, if anything; `ports` is whether it said any.
+    `host` and the ports are what the command line said of them, if anything.
     """
     files = BrokerFiles(state)
     if card.broker_ca is not None or not files.exist:
         return card
     plan = files.plan()
-    changed = replace(
+    return replace(
         card,
         broker_ca=files.broker_ca.read_text(encoding="utf-8"),
         broker_host=host or plan.hosts[0],
+        broker_port=port or plan.port,
+        claim_port=claim_port or plan.claim_port,
         prefix=plan.prefix,
     )
-    return changed if ports else replace(changed, broker_port=plan.port, claim_port=plan.claim_port)
