@@ -32,6 +32,7 @@ def test_a_card_becomes_a_serving_device(board: Board) -> None:
     assert "systemctl enable edgeflock.service" in board.calls
     told = [line.split(" s) ", 1)[1] for line in board.log.splitlines()]
     assert told == [
+        "system files: laid out",
         "SSH: the key on the card may log in as fleet",
         "claim-token: is in the state folder",
         "runtime: installing from the package index",

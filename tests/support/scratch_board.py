@@ -22,7 +22,21 @@ from fleet.provision.systems import Os
 from tests.support.cards import lay
 
 #: Before each of these the power may go; whatever else the script calls changes nothing that stays.
-_CHANGING: Final = ["chmod", "chown", "cp", "dd", "install", "mkdir", "mv", "rm", "sed", "sync", "tee"]
+_CHANGING: Final = [
+    "chmod",
+    "chown",
+    "cp",
+    "dd",
+    "install",
+    "mkdir",
+    "mv",
+    "rm",
+    "sed",
+    "sync",
+    "tar",
+    "tee",
+    "touch",
+]
 
 _BEGIN: Final = """\
 #!/bin/sh
