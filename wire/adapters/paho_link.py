@@ -7,6 +7,9 @@
 - Reconnects wait with full jitter; paho's own doubling brings a whole fleet back at once.
 - The offline queue of paho is in RAM and unbounded: `publish` takes nothing while offline.
 - To paho a refused publish is a published one, and a refused subscription a subscription: both are events.
+- paho reports a message at QoS 0 like an acknowledged one, by a number that comes round after 65,535
+  messages. So whether one at QoS 1 is acknowledged is asked of what `publish` returned for it, and numbers
+  only say which one was refused, as QoS 0 never is.
 - What is larger than any message of ours is dropped before it waits for us: 20,000 such would be the memory
   of a device. A broker that heeds MQTT 5's maximum packet size does not even send it.
 - With TLS the files are read before each connection: one that was replaced counts from the next on, and
@@ -18,6 +21,7 @@ Threads: paho's network thread runs the callbacks; everything else belongs to th
 
 from __future__ import annotations
 
+import collections
 import functools
 import logging
 import queue
@@ -86,15 +90,27 @@ class Login:
     password: str = field(repr=False)
 
 
+@dataclass(frozen=True)
+class _Sent:
+    """A publish at QoS 1: the how manieth it is, and paho's word on what became of it."""
+
+    number: int
+    info: mqtt.MQTTMessageInfo
+
+
 class _Client(mqtt.Client):
-    """paho's client on a socket that reads ahead; takes all that was read before it waits again."""
+    """paho's client on a socket that reads ahead; takes all that was read before it waits again.
+
+    `_create_socket`, of paho 2.1 and 2.2, is private: a version that does not call it has its plain socket,
+    on which everything here is right, and slower.
+    """
 
     def _create_socket(self) -> Any:  # the place where paho itself puts its WebSocket around a socket
         return BufferedSocket(super()._create_socket())
 
     def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:
         result = super().loop_read(max_packets)
-        while result == mqtt.MQTT_ERR_SUCCESS and getattr(self._sock, "ahead", False):
+        while result == mqtt.MQTT_ERR_SUCCESS and getattr(self.socket(), "ahead", False):
             result = super().loop_read(max_packets)
         return result
 
@@ -125,8 +141,8 @@ class PahoLink:
         self._events: queue.SimpleQueue[LinkEvent] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._subscribed: dict[str, None] = {}
-        self._open: dict[int, int] = {}  # paho's number of a publish: ours
-        self._early: dict[int, str] = {}  # acknowledged before we had noted it: why not, or ""
+        self._open: collections.deque[_Sent] = collections.deque()  # a broker acknowledges in this order
+        self._early: dict[int, str] = {}  # refused before we had noted it, by paho's number: why
         self._published = 0
         self._asked: dict[int, list[str]] = {}  # topics of each SUBSCRIBE that is under way
         self._failures = 0
@@ -142,7 +158,7 @@ class PahoLink:
     @property
     def unacknowledged(self) -> int:
         with self._lock:
-            return len(self._open)
+            return self._count_open()
 
     def start(self) -> None:
         properties = Properties(PacketTypes.CONNECT)
@@ -185,7 +201,7 @@ class PahoLink:
         if not assured:
             return self._client.publish(topic, payload, retain=retain).rc == mqtt.MQTT_ERR_SUCCESS
         with self._lock:
-            if len(self._open) >= MAX_UNACKNOWLEDGED or not self._client.is_connected():
+            if self._count_open() >= MAX_UNACKNOWLEDGED or not self._client.is_connected():
                 return False
         properties = None
         if expiry_s is not None:
@@ -194,15 +210,21 @@ class PahoLink:
         info = self._client.publish(topic, payload, qos=1, retain=retain, properties=properties)
         if info.rc == mqtt.MQTT_ERR_QUEUE_SIZE:
             return False
-        with self._lock:  # the connection may be lost just now (NO_CONN): paho keeps the message
+        info.rc = mqtt.MQTT_ERR_SUCCESS  # lost just now (NO_CONN), paho keeps it for the next connection
+        with self._lock:
             self._published += 1
-            number = self._published
+            sent = _Sent(self._published, info)
             early = self._early.pop(info.mid, None)
             if early is None:
-                self._open[info.mid] = number
-        if early:
-            self._put(PublishRefused(number, early))
+                self._open.append(sent)
+        if early is not None:
+            self._put(PublishRefused(sent.number, early))
         return True
+
+    def _count_open(self) -> int:
+        while self._open and self._open[0].info.is_published():
+            self._open.popleft()
+        return len(self._open)
 
     def subscribe(self, topics: Iterable[str]) -> None:
         new = list(topics)
@@ -312,16 +334,15 @@ class PahoLink:
         self._put(Incoming(message.topic, bytes(message.payload), message.retain))
 
     def _on_publish(self, _client: Any, _userdata: Any, mid: int, reason: Any, _props: Any) -> None:
-        refused = str(reason) if reason is not None and reason.is_failure else ""
+        """Tell of a refused publish: before paho takes it for published, see `unacknowledged`."""
+        if not reason.is_failure:
+            return
         with self._lock:
-            number = self._open.get(mid)
+            number = next((sent.number for sent in reversed(self._open) if sent.info.mid == mid), None)
             if number is None:
-                self._early[mid] = refused
+                self._early[mid] = str(reason)
                 return
-        if refused:
-            self._put(PublishRefused(number, refused))  # first: see `unacknowledged`
-        with self._lock:
-            self._open.pop(mid, None)
+        self._put(PublishRefused(number, str(reason)))
 
     def _ask(self, client: mqtt.Client, topics: list[str]) -> None:
         with self._lock:  # the answer may come before `subscribe` returns
