@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import signal
 import socket
 import ssl
@@ -32,6 +31,7 @@ from tests.support.served import (
     resident_bytes,
     serving,
 )
+from tests.support.server_certificate import make_server_certificate
 from tests.support.tiny_bundle import write_tiny_bundle
 from wire.bundle import pack, unpack
 from wire.deadline import Deadline, wait_until
@@ -280,17 +280,10 @@ def test_an_address_for_others_needs_a_token_and_tls_or_a_word(
         assert (done.returncode, reason in line) == (2, True), done.stderr
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
 def test_with_tls_and_a_token_another_address_is_served(bundles: tuple[Path, Path], tmp_path: Path) -> None:
-    token, certificate, key = tmp_path / "token", tmp_path / "cert.pem", tmp_path / "key.pem"
+    token = tmp_path / "token"
     token.write_text("a-token-of-some-length\n", encoding="ascii")
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-        "-days", "2",
-         "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out",
-         str(certificate)],
-        check=True, capture_output=True,
-    )  # fmt: skip
+    certificate, key = make_server_certificate(tmp_path)
     arguments = ["--host", "0.0.0.0", "--token-file", token, "--certificate", certificate, "--key", key]
     with serving(bundles[0], *arguments) as served:
         port = int(served.line.rpartition(":")[2])

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import socket
 import ssl
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +24,7 @@ from tests.support.served import (
     resident_bytes,
     serving,
 )
+from tests.support.server_certificate import make_server_certificate
 from tests.support.tiny_bundle import write_tiny_bundle
 
 PREDICT_BAD = "/v1/models/bad:predict"
@@ -134,16 +133,10 @@ def test_a_body_that_was_refused_is_not_taken_for_ever(served: Served) -> None:
             sock.sendall(b" " * 1_000_000)
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
 def test_connections_count_while_their_handshake_lasts_and_it_may_not_last(
     tiny: Path, tmp_path: Path
 ) -> None:
-    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-         "-days", "2", "-subj", "/CN=localhost", "-keyout", str(key), "-out", str(certificate)],
-        check=True, capture_output=True,
-    )  # fmt: skip
+    certificate, key = make_server_certificate(tmp_path)
     arguments = ["--certificate", certificate, "--key", key, "--max-connections", "20", "--timeout-s", "2"]
     with serving(tiny, *arguments) as served, contextlib.ExitStack() as stack:
         port = int(served.line.rpartition(":")[2])

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import resource
-import shutil
 import socket
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ import pytest
 from edge.adapters.uvicorn_server import Listen, UvicornServer, _affordable_connections
 from edge.web.admission import Limits
 from tests.support.asgi import client_of, shelf_of
+from tests.support.server_certificate import make_server_certificate
 from wire.adapters.server_tls import server_context
 from wire.errors import SettingsError, UnavailableError
 
@@ -72,13 +71,7 @@ def test_connections_leave_some_files_for_everything_else() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
 def test_an_encrypted_key_is_refused_and_not_asked_for(tmp_path: Path) -> None:
-    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-passout", "pass:secret", "-days", "2",
-         "-subj", "/CN=x", "-keyout", str(key), "-out", str(certificate)],
-        check=True, capture_output=True,
-    )  # fmt: skip
+    certificate, key = make_server_certificate(tmp_path, password=b"secret")
     with pytest.raises(SettingsError, match="the key is encrypted"):
         server_context(certificate, key)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
-import subprocess
 import urllib.request
 from pathlib import Path
 
@@ -14,18 +13,13 @@ import pytest
 from fleet.adapters.web_server import WebServer, open_page
 from fleet.web.address import WebAddress
 from tests.support.local_fleet import run
+from tests.support.server_certificate import make_server_certificate
 from wire.errors import SettingsError, UnavailableError
 
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    folder = tmp_path_factory.mktemp("tls")
-    command = (
-        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=localhost"
-    )
-    more = ["-addext", "subjectAltName=DNS:localhost", "-keyout", "key.pem", "-out", "page.pem"]
-    subprocess.run([*command.split(), *more], cwd=folder, check=True, capture_output=True)
-    return folder / "page.pem", folder / "key.pem"
+    return make_server_certificate(tmp_path_factory.mktemp("tls"))
 
 
 def test_a_taken_port_ends_only_what_was_asked_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
