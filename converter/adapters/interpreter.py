@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
-import resource
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -23,6 +22,7 @@ from converter.adapters.child import answer, run_child, work_folder
 from converter.codes import to_codes, to_values
 from converter.delegation import Node, delegated
 from converter.evaluation import Array, Latency
+from wire.adapters.own_memory import peak_bytes
 from wire.errors import ModelError
 from wire.manifest import TensorSpec
 
@@ -104,7 +104,7 @@ def work(folder: Path, backend: str, timed_calls: int) -> dict[str, Any]:
     """Be the child: run the model in `folder`."""
     interpreter_class = importlib.import_module(_MODULES[backend]).Interpreter
     rows = _read_inputs(folder)
-    before_bytes = _peak_bytes()
+    before_bytes = peak_bytes()
     interpreter = interpreter_class(model_path=str(folder / "model.tflite"), num_threads=1)
     interpreter.allocate_tensors()
     inputs = [_describe(details) for details in interpreter.get_input_details()]
@@ -116,7 +116,7 @@ def work(folder: Path, backend: str, timed_calls: int) -> dict[str, Any]:
         "inputs": [asdict(spec) for spec in inputs],
         "outputs": [asdict(spec) for spec in outputs],
         "latency": asdict(_measure(interpreter, inputs, rows, timed_calls)) if timed_calls else None,
-        "peak_bytes": max(0, _peak_bytes() - before_bytes),
+        "peak_bytes": max(0, peak_bytes() - before_bytes),
         "delegated": delegated(_nodes(interpreter)),
     }
 
@@ -199,16 +199,6 @@ def _measure(interpreter: Any, inputs: list[TensorSpec], rows: list[Array], call
         times_us.append((time.perf_counter() - start) * 1e6)
     counted = times_us[_WARM_UP_CALLS:]
     return Latency(float(np.median(counted)), float(np.percentile(counted, 99)))
-
-
-def _peak_bytes() -> int:
-    """Return the most memory that this process has had, of which Linux' `getrusage` knows only with that
-    of the process that started it."""
-    try:
-        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
 
 
 def main(arguments: list[str]) -> int:

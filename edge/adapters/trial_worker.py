@@ -32,6 +32,7 @@ from typing import Final, NoReturn
 from edge.backend import INTERPRETER_ERRORS
 from edge.golden import Verdict
 from edge.trial import refusal
+from wire.adapters.own_memory import data_bytes, peak_bytes, resident_bytes
 from wire.codec import decode, encode
 from wire.errors import EdgeflockError, MessageError
 
@@ -180,7 +181,7 @@ def _do(work: Work, bounds: Bounds, phase: Callable[[str], None]) -> Verdict:
         last = name
         phase(name)
 
-    before_bytes = _status_bytes("VmRSS")
+    before_bytes = resident_bytes()
     _errno().value = 0
     try:
         verdict = work(tell)
@@ -191,18 +192,18 @@ def _do(work: Work, bounds: Bounds, phase: Callable[[str], None]) -> Verdict:
         return refusal(error)
     if verdict.measured is None:
         return verdict
-    peak_bytes = _status_bytes("VmHWM")  # `getrusage` gives the parent's peak, if that is more
-    needs_bytes = max(0, peak_bytes - before_bytes)
+    most_bytes = peak_bytes()
+    needs_bytes = max(0, most_bytes - before_bytes)
     return replace(
         verdict,
         reason=f"{verdict.reason}; {needs_bytes / 1e6:.0f} MB of memory",
-        measured=replace(verdict.measured, peak_rss_bytes=peak_bytes, needs_bytes=needs_bytes),
+        measured=replace(verdict.measured, peak_rss_bytes=most_bytes, needs_bytes=needs_bytes),
     )
 
 
 def _limit(bounds: Bounds) -> None:
     """Let the kernel stop what the supervisor cannot see in time."""
-    asked = min(_status_bytes("VmData") + bounds.memory_bytes * _ASKED_OVER_USED, sys.maxsize)
+    asked = min(data_bytes() + bounds.memory_bytes * _ASKED_OVER_USED, sys.maxsize)
     limits = {
         resource.RLIMIT_DATA: (asked, asked),
         resource.RLIMIT_CPU: (bounds.processor_s, bounds.processor_s + 1),
@@ -243,10 +244,3 @@ def _used_bytes(process: int | str) -> int:
     except (OSError, ValueError):
         return 0
     return (int(resident) - int(shared)) * resource.getpagesize()
-
-
-def _status_bytes(name: str) -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{name}:"):
-            return int(line.split()[1]) * 1024
-    return 0

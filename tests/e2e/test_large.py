@@ -18,12 +18,16 @@ from fleet.releasing import Built
 from tests.support.device_process import forget_most, memory_mib
 from tests.support.examples import MANIFEST
 from tests.support.local_fleet import ROOT, edgeflock
+from tests.support.needs import needs_peaks
 from wire.adapters.paho_link import BrokerAddress
 from wire.blob import describe, digest_list
 from wire.deadline import Deadline, wait_until
 from wire.messages import Release
 
-pytestmark = pytest.mark.skipif(find_mosquitto() is None, reason="mosquitto is not installed")
+pytestmark = [
+    pytest.mark.skipif(find_mosquitto() is None, reason="mosquitto is not installed"),
+    needs_peaks,
+]
 
 #: xz's dictionary of 8 MiB, chunks on their way, and what the allocator keeps.
 DEVICE_MIB = 20

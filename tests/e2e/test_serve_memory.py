@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.support.needs import needs_peaks
 from tests.support.odd_sizes import LONG_ANSWER, PICTURE, long_answer, mean_colour, table
 from tests.support.served import (
     Served,
@@ -52,6 +53,7 @@ def held_bytes(served: Served) -> int:
     return int(served.ask("GET", "/metrics")[1].partition("\nedgeflock_http_held_bytes ")[2].split()[0])
 
 
+@needs_peaks
 def test_inflated_bodies_count_and_others_are_answered_meanwhile(colours: Served) -> None:
     rows = 26
     size = int(np.prod(PICTURE)) * 4 * rows
@@ -78,6 +80,7 @@ def test_inflated_bodies_count_and_others_are_answered_meanwhile(colours: Served
     assert held_bytes(colours) == 0
 
 
+@needs_peaks
 def test_json_counts_as_what_it_is_when_parsed(colours: Served) -> None:
     before = resident_bytes(colours.process.pid)
     hostile = b'{"instances":[' + b",".join([b"[]"] * 5_200_000) + b"]}"
@@ -91,6 +94,7 @@ def test_json_counts_as_what_it_is_when_parsed(colours: Served) -> None:
     assert held_bytes(colours) == 0
 
 
+@needs_peaks
 def test_answers_count_before_they_are_made_and_until_they_are_read(long: Served) -> None:
     document = json.dumps({"instances": [[1, 2, 3, 4]] * 48}).encode()
     with contextlib.ExitStack() as stack:
