@@ -29,6 +29,9 @@ class Statistics(Protocol):
 class Store(Protocol):
     """Keeps answers that were sent as samples over a restart (edge/adapters/answer_store.py)."""
 
+    @property
+    def unsaved(self) -> int: ...
+
     def save(self, kept: Sequence[tuple[str, Answered]], gone: Iterable[str]) -> None: ...
 
 
@@ -54,6 +57,11 @@ class Observing:
     def thinned(self) -> int:
         """Samples since boot that were picked, and had no room."""
         return self._sampler.thinned
+
+    @property
+    def unsaved(self) -> int:
+        """Samples since boot that a failing disk did not take."""
+        return 0 if self._store is None else self._store.unsaved
 
     def refused(self, cause: str) -> int:
         """How many truths since boot did not count, for `unknown` or `unfit`."""
@@ -83,7 +91,7 @@ class Observing:
                     kept.append((identity, answered))
             yield samples
         gone = self._remembered.take_judged()
-        if self._store is not None and (kept or gone):
+        if self._store is not None:
             self._store.save(kept, gone)
 
     def judge(self, truths: Truths) -> None:

@@ -112,6 +112,7 @@ class Reporting:
         return replace(
             loss,
             samples_thinned=observing.thinned,
+            samples_unsaved=observing.unsaved,
             truths_unknown=observing.refused("unknown"),
             truths_unfit=observing.refused("unfit"),
         )

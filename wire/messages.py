@@ -169,7 +169,8 @@ class Loss:
 
     `stuck_outputs` counts models that gave one answer to everything and failed their self-test.
     `samples_thinned` were picked and had no room; `truths_unknown` named no answer that waits (too old, known
-    already, or another device's), `truths_unfit` a class that the model does not have.
+    already, or another device's), `truths_unfit` a class that the model does not have. `samples_unsaved` were
+    sent, and a disk that failed did not take them: a label counts until the next restart only.
     """
 
     results_dropped: int = 0
@@ -180,6 +181,7 @@ class Loss:
     samples_thinned: int = 0
     truths_unknown: int = 0
     truths_unfit: int = 0
+    samples_unsaved: int = 0
 
 
 @dataclass(frozen=True)

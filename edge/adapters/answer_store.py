@@ -4,7 +4,8 @@ SQLite in WAL mode with full synchronisation: a label that is reported is gone f
 so none counts twice. One transaction for each report, beside those of the outbox, so a card is not worn out;
 answers that were not sampled are in memory only.
 
-A disk that fails costs these rows, and nothing else.
+A disk that fails costs the rows that it does not take, which are counted, and nothing else: those that it
+does not remove are removed as soon as it works again.
 """
 
 from __future__ import annotations
@@ -41,6 +42,13 @@ class AnswerStore:
         self._path = path
         self._limit = limit
         self._db: sqlite3.Connection | None = None
+        self._left_over: list[str] = []  # counted, and still on a disk that failed: the newest of them
+        self._unsaved = 0
+
+    @property
+    def unsaved(self) -> int:
+        """Samples whose label will not count after a restart, since this was made."""
+        return self._unsaved
 
     def open(self) -> list[tuple[str, Answered]]:
         """Open the file and return what is in it, the oldest first; a damaged one is begun anew.
@@ -62,8 +70,12 @@ class AnswerStore:
         return []
 
     def save(self, kept: Sequence[tuple[str, Answered]], gone: Iterable[str]) -> None:
-        """Add answers, and remove those whose truth was counted or that had to give way."""
+        """Add answers, and remove those whose truth was counted."""
         if self._db is None:
+            self._unsaved += len(kept)
+            return
+        gone = [*self._left_over, *gone]
+        if not kept and not gone:
             return
         rows = [(i, a[0], a[1][0], None if math.isnan(a[2][0]) else a[2][0], a[4]) for i, a in kept]
         try:
@@ -79,7 +91,11 @@ class AnswerStore:
                     (self._limit,),
                 )
         except sqlite3.Error as error:
-            log.warning("samples could not be remembered: %s", error)
+            self._unsaved += len(kept)
+            log.warning("samples could not be remembered (%d so far): %s", self._unsaved, error)
+            self._left_over = gone[-self._limit :]  # as many as there may be in the file
+        else:
+            self._left_over = []
 
     def close(self) -> None:
         if self._db is not None:

@@ -124,6 +124,44 @@ def test_a_file_that_cannot_be_opened_now_is_there_at_the_next_start(tmp_path: P
     store.close()
 
 
+def full_at_once(store: AnswerStore) -> None:
+    """Let the disk have no room for another page."""
+    assert store._db is not None
+    store._db.execute("pragma max_page_count=1")
+
+
+def with_room(store: AnswerStore) -> None:
+    assert store._db is not None
+    store._db.execute("pragma max_page_count=1000000")
+
+
+def test_a_label_that_counted_while_the_disk_was_full_counts_once(tmp_path: Path) -> None:
+    boot = Boot(tmp_path / "answers.db")
+    boot.answer("a", "b")
+    boot.report()
+    boot.label("a")
+    full_at_once(boot.store)
+    boot.answer(*(f"{number:0128}" for number in range(100)))
+    assert boot.report() == 1
+    assert boot.store.unsaved == 100
+    with_room(boot.store)
+    assert boot.report() == 0
+    again = Boot(tmp_path / "answers.db")
+    again.label("a", "b")
+    assert again.report() == 1
+
+
+def test_what_a_full_disk_did_not_remove_is_not_kept_without_end(tmp_path: Path) -> None:
+    store = AnswerStore(tmp_path / "answers.db", limit=3)
+    store.open()
+    full_at_once(store)
+    large = [(f"{number:05000}", answered()) for number in range(3)]
+    for number in range(10):
+        store.save(large, [f"gone-{number}"])
+    assert store._left_over == ["gone-7", "gone-8", "gone-9"]
+    assert store.unsaved == 30
+
+
 def test_a_disk_that_cannot_be_written_costs_the_rows_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "answers.db").mkdir()
     store = AnswerStore(tmp_path / "answers.db")
