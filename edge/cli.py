@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge import settings as agent_settings
+from edge import settings_file
 from edge.adapters.board import read_serial
 from edge.app import check, run
 
@@ -58,7 +58,7 @@ def add_parser(commands: _SubParsersAction[argparse.ArgumentParser], version: st
 
 def _run(arguments: argparse.Namespace, version: str) -> int:
     logging.basicConfig(level=arguments.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    settings = agent_settings.load(arguments.settings, read_serial)
+    settings = settings_file.load(arguments.settings, read_serial)
     if arguments.check:
         print(check(settings))
         return 0

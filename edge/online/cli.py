@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from edge.online.app import RunSettings, run
 from edge.online.delivery import GIVE_UP_S
 from edge.online.streams import SINKS, SOURCES, parse_sink, parse_source
-from edge.settings import BrokerSettings, SinkSettings, SourceSettings, sink_rules, source_rules
+from edge.settings import BrokerSettings, SinkSettings, SourceSettings
+from edge.settings_rules import sink_rules, source_rules
 from wire.errors import SettingsError
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from edge.adapters.board import read_serial
-from edge.settings import AgentSettings, load
+from edge.settings import AgentSettings
+from edge.settings_file import load
 from tests.support.board_files import stand
 from wire.errors import SettingsError
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.settings import load as load_settings
+from edge.settings_file import load as load_settings
 from fleet.provision import app, templates
 from fleet.provision.adapters import mounted_folder
 from fleet.provision.adapters.mounted_folder import MountedFolder
