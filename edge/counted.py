@@ -22,6 +22,7 @@ from edge.recorder import Recorder
 from edge.remembered import ROWS, Remembered, TruthError
 from edge.runtime import Runtime
 from edge.scoring import Scoring, scoring_for
+from edge.values import values_for
 from wire.counters import ModelCounters
 from wire.errors import DataError
 
@@ -84,6 +85,6 @@ class Counted:
         if found is None:
             scoring = scoring_for(prediction[0].outputs, prediction.manifest)
             found = self._recorder.meter(prediction.release), scoring
-            found[0].count_answers(scoring)
+            found[0].count_answers(scoring, values_for(prediction[0].outputs, prediction.manifest))
             self._models[prediction.release] = found
         return found

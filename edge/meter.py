@@ -16,7 +16,8 @@ import numpy as np
 from edge.backend import Array
 from edge.quality import Quality, QualityCut
 from edge.scoring import Scoring
-from wire.counters import MAX_CLASSES
+from edge.values import ValueCounts, ValueReader
+from wire.counters import MAX_CLASSES, ValueCounters
 from wire.histogram import BUCKETS, PER_LOG
 
 Item = TypeVar("Item")
@@ -28,8 +29,8 @@ LIMIT: Final = 4096
 _OUTPUTS_LIMIT: Final = 1024
 _OUTPUTS_BYTES: Final = 1024 * 1024
 
-#: An answer whose truth is known, as it waits: the truth, the raw first output, its tags.
-Judged = tuple[int | None, Array, tuple[str, ...]]
+#: An answer whose truth is known, as it waits: its class, the raw first output, its tags, or its value.
+Judged = tuple[int | None, Array, tuple[str, ...], float | None]
 
 
 class Meter:
@@ -51,17 +52,20 @@ class Meter:
         self._judged: list[Judged] = []
         self._batches_bytes = 0
         self._scoring: Scoring | None = None
+        self._reader: ValueReader | None = None
+        self._values = ValueCounts()
         self._quality = Quality()
         self._counts = np.zeros(BUCKETS, np.int64)
         self._lock = threading.Lock()
 
-    def count_answers(self, scoring: Scoring | None) -> None:
-        """Count the answers of the release too, read by `scoring`; None: they are no classes."""
+    def count_answers(self, scoring: Scoring | None, reader: ValueReader | None = None) -> None:
+        """Count the answers of the release too, read by `scoring` as classes, or by `reader` as values."""
         with self._lock:
-            self._scoring = scoring
-            if scoring is not None:
+            self._scoring, self._reader = scoring, reader
+            way = scoring or reader
+            if way is not None:
                 self.outputs = [] if self.outputs is None else self.outputs  # others may append to it
-                self.limit = max(16, min(_OUTPUTS_LIMIT, _OUTPUTS_BYTES // (8 * scoring.width)))
+                self.limit = max(16, min(_OUTPUTS_LIMIT, _OUTPUTS_BYTES // (8 * way.width)))
 
     def add(self, latency_ns: int, count: int = 1, raw: Array | None = None) -> None:
         """Count `count` calls that took `latency_ns` nanoseconds each, and their raw first outputs."""
@@ -79,9 +83,14 @@ class Meter:
         with self._lock:
             self.errors += 1
 
-    def judged(self, truth: int | None, raw: Array, tags: tuple[str, ...] = ()) -> None:
-        """Count an answer whose truth is known (None: only its tags are), by its raw first output."""
-        self._judged.append((truth, raw, tags))
+    def judged(
+        self, truth: int | None, raw: Array, tags: tuple[str, ...] = (), value: float | None = None
+    ) -> None:
+        """Count an answer whose truth is known, a class or a value, by its raw first output.
+
+        Without either only its tags are counted.
+        """
+        self._judged.append((truth, raw, tags, value))
         if len(self._judged) > self.limit:
             self.fold()
 
@@ -121,6 +130,12 @@ class Meter:
             if self._judged:
                 self._fold_judged(_taken(self._judged))
 
+    def take_values(self) -> tuple[ValueCounters, ...]:
+        """Return what a report can say of answers that are values, and forget it."""
+        self.fold()
+        with self._lock:
+            return self._values.take()
+
     def take_quality(self, cells: int) -> QualityCut:
         """Return what a report of at most `cells` cells can say of the answers, and forget it."""
         self.fold()
@@ -143,19 +158,35 @@ class Meter:
             rows = _rows(waiting, self._scoring.width)
             if len(rows):
                 self._quality.answered(*self._scoring.read(rows))
+        elif self._reader is not None:
+            rows = _rows(waiting, self._reader.width)
+            if len(rows):
+                self._values.answered(self._reader.read(rows))
 
     def _fold_judged(self, waiting: list[Judged]) -> None:
+        if self._reader is not None:
+            self._fold_values(waiting, self._reader)
         if self._scoring is None:
             return
         fit = [one for one in waiting if one[1].size == self._scoring.width]
         if not fit:
             return
-        classes, confidences = self._scoring.read(np.concatenate([raw.reshape(1, -1) for _, raw, _ in fit]))
-        truths = np.array([-1 if truth is None else truth for truth, _, _ in fit], np.int64)
+        classes, confidences = self._scoring.read(np.concatenate([raw.reshape(1, -1) for _, raw, *_ in fit]))
+        truths = np.array([-1 if truth is None else truth for truth, *_ in fit], np.int64)
         known = truths >= 0
         self._judge(classes[known], confidences[known], truths[known])
-        for (truth, _, tags), said in zip(fit, classes.tolist(), strict=True):
+        for (truth, _, tags, _), said in zip(fit, classes.tolist(), strict=True):
             self._quality.tagged(tags, labelled=truth is not None, correct=said == truth)
+
+    def _fold_values(self, waiting: list[Judged], reader: ValueReader) -> None:
+        fit = [one for one in waiting if one[1].size == reader.width]
+        if not fit:
+            return
+        values = reader.read(np.concatenate([raw.reshape(1, -1) for _, raw, *_ in fit]))
+        truths = [np.nan if value is None else value for *_, value in fit]
+        self._values.judged(values, np.array(truths, np.float64))
+        for _, _, tags, _ in fit:
+            self._quality.tagged(tags, labelled=False, correct=False)
 
     def _judge(self, classes: Array, confidences: Array, truths: Array) -> None:
         self._labelled += len(truths)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -105,9 +105,10 @@ class Recorder:
 
     def _cut(self, release: str, meter: Meter, cells: int) -> tuple[ModelCounters, int]:
         # Before the inferences: no report may count more answers by class than there were at all.
-        quality = meter.take_quality(cells)
+        quality, values = meter.take_quality(cells), meter.take_values()
         now = _read(meter)
         change = self._change(release, self._before.get(release, _Counters()), now, quality)
+        change = replace(change, values=values)
         self._before[release] = now
         return change, quality.cells
 
@@ -160,4 +161,5 @@ def _says_something(counters: ModelCounters) -> bool:
         or counters.confusion.counts
         or counters.slices
         or counters.features
+        or counters.values
     )

@@ -13,7 +13,8 @@ from edge.runtime import Prediction
 
 @dataclass(frozen=True)
 class Sample:
-    """One input from a source. `truth` is the index of its class where the source knows it.
+    """One input from a source. `truth` is the index of its class where the source knows it, `value` the
+    right number: which of them counts, the model's task decides.
 
     `token` is by what a source that remembers knows it: two samples may say the same id. Under `tags`, such
     as `light=dark`, its answer is counted apart.
@@ -24,6 +25,7 @@ class Sample:
     truth: int | None = None
     token: int = 0
     tags: tuple[str, ...] = ()
+    value: float | None = None
 
 
 @dataclass(frozen=True)

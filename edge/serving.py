@@ -31,6 +31,7 @@ from edge.runtime import Prediction, Runtime
 from edge.scoring import scoring_for
 from edge.shadow import Pairs
 from edge.swapping import NoRoomError, SwapPolicy, keep_previous, lacks_room, unload_first
+from edge.values import values_for
 from wire.deadline import Deadline
 from wire.errors import BundleError, EdgeflockError, InputError, ModelError, UnavailableError
 
@@ -96,6 +97,7 @@ class Serving:
         self._settled = threading.Event()  # not while one model is unloaded and the next is not there yet
         self._settled.set()
         self._gives_way = False
+        self._gives_values = False
         self.inputs_refused = 0
 
     @property
@@ -119,6 +121,8 @@ class Serving:
             model = self.runtime.model
             if model is not None:
                 check_finite(sample.inputs, model.inputs)
+            if sample.truth is None and sample.value is not None and not self._gives_values:
+                raise InputError(f"its truth, {sample.value:g}, is no class")
             prediction = self.predict(sample.inputs)
         except InputError as error:  # the source's fault: it must not count against a model on probation
             self.refused(error)
@@ -148,8 +152,9 @@ class Serving:
 
     def hand_over(self, sample: Sample, prediction: Prediction) -> Result:
         """Queue an answer for sinks, samples and the shadow; count it where its truth is known."""
-        if sample.truth is not None or sample.tags:
-            self._recorder.meter(prediction.release).judged(sample.truth, prediction.raw[0], sample.tags)
+        if sample.truth is not None or sample.value is not None or sample.tags:
+            meter = self._recorder.meter(prediction.release)
+            meter.judged(sample.truth, prediction.raw[0], sample.tags, sample.value)
         self._shadow_too(sample, prediction)
         result = Result(sample, prediction, time.time())
         self._results.put(result)
@@ -353,7 +358,9 @@ class Serving:
         # Only from here on: what it answered as a shadow, or in its warm-up, was no answer to anybody.
         model = held.model
         model.meter = self._recorder.meter(model.release)
-        model.meter.count_answers(scoring_for(model.outputs, model.manifest))
+        reader = values_for(model.outputs, model.manifest)
+        model.meter.count_answers(scoring_for(model.outputs, model.manifest), reader)
+        self._gives_values = reader is not None
         self._active, self._fallen = held, None
         self.runtime.exchange(model)
         self._settled.set()

@@ -94,6 +94,7 @@ def _agree(counters: ModelCounters) -> bool:
         and sum(counters.reliability.labelled) <= judged
         and all(sum(f.counts) <= total for f in counters.features)
         and all(s.inferences <= total and s.labelled <= judged for s in counters.slices)
+        and all(v.answers.count <= total and v.errors.count <= judged for v in counters.values)
         and counters.golden_failed <= counters.golden_runs
     )
 

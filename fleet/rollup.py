@@ -13,6 +13,7 @@ from sums and never averaged. Rules:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from operator import add
 from typing import Any, Final, TypeVar
 
@@ -22,8 +23,10 @@ from wire.counters import (
     Classes,
     FeatureCounts,
     ModelCounters,
+    Moments,
     Reliability,
     SliceCounters,
+    ValueCounters,
 )
 
 T = TypeVar("T")
@@ -41,7 +44,7 @@ class Sums:
 
     __slots__ = (
         "confidence", "confusion", "correct", "errors", "features", "first", "golden_failed", "golden_runs",
-        "inferences", "labelled", "latency", "left_out", "predicted", "reliability", "slices",
+        "inferences", "labelled", "latency", "left_out", "predicted", "reliability", "slices", "values",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -56,6 +59,7 @@ class Sums:
         # Features of one name that are cut into other numbers of bins cannot be added; they stand apart.
         self.features: dict[tuple[str, int], list[int]] = {}
         self.slices: dict[str, list[int]] = {}
+        self.values: dict[int, ValueCounters] = {}
 
     def add(self, counters: ModelCounters) -> Sums:
         """Add one report, or a sum, and return self."""
@@ -81,6 +85,8 @@ class Sums:
             self._add_feature(feature.name, feature.counts)
         for part in counters.slices:
             self._add_slice(part.tag, (part.inferences, part.labelled, part.correct))
+        for one in counters.values:
+            self._add_values(one)
         return self
 
     def add_plain(self, plain: Mapping[str, Any]) -> Sums:
@@ -107,6 +113,11 @@ class Sums:
             self._add_feature(feature["name"], feature["counts"])
         for part in get("slices", ()):
             self._add_slice(part["tag"], (part["inferences"], part["labelled"], part["correct"]))
+        for one in get("values", ()):
+            answers, errors = (_made(Moments, **one[name]) for name in ("answers", "errors"))
+            self._add_values(
+                _made(ValueCounters, column=one["column"], answers=answers, errors=errors, off=one["off"])
+            )
         return self
 
     def plain(self, release: str) -> dict[str, Any]:
@@ -140,6 +151,8 @@ class Sums:
                 {"tag": tag, "inferences": n[0], "labelled": n[1], "correct": n[2]}
                 for tag, n in self.slices.items()
             ]
+        if self.values:
+            plain["values"] = [asdict(one) for one in self.values.values()]
         if self.golden_runs or self.golden_failed:
             plain["golden_runs"], plain["golden_failed"] = self.golden_runs, self.golden_failed
         return plain
@@ -179,6 +192,7 @@ class Sums:
             ),
             golden_runs=self.golden_runs,
             golden_failed=self.golden_failed,
+            values=tuple(one for _, one in sorted(self.values.items())),
         )
 
     def _add_latency(self, first: int, counts: Iterable[int]) -> None:
@@ -219,6 +233,10 @@ class Sums:
         else:
             self.left_out += sum(counts)
 
+    def _add_values(self, more: ValueCounters) -> None:
+        before = self.values.get(more.column)
+        self.values[more.column] = more if before is None else _together(before, more)
+
     def _add_slice(self, tag: str, counts: tuple[int, int, int]) -> None:
         known = self.slices.get(tag)
         if known is not None:
@@ -235,6 +253,29 @@ def _added(known: list[int], counts: Iterable[int]) -> list[int]:
     if not known or not more:
         return known or more
     return list(map(add, known, more))
+
+
+def _together(one: ValueCounters, other: ValueCounters) -> ValueCounters:
+    return _made(
+        ValueCounters,
+        column=one.column,
+        answers=_moments(one.answers, other.answers),
+        errors=_moments(one.errors, other.errors),
+        off=one.off + other.off,
+    )
+
+
+def _moments(one: Moments, other: Moments) -> Moments:
+    if not one.count or not other.count:
+        return one if one.count else other
+    return _made(
+        Moments,
+        count=one.count + other.count,
+        total=one.total + other.total,
+        squares=one.squares + other.squares,
+        low=min(one.low, other.low),
+        high=max(one.high, other.high),
+    )
 
 
 def _made(kind: type[T], **fields: Any) -> T:

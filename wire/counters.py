@@ -30,6 +30,12 @@ RELIABILITY_BINS: Final = 10
 #: Classes that are counted apart; a class beyond is none that a person could look at.
 MAX_CLASSES: Final = 10_000
 
+#: Numbers of an output of values that are counted apart; of a model that gives more, none are.
+MAX_VALUES: Final = 8
+
+#: A larger number is none: sums of squares of these stay finite, however many there are.
+MAX_VALUE: Final = 1e100
+
 
 @dataclass(frozen=True)
 class Buckets:
@@ -110,11 +116,46 @@ class SliceCounters:
 
 
 @dataclass(frozen=True)
+class Moments:
+    """Finite numbers: how many, their sum, the sum of their squares, the lowest and the highest."""
+
+    count: int = 0
+    total: float = 0.0
+    squares: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_counts((self.count,))
+        most = self.count * MAX_VALUE
+        if not (-MAX_VALUE <= self.low <= self.high <= MAX_VALUE and abs(self.total) <= most):
+            raise ValueError(f"moments that no {self.count} numbers have")
+        if not 0 <= self.squares <= most * MAX_VALUE:
+            raise ValueError(f"squares that no {self.count} numbers have")
+
+
+@dataclass(frozen=True)
+class ValueCounters:
+    """One number of the first output of a model of values, at `column` of it: what was answered, and by how
+    much more than the truth where that is known; `off` is the sum of the errors without their sign."""
+
+    column: int
+    answers: Moments = field(default_factory=Moments)
+    errors: Moments = field(default_factory=Moments)
+    off: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.column < MAX_VALUES or not 0 <= self.off <= self.errors.count * MAX_VALUE:
+            raise ValueError(f"column {self.column}, off by {self.off}")
+
+
+@dataclass(frozen=True)
 class ModelCounters:
     """What one release did since the last report of this boot.
 
     `total` counts inferences since boot, so that the sum of all reports can be checked against it. Labels may
     be those of answers before it, of MAX_EARLIER at most.
+    A model of values has no classes: it has `values`, and nothing of it is labelled or correct.
     `golden_runs` self-tests on the bundle's golden set were made, of which `golden_failed` failed.
     """
 
@@ -133,11 +174,14 @@ class ModelCounters:
     slices: tuple[SliceCounters, ...] = ()
     golden_runs: int = 0
     golden_failed: int = 0
+    values: tuple[ValueCounters, ...] = ()
 
     def __post_init__(self) -> None:
         _check_bins(self.confidence, CONFIDENCE_BINS)
         _check_counts(self.confidence)
         _check_counts((self.golden_runs, self.golden_failed))
+        if len(self.values) > MAX_VALUES:
+            raise ValueError(f"{len(self.values)} columns of values")
 
 
 def _check_columns(*columns: tuple[int, ...]) -> None:

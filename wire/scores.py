@@ -15,12 +15,13 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from wire.counters import MAX_CLASSES
+from wire.counters import MAX_CLASSES, MAX_VALUES
 from wire.manifest import Postprocessing
 
 Array = npt.NDArray[Any]
 
-_JUDGED: Final = ("classes", "binary", "unlabelled")
+#: Tasks whose answers are classes, and so are right or wrong.
+CLASS_TASKS: Final = ("classes", "binary", "unlabelled")
 _HALF: Final = 0.5
 
 #: A dequantized share may be a code past 1.
@@ -31,9 +32,17 @@ def scores_width(task: str, how: Postprocessing, shape: tuple[int, ...]) -> int 
     """Return how many scores a first output of `shape` (with its batch of 1) has; None for no classes."""
     width = prod(shape)
     flat = shape != () and all(size == 1 for size in shape[:-1])
-    if task not in _JUDGED or how.kind == "boxes" or not flat or not 0 < width <= MAX_CLASSES:
+    if task not in CLASS_TASKS or how.kind == "boxes" or not flat or not 0 < width <= MAX_CLASSES:
         return None
     return None if width == 1 and task == "unlabelled" else width
+
+
+def values_width(task: str, how: Postprocessing, shape: tuple[int, ...]) -> int | None:
+    """Return how many values a first output of `shape` (with its batch of 1) has; None where they are none
+    that could be counted apart."""
+    width = prod(shape)
+    flat = shape != () and all(size == 1 for size in shape[:-1])
+    return width if task == "values" and how.kind != "boxes" and flat and 0 < width <= MAX_VALUES else None
 
 
 def read_scores(values: Array, activation: str) -> tuple[Array, Array]:

@@ -57,8 +57,8 @@ def npz_stream(path: Path, *, repeat: bool = True) -> Iterator[Sample]:
         raise DataError(f"{path} cannot be read as a source: {reason}") from error
     if not inputs.ndim or not len(inputs):
         raise DataError(f"{path} holds no samples")
-    if truths is not None and (truths.shape != (len(inputs),) or truths.dtype.kind not in "iu"):
-        raise DataError(f"{path}: {key} must hold one class number for each sample")
+    if truths is not None and (truths.shape != (len(inputs),) or truths.dtype.kind not in "iuf"):
+        raise DataError(f"{path}: {key} must hold one class number, or one value, for each sample")
     return _rows(inputs, truths, itertools.count() if repeat else range(len(inputs)))
 
 
@@ -67,7 +67,13 @@ def _rows(
 ) -> Iterator[Sample]:
     for n in numbers:
         row = n % len(inputs)
-        yield Sample(f"{n}", inputs[row], int(truths[row]) if truths is not None else None)
+        truth = None if truths is None else truths[row]
+        yield Sample(
+            f"{n}",
+            inputs[row],
+            None if truths is None or truths.dtype.kind == "f" else int(truths[row]),
+            value=None if truth is None or not np.isfinite(truth) else float(truth),
+        )
 
 
 def line_stream(

@@ -1,8 +1,9 @@
 """From bytes to a sample: lines of JSON and raw npy arrays. Pure.
 
 A sample as JSON is `{"id": "17", "input": [[…]], "truth": 3, "tags": ["light=dark"]}`; `id`, `truth` and
-`tags` are optional, and `input` may be an object of arrays by name for a model of several inputs. Everything
-here may come from a stranger: whatever it holds, the outcome is a sample or a DataError of one line.
+`tags` are optional, `truth` is a class or, for a model of values, the right number, and `input` may be an
+object of arrays by name for a model of several inputs. Everything here may come from a stranger: whatever it
+holds, the outcome is a sample or a DataError of one line.
 """
 
 from __future__ import annotations
@@ -33,12 +34,9 @@ def parse_json(text: str | bytes, name: str, default_id: str) -> Sample:
     """Read one sample; raise DataError, with `name` saying where it stood, when it is none."""
     try:
         raw = json.loads(text)
-        truth = raw.get("truth")
-        if truth is not None and not 0 <= int(truth) < _MAX_CLASS:
-            raise ValueError(f"truth {truth}")
+        known, value = _truth(raw.get("truth"))
         given = str(raw.get("id", default_id)).encode(errors="replace").decode()
-        known = None if truth is None else int(truth)
-        return Sample(given, _arrays(raw["input"]), known, tags=_tags(raw.get("tags", [])))
+        return Sample(given, _arrays(raw["input"]), known, tags=_tags(raw.get("tags", [])), value=value)
     except _BAD_JSON as error:
         raise DataError(f"{name} is no sample: {_reason(error)}") from error
 
@@ -59,6 +57,16 @@ def check_finite(inputs: Any, tensors: Sequence[Tensor]) -> None:
         tensor = next((one for one in tensors if name in (one.key, one.name)), tensors[0])
         if array.dtype.kind == "f" and not np.isfinite(as_taken(array, tensor)).all():
             raise InputError("it holds NaN, infinity or a number too large for the model")
+
+
+def _truth(said: Any) -> tuple[int | None, float | None]:
+    """Return the class and the value that a truth may be: both for a whole number, none for nothing."""
+    if said is None:
+        return None, None
+    value = float(said)
+    if not math.isfinite(value):
+        raise ValueError(f"truth {said}")
+    return int(value) if value.is_integer() and 0 <= value < _MAX_CLASS else None, value
 
 
 def _tags(value: Any) -> tuple[str, ...]:

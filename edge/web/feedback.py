@@ -12,11 +12,9 @@ from edge.runtime import Prediction, Predictions
 from edge.scoring import Scoring
 from edge.web.question import shown
 from edge.web.reply import bad_request, not_found
+from wire.scores import CLASS_TASKS
 
 __all__ = ["Feedback", "Judgement", "OnJudgement", "said"]
-
-#: Tasks of which one can say whether an answer was right.
-_JUDGED: Final = ("classes", "binary", "unlabelled")
 
 _HALF: Final = 0.5
 _UNKNOWN: Final = float("nan")
@@ -62,7 +60,7 @@ def said(
 
     With `scoring` its confidences are remembered too: for an agent, which reports them.
     """
-    if task not in _JUDGED:
+    if task not in CLASS_TASKS:
         return None
     if scoring is not None:
         classes = max(classes, scoring.classes)

@@ -6,12 +6,13 @@ Times are Unix times in seconds, shares are of 1, units are in the names. What i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from fleet.alerts import Alert
 from fleet.progress import Rollout
 from fleet.quality import quality
 from fleet.spans import Slot
+from fleet.values import value_figures
 from fleet.view import DeviceRow
 from fleet.web.condition import condition
 from fleet.web.figures import Share, share
@@ -106,6 +107,22 @@ class ClassAnswer:
 
 
 @dataclass(frozen=True)
+class ValueAnswer:
+    """One number of the output of a model of values: the answers, and how far those with a truth were off."""
+
+    column: int
+    answers: int
+    mean: float | None
+    deviation: float | None
+    low: float | None
+    high: float | None
+    judged: int
+    bias: float | None
+    mean_absolute_error: float | None
+    root_mean_square_error: float | None
+
+
+@dataclass(frozen=True)
 class ModelAnswer:
     """One release in a stretch of time: figures by class and over time; its interval is one over devices."""
 
@@ -117,6 +134,7 @@ class ModelAnswer:
     accuracy_high: float | None
     macro_f1: float | None
     classes: Sequence[ClassAnswer]
+    values: Sequence[ValueAnswer]
     points: Sequence[Point]
 
 
@@ -228,6 +246,7 @@ def model_answer(name: str, by_device: Mapping[str, ModelCounters], slots: Seque
     ]
     return ModelAnswer(
         name, figures.devices, figures.labelled, right.value, right.low, right.high, f1.value, classes,
+        [ValueAnswer(*astuple(one)) for one in value_figures(by_device.values())],
         [point(slot) for slot in slots],
     )  # fmt: skip
 

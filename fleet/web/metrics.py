@@ -103,6 +103,12 @@ def _of_releases(releases: Iterable[str], total_of: Total, devices: Sequence[Dev
         )
     }  # fmt: skip
     latency = HistogramMetricFamily("edgeflock_latency_seconds", "Latency of answers", labels=["release"])
+    judged = CounterMetricFamily(
+        "edgeflock_values_judged", "Answers that are values, with a truth", labels=["release", "column"]
+    )
+    off = CounterMetricFamily(
+        "edgeflock_values_off", "Their errors without their sign, together", labels=["release", "column"]
+    )
     for release in releases:
         total = total_of(release)
         running.add_metric([release], sum(device.runs(release) for device in devices))
@@ -110,7 +116,10 @@ def _of_releases(releases: Iterable[str], total_of: Total, devices: Sequence[Dev
             family.add_metric([release], getattr(total, name))
         buckets, sum_s = cumulated(total.latency_us)
         latency.add_metric([release], buckets, sum_s)
-    yield from (running, *counters.values(), latency)
+        for one in total.values:
+            judged.add_metric([release, str(one.column)], one.errors.count)
+            off.add_metric([release, str(one.column)], one.off)
+    yield from (running, *counters.values(), latency, judged, off)
 
 
 def cumulated(latency: Buckets) -> tuple[list[tuple[str, float]], float]:

@@ -17,6 +17,7 @@ from fleet.drift import Drift, drift
 from fleet.findings import ReleaseFacts
 from fleet.quality import Quality, SliceFigures, quality
 from fleet.spans import Slot
+from fleet.values import ValueFigures, value_figures
 from fleet.web import wording
 from fleet.web.charts import Chart, Curve, thinned
 from fleet.web.figures import Share, added, share
@@ -97,6 +98,7 @@ class ModelPage:
     drifts: Sequence[Drift]
     features: Sequence[SpreadLine]
     bins: Sequence[ReliabilityBin]
+    values: Sequence[Sequence[str]]
     slowest: Sequence[tuple[str, str, str, str]]
     facts: Sequence[tuple[str, str]]
     span: Span
@@ -135,6 +137,7 @@ def model_page(release: Release, read: ModelReadings, chosen: Span) -> ModelPage
         drifts=drifts(read.compared),
         features=_features(read.by_device.values()),
         bins=[b for b in figures.calibration.bins if b.labelled] if figures.calibration else [],
+        values=[_values(one) for one in value_figures(read.by_device.values())],
         slowest=_slowest(read.by_device),
         facts=_facts(release),
         span=chosen,
@@ -245,6 +248,13 @@ def _features(parts: Iterable[ModelCounters]) -> list[SpreadLine]:
             shares = [100 * count / whole for count in feature.counts]
             lines.append(SpreadLine(feature.name, wording.short_count(whole), shares, max(shares)))
     return lines
+
+
+def _values(of: ValueFigures) -> list[str]:
+    """Return a line: column, answers, mean, deviation, lowest, highest, with truth, bias, MAE, RMSE."""
+    figures = (of.mean, of.deviation, of.low, of.high, of.bias, of.off, of.rms)
+    texts = [wording.UNKNOWN if figure is None else f"{figure:.4g}" for figure in figures]
+    return [str(of.column), wording.count(of.answers), *texts[:4], wording.count(of.judged), *texts[4:]]
 
 
 def _slowest(by_device: Mapping[str, ModelCounters]) -> list[tuple[str, str, str, str]]:

@@ -19,8 +19,10 @@ from wire.counters import (
     Classes,
     FeatureCounts,
     ModelCounters,
+    Moments,
     Reliability,
     SliceCounters,
+    ValueCounters,
 )
 
 _N = st.integers(0, 1000)
@@ -28,6 +30,13 @@ _N = st.integers(0, 1000)
 
 def _bins(n: int) -> st.SearchStrategy[tuple[int, ...]]:
     return st.just(()) | st.tuples(*[_N] * n)
+
+
+@st.composite
+def _moments(draw: st.DrawFn) -> Moments:
+    numbers = draw(st.lists(st.integers(-1000, 1000), min_size=1, max_size=3))  # of which sums are exact
+    squares = sum(number * number for number in numbers)
+    return Moments(len(numbers), *map(float, (sum(numbers), squares, min(numbers), max(numbers))))
 
 
 @st.composite
@@ -48,6 +57,10 @@ def _counters(draw: st.DrawFn) -> ModelCounters:
         tuple(FeatureCounts(name, tuple(n)) for name, n in features.items()),
         tuple(SliceCounters(tag, draw(_N), 5, draw(st.integers(0, 5))) for tag in tags),
         draw(_N), draw(_N),
+        tuple(
+            ValueCounters(column, draw(_moments()), draw(_moments()), float(draw(_N)))
+            for column in draw(st.lists(st.integers(0, 7), unique=True, max_size=2))
+        ),
     )  # fmt: skip
 
 

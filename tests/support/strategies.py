@@ -18,8 +18,10 @@ from wire.counters import (
     Classes,
     FeatureCounts,
     ModelCounters,
+    Moments,
     Reliability,
     SliceCounters,
+    ValueCounters,
 )
 from wire.manifest import Manifest
 from wire.messages import (
@@ -186,6 +188,22 @@ def _reliability(draw: st.DrawFn) -> Reliability:
 
 
 @st.composite
+def _moments(draw: st.DrawFn) -> Moments:
+    numbers = draw(st.lists(st.floats(-1e100, 1e100), max_size=3))
+    if not numbers:
+        return Moments()
+    squares = sum(number * number for number in numbers)
+    return Moments(len(numbers), sum(numbers), squares, min(numbers), max(numbers))
+
+
+@st.composite
+def _value_counters(draw: st.DrawFn) -> ValueCounters:
+    errors = draw(_moments())
+    off = draw(st.floats(0, 1e100)) if errors.count else 0.0
+    return ValueCounters(draw(st.integers(0, 7)), draw(_moments()), errors, off)
+
+
+@st.composite
 def _slices(draw: st.DrawFn) -> SliceCounters:
     labelled = draw(_COUNTS)
     return SliceCounters(draw(_SCALARS[str]), draw(_COUNTS), labelled, draw(st.integers(0, labelled)))
@@ -204,5 +222,7 @@ _COLUMNS: dict[Any, Callable[[], st.SearchStrategy[Any]]] = {
     Classes: _classes,
     Reliability: _reliability,
     SliceCounters: _slices,
+    Moments: _moments,
+    ValueCounters: _value_counters,
     Truths: _truths,
 }
