@@ -52,7 +52,7 @@ class Counted:
             meter.fold()
         if id is not None and scoring is not None:
             said, confidence = scoring.read_one(prediction.raw[0])
-            answered = (prediction.release, (said,), (confidence,), prediction.labels, scoring.classes)
+            answered = (prediction.release, (said,), (confidence,), prediction.labels, scoring.classes, tags)
             self._remembered.remember(id, answered)
         return prediction
 

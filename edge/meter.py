@@ -95,12 +95,18 @@ class Meter:
             self.fold()
 
     def judged_later(
-        self, classes: Sequence[int], confidences: Sequence[float], truths: Sequence[int]
+        self,
+        classes: Sequence[int],
+        confidences: Sequence[float],
+        truths: Sequence[int],
+        tags: tuple[str, ...] = (),
     ) -> None:
         """Count answers whose truth came after them; NaN is a confidence that is not known."""
         said, right = np.asarray(classes, np.int64), np.asarray(truths, np.int64)
         with self._lock:
             self._judge(said, np.asarray(confidences, np.float64), right)
+            for correct in (said == right).tolist() if tags else ():
+                self._quality.tagged(tags, answered=False, labelled=True, correct=correct)
 
     def count_features(self, counts: Mapping[str, Array]) -> None:
         """Count features of some inputs: int64 [bins] by name."""

@@ -108,5 +108,6 @@ class Observing:
     def _remember(self, one: Scored) -> None:
         prediction, sample = one.result.prediction, one.result.sample
         if one.classes and sample.truth is None:  # whose truth is known is counted already
-            answered = (prediction.release, (one.said,), (one.confidence,), prediction.labels, one.classes)
+            said = (one.said,), (one.confidence,)
+            answered = (prediction.release, *said, prediction.labels, one.classes, sample.tags)
             self._remembered.remember(sample.id, answered)

@@ -119,11 +119,11 @@ class Quality:
             self._correct += np.bincount(bins[right[sure]], minlength=RELIABILITY_BINS)
         return int(right.sum())
 
-    def tagged(self, tags: Iterable[str], *, labelled: bool, correct: bool) -> None:
-        """Count one answer under each of its tags."""
+    def tagged(self, tags: Iterable[str], *, answered: bool = True, labelled: bool, correct: bool) -> None:
+        """Count one answer, or what came to be known of one, under each of its tags."""
         for tag in dict.fromkeys(map(self._known, tags)):  # once, also under what several of them count as
             counts = self._slices.setdefault(tag, [0, 0, 0])
-            counts[0] += 1
+            counts[0] += answered
             counts[1] += labelled
             counts[2] += labelled and correct
 

@@ -65,7 +65,7 @@ class Recorder:
     def judged(self, judgement: Judgement) -> None:
         """Count an answer whose truth came after it."""
         said, truths, confidences = zip(*judgement.rows, strict=True)
-        self.meter(judgement.release).judged_later(said, confidences, truths)
+        self.meter(judgement.release).judged_later(said, confidences, truths, judgement.tags)
 
     def fold(self) -> None:
         """Count what waits, so that no caller has to."""

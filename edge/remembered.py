@@ -21,9 +21,9 @@ from typing import Final
 ROWS: Final = 4_000
 
 #: An answer that waits: its release, the class and the confidence (NaN: not known) of each row, the labels,
-#: the number of classes. Plain tuples of plain values are nothing to the garbage collector, which objects
-#: would keep busy.
-Answered = tuple[str, tuple[int, ...], tuple[float, ...], tuple[str, ...], int]
+#: the number of classes, its tags. Plain tuples of plain values are nothing to the garbage collector, which
+#: objects would keep busy.
+Answered = tuple[str, tuple[int, ...], tuple[float, ...], tuple[str, ...], int, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,7 @@ class Judgement:
 
     release: str
     rows: tuple[tuple[int, int, float], ...]
+    tags: tuple[str, ...] = ()
 
     @property
     def correct(self) -> int:
@@ -99,7 +100,7 @@ class Remembered:
                 raise self._refuse(
                     "unknown", f"no prediction {identity[:128]!r}: too old, or its truth is known"
                 )
-            release, said, confidences, _, classes = answered
+            release, said, confidences, _, classes, tags = answered
             if len(truths) != len(said):
                 raise self._refuse("unfit", f"{len(truths)} truths for a prediction of {len(said)} rows")
             if not all(0 <= truth < classes for truth in truths):
@@ -107,7 +108,7 @@ class Remembered:
             room.take(identity)
             if room is self._sampled:
                 self._judged.append(identity)
-            return Judgement(release, tuple(zip(said, truths, confidences, strict=True)))
+            return Judgement(release, tuple(zip(said, truths, confidences, strict=True)), tags)
 
     def _refuse(self, cause: str, text: str) -> TruthError:
         self.refused[cause] += 1

@@ -27,7 +27,7 @@ from edge.loading import load_bundle, read_bundle
 from edge.online.samples import check_finite
 from edge.recorder import Recorder
 from edge.results import Result, ResultQueue, Sample
-from edge.runtime import Prediction, Runtime
+from edge.runtime import Prediction, Predictions, Runtime
 from edge.scoring import scoring_for
 from edge.shadow import Pairs
 from edge.swapping import NoRoomError, SwapPolicy, keep_previous, lacks_room, unload_first
@@ -160,11 +160,20 @@ class Serving:
         self._results.put(result)
         return result
 
-    def observe(self, inputs: Any, prediction: Prediction, identity: str) -> None:
-        """Take note of an answer over HTTP: for samples, the shadow and the look at outputs."""
-        sample = Sample(identity, inputs)
-        self._shadow_too(sample, prediction)
-        self._observed.put(Result(sample, prediction, time.time()))
+    def observe(
+        self, inputs: Any, answer: Prediction | Predictions, identity: str, tags: tuple[str, ...] = ()
+    ) -> None:
+        """Take note of an answer over HTTP: for its tags, and that to a single input for samples, the shadow
+        and the look at outputs."""
+        if tags:
+            meter = self._recorder.meter(answer.release)
+            for raw in answer.raw[0] if isinstance(answer, Predictions) else answer.raw[:1]:
+                meter.judged(None, raw, tags)
+        if isinstance(answer, Predictions):
+            return
+        sample = Sample(identity, inputs, tags=tags)
+        self._shadow_too(sample, answer)
+        self._observed.put(Result(sample, answer, time.time()))
 
     def take_observed(self) -> list[Result]:
         """Return what was observed since the last time, as far as it was kept."""

@@ -17,6 +17,7 @@ from edge.settings import (
     TelemetrySettings,
 )
 from edge.swapping import SwapPolicy
+from edge.tags import checked_tags
 from wire.errors import SettingsError
 from wire.topics import Topics, check_name
 
@@ -30,6 +31,10 @@ def check(settings: AgentSettings, origin: str) -> None:
         Topics(settings.broker.prefix)
     except SettingsError as error:
         raise SettingsError(f"{origin}: {error}") from error
+    try:
+        checked_tags(settings.device.tags)
+    except ValueError as error:
+        raise SettingsError(f"{origin}: device.tags: {error}") from error
     rules = {
         "broker.port must be 1 to 65535": 0 < settings.broker.port < 65536,
         **_tls_rules(settings),
@@ -38,10 +43,6 @@ def check(settings: AgentSettings, origin: str) -> None:
         **_http_rules(settings.http),
         **source_rules(settings.source),
         **_telemetry_rules(settings.telemetry, settings.samples),
-        "device.tags are at most 8 of 1 to 64 characters": (
-            len(settings.device.tags) <= 8
-            and all(0 < len(tag) <= 64 and tag.isprintable() for tag in settings.device.tags)
-        ),
     }
     several = [sink_rules(sink) for sink in settings.sink]
     twice = "a sink is there twice", len(set(settings.sink)) == len(settings.sink)

@@ -4,6 +4,8 @@ SQLite in WAL mode with full synchronisation: a label that is reported is gone f
 so none counts twice. One transaction for each report, beside those of the outbox, so a card is not worn out;
 answers that were not sampled are in memory only.
 
+Tags and labels are not kept: a label that comes after a restart counts for its release, and in no slice.
+
 A disk that fails costs the rows that it does not take, which are counted, and nothing else: those that it
 does not remove are removed as soon as it works again.
 """
@@ -113,7 +115,7 @@ class AnswerStore:
         return [
             (
                 str(i),
-                (str(release), (int(said),), (math.nan if sure is None else float(sure),), (), int(classes)),
+                (str(release), (int(said),), (_confidence(sure),), (), int(classes), ()),
             )
             for i, release, said, sure, classes in rows
         ]
@@ -124,3 +126,7 @@ class AnswerStore:
                 self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
             except OSError as error:
                 log.warning("%s cannot be removed: %s", self._path, error)
+
+
+def _confidence(stored: float | None) -> float:
+    return math.nan if stored is None else float(stored)

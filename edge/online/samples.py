@@ -20,12 +20,11 @@ from numpy.typing import NDArray
 
 from edge.backend import Tensor
 from edge.results import Sample
+from edge.tags import checked_tags
 from edge.tensors import as_taken
 from wire.errors import DataError, InputError
 
 _MAX_CLASS: Final = 2**31
-_MAX_TAGS: Final = 8
-_MAX_TAG: Final = 64
 
 _BAD_JSON: Final = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
@@ -70,11 +69,9 @@ def _truth(said: Any) -> tuple[int | None, float | None]:
 
 
 def _tags(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list) or len(value) > _MAX_TAGS:
-        raise ValueError(f"tags must be a list of at most {_MAX_TAGS}")
-    if not all(isinstance(tag, str) and 0 < len(tag) <= _MAX_TAG and tag.isprintable() for tag in value):
-        raise ValueError(f"a tag must be text of 1 to {_MAX_TAG} characters that can be printed")
-    return tuple(dict.fromkeys(tag.encode(errors="replace").decode() for tag in value))
+    if not isinstance(value, list):
+        raise TypeError("tags must be a list")
+    return checked_tags(value)
 
 
 def _arrays(value: Any) -> Any:

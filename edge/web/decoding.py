@@ -17,12 +17,15 @@ from edge.web.admission import Admission
 from edge.web.compression import MOST_INFLATED, inflate
 from edge.web.lane import Lane
 from edge.web.plan import LONG_BYTES, Plan
-from edge.web.question import Question, parsed_bytes
+from edge.web.question import Question, add_tags, parsed_bytes
 from edge.web.reply import bad_request
 from edge.web.routing import Action, Route
 
 #: A body of tensors as they are is only looked through for numbers that are not finite.
 _LONG_BINARY_BYTES: Final = 1_000_000
+
+#: Under which the answers of a request are counted apart.
+TAGS: Final = b"x-edgeflock-tags"
 
 _JSON_LENGTH: Final = b"inference-header-content-length"
 
@@ -136,16 +139,18 @@ class Decoder:
         """Return the question in a parsed body without tensors after it; raise HttpError 400."""
         v2 = visit.asked.action is Action.INFER
         decode = inference_v2.decode_json if v2 else tensorflow_rest.decode
-        return self._checked(decode(document, plan))
+        return self._checked(visit, decode(document, plan))
 
     def binary(self, visit: Visit, plan: Plan, body: Body) -> Question:
         """Return the question in a body with tensors after its JSON; raise HttpError 400."""
         length, whole = number(visit.headers[_JSON_LENGTH], _JSON_LENGTH), memoryview(body)
         if length > len(whole):
             raise bad_request(f"{_JSON_LENGTH.decode()} is {length}, the body has {len(whole)} bytes")
-        return self._checked(inference_v2.decode(self.parse(whole[:length]), whole[length:], plan))
+        return self._checked(visit, inference_v2.decode(self.parse(whole[:length]), whole[length:], plan))
 
-    def _checked(self, question: Question) -> Question:
+    def _checked(self, visit: Visit, question: Question) -> Question:
+        if TAGS in visit.headers:
+            add_tags(question, visit.headers[TAGS].decode("utf-8", errors="replace"))
         if question.id.startswith(self._ours):
             raise bad_request("an id that begins like those of the server: choose another")
         return question

@@ -39,7 +39,7 @@ class Feedback:
             raise bad_request('feedback is {"id": "…", "truth": class, label, or a list of them}')
         truths = document["truth"] if document["truth"].__class__ is list else [document["truth"]]
         answered = self._remembered.find(document["id"])
-        labels, classes = answered[3:] if answered else ((), 0)
+        labels, classes = answered[3:5] if answered else ((), 0)
         right = [_class(truth, labels, classes) for truth in truths] if answered else []
         try:
             return self._remembered.judge(document["id"], right)
@@ -55,6 +55,7 @@ def said(
     classes: int,
     *,
     scoring: Scoring | None = None,
+    tags: tuple[str, ...] = (),
 ) -> Answered | None:
     """Return what to remember of an answer by `release`; None where no class can be right.
 
@@ -66,17 +67,17 @@ def said(
         classes = max(classes, scoring.classes)
         if answer.__class__ is Prediction:  # cheaper than asking whether it is a sequence
             found, confidence = scoring.read_one(answer.raw[0])
-            return (release, (found,), (confidence,), labels, classes)
+            return (release, (found,), (confidence,), labels, classes, tags)
         best, confidences = scoring.read(answer.raw[0])
-        return (release, tuple(best.tolist()), tuple(confidences.tolist()), labels, classes)
+        return (release, tuple(best.tolist()), tuple(confidences.tolist()), labels, classes, tags)
     if task == "binary":
         first = next(iter(answer.outputs.values())).ravel()
         best = (first >= _HALF).astype(int)
     elif answer.__class__ is Prediction:
-        return (release, (int(answer.best),), (_UNKNOWN,), labels, classes)
+        return (release, (int(answer.best),), (_UNKNOWN,), labels, classes, tags)
     else:
         best = np.ravel(answer.best)
-    return (release, tuple(best.tolist()), (_UNKNOWN,) * len(best), labels, classes)
+    return (release, tuple(best.tolist()), (_UNKNOWN,) * len(best), labels, classes, tags)
 
 
 def _class(truth: Any, labels: tuple[str, ...], classes: int) -> int:

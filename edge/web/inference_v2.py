@@ -20,7 +20,7 @@ from edge.backend import Array, Tensor
 from edge.runtime import LoadedModel
 from edge.web.arrays import accepts_rows, from_bytes, from_json, narrowed
 from edge.web.plan import Plan
-from edge.web.question import Question, check_all_given, checked_id, checked_rows, find_input, shown
+from edge.web.question import Question, add_tags, check_all_given, checked_id, checked_rows, find_input, shown
 from edge.web.reply import bad_request
 
 EXTENSIONS: Final = ("binary_tensor_data",)
@@ -193,6 +193,9 @@ def _read_parameters(document: dict[str, Any], question: Question) -> None:
     question.binary_default = _flag(document, "binary_data_output") or False
     if _parameter(document, "sequence_id"):
         raise bad_request("sequences are not offered: each request is answered by itself")
+    tags = _parameter(document, "tags")
+    if tags is not None:
+        add_tags(question, tags)
     timeout_us = _parameter(document, "timeout")  # Triton's: microseconds
     if timeout_us:
         if timeout_us.__class__ is not int or timeout_us < 0:

@@ -25,8 +25,8 @@ from edge.web.shelf import version_of
 
 Answer = Prediction | Predictions
 
-#: Is told of single inputs, their answers and the ids of these, on the event loop.
-Observe = Callable[[Any, Prediction, str], None]
+#: Is told of inputs, their answers, the ids of these and their tags, on the event loop.
+Observe = Callable[[Any, Answer, str, tuple[str, ...]], None]
 
 #: A body or an answer up to here is nothing to the event loop, nor to memory.
 LONG_BYTES: Final = 64 * 1024
@@ -87,10 +87,10 @@ class Plan:
         self._shape_list = list(first.shape)
         self._size = int(np.prod(first.shape))
 
-    def observed(self, inputs: Any, answer: Answer, identity: str) -> None:
-        """Tell who observes the model of an answer to one input."""
-        if self._observe is not None and isinstance(answer, Prediction):
-            self._observe(inputs, answer, identity)
+    def observed(self, inputs: Any, answer: Answer, identity: str, tags: tuple[str, ...] = ()) -> None:
+        """Tell who observes the model of an answer."""
+        if self._observe is not None:
+            self._observe(inputs, answer, identity, tags)
 
     def served_as(self, release: str) -> str:
         """Return the name and version under which a release is counted: its bundle may have another name."""

@@ -8,6 +8,7 @@ from math import prod
 from typing import Any, Final
 
 from edge.backend import Array, Tensor
+from edge.tags import checked_tags, parse_tags
 from edge.web.reply import bad_request
 
 #: What a client may call a request: it goes back in a header, and is kept for the feedback.
@@ -31,7 +32,7 @@ class Question:
     first dimension is their number instead of one. `codes` says that quantized outputs are wanted as
     the integers they are. `outputs` names those that are wanted (none: all), and `binary` those of
     them that go after the JSON (`binary_default`: those that are not named here as well). `columns` asks
-    for TensorFlow Serving's column form.
+    for TensorFlow Serving's column form. Under `tags` its answers are counted apart.
     """
 
     values: dict[str, Array]
@@ -44,6 +45,7 @@ class Question:
     binary: frozenset[str] = field(default_factory=frozenset)
     binary_default: bool = False
     columns: bool = False
+    tags: tuple[str, ...] = ()
 
 
 def checked_id(value: Any) -> str:
@@ -53,6 +55,15 @@ def checked_id(value: Any) -> str:
     if value.__class__ is not str or not _ID.fullmatch(value):
         raise bad_request("id: up to 128 printable ASCII characters")
     return str(value)
+
+
+def add_tags(question: Question, given: Any) -> None:
+    """Take note of tags, as text or as a list; raise HttpError 400 for what cannot be."""
+    try:
+        more = parse_tags(given) if given.__class__ is str else checked_tags(given)
+        question.tags = checked_tags((*question.tags, *more))
+    except (TypeError, ValueError) as error:
+        raise bad_request(f'tags such as "site=lab,shift=night": {error}') from error
 
 
 def find_input(inputs: tuple[Tensor, ...], name: Any) -> Tensor:

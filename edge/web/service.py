@@ -19,7 +19,7 @@ from edge.web import inference_v2, tensorflow_rest
 from edge.web.admission import Admission, Limits
 from edge.web.batching import Batching
 from edge.web.counts import Counts, Level
-from edge.web.decoding import Body, Decoder, Json, RequestHeaders, Visit, Waiting, number, waiting
+from edge.web.decoding import TAGS, Body, Decoder, Json, RequestHeaders, Visit, Waiting, number, waiting
 from edge.web.feedback import Feedback, OnJudgement, said
 from edge.web.lane import Answer, Lane, MakeWorkers
 from edge.web.plan import LONG_BYTES, Observe, Plan
@@ -127,7 +127,7 @@ class Service:
         else:
             document = decoder.parse(body)
             values = plan.plain_v2(document) if v2 else plan.plain_rows(document)
-            if values is not None:
+            if values is not None and TAGS not in visit.headers:
                 return self._answer_plain(lane, plan, values, v2=v2)
             question = decoder.document(visit, plan, document)
         if plan.reply_bytes(question) > LONG_BYTES:  # whoever waits for it holds its bytes
@@ -150,9 +150,9 @@ class Service:
     def finish(self, plan: Plan, question: Question, answer: Answer, *, v2: bool) -> Reply:
         """Return the reply for an answered question, and remember it."""
         identity = question.id or self._next_id()
-        self._record(plan, answer, question.rows, identity)
+        self._record(plan, answer, question.rows, identity, question.tags)
         if not question.signature:
-            plan.observed(_inputs(question), answer, identity)
+            plan.observed(_inputs(question), answer, identity, question.tags)
         if v2:
             return self._reply_v2(plan, question, answer, identity)
         document = tensorflow_rest.encode(answer.outputs, question, batches=plan.batches)
@@ -217,11 +217,13 @@ class Service:
     def _next_id(self) -> str:
         return f"{self._ports.boot}-{next(self._numbers)}"
 
-    def _record(self, plan: Plan, answer: Answer, rows: int, identity: str) -> None:
+    def _record(
+        self, plan: Plan, answer: Answer, rows: int, identity: str, tags: tuple[str, ...] = ()
+    ) -> None:
         name = plan.counted if answer.release == plan.release else plan.served_as(answer.release)
         self.counts.answered(name, rows, answer.latency_ns)
         scoring = plan.scoring if self._ports.remembered is not None else None
-        answered = said(name, answer, plan.task, plan.labels, plan.classes, scoring=scoring)
+        answered = said(name, answer, plan.task, plan.labels, plan.classes, scoring=scoring, tags=tags)
         if answered is not None:
             self._remembered.remember(identity, answered)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from edge.loading import load
 from edge.recorder import Recorder
 from edge.remembered import Remembered
 from edge.results import ResultQueue
+from edge.scoring import scoring_for
 from edge.serving import HowToServe, Serving
 from edge.settings import HttpSettings
 from fleet.adapters.broker import free_port
@@ -72,3 +74,40 @@ def test_each_model_answers_under_its_name_and_observes_its_own_callers(tmp_path
     assert observed == {"ants": ["ants/1"], "bees": ["bees/1", "bees/1"]}
     counted = {counters.release: (counters.inferences, counters.labelled) for counters in recorder.cut()}
     assert counted == {"ants/1": (1, 1), "bees/1": (2, 2)}
+
+
+def test_a_request_is_counted_under_its_tags_and_so_is_its_truth(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.tflite"
+    path.write_bytes(tiny_tflite())
+    recorder = Recorder()
+    serving = Serving(HowToServe(make_loader()), recorder, ResultQueue(10))
+    meter = recorder.meter("ants/1")
+    model = load("ants/1", path, make_loader(), meter=meter)
+    meter.count_answers(scoring_for(model.outputs, model.manifest))
+    serving.runtime.swap(model)
+    port = free_port()
+    agent = AgentHttp(HttpSettings(port=port), {"ants": serving}, recorder, Remembered(), "0")
+    agent.open()
+    agent.start()
+    in_header = {"x_edgeflock_tags": "site=lab, shift=night"}
+    row = {"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [0.0] * 4}
+    v2: dict[str, Any] = {"id": "one", "inputs": [row], "parameters": {"tags": ["shift=day"]}}
+    try:
+        for rows in (1, 2):
+            body = json.dumps({"instances": [[0.0] * 4] * rows}).encode()
+            assert ask(port, "POST", "/v1/models/ants:predict", body, **in_header)[0] == 200
+        assert ask(port, "POST", "/v2/models/ants/infer", json.dumps(v2).encode())[0] == 200
+        assert ask(port, "POST", "/feedback", b'{"id": "one", "truth": 0}')[0] == 200
+        for bad in (list("abcdefg"), [""], [1], "x" * 65, {"": 1}, [[]]):
+            body = json.dumps(v2 | {"parameters": {"tags": bad}}).encode()
+            status, text = ask(port, "POST", "/v2/models/ants/infer", body, **in_header)
+            assert (status, "tags such as" in str(text)) == (400, True)
+    finally:
+        agent.stop()
+    (counters,) = recorder.cut()
+    slices = {one.tag: (one.inferences, one.labelled) for one in counters.slices}
+    assert slices == {"site=lab": (3, 0), "shift=night": (3, 0), "shift=day": (1, 1)}
+    assert {result.sample.tags for result in serving.take_observed()} == {
+        ("site=lab", "shift=night"),
+        ("shift=day",),
+    }

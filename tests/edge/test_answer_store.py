@@ -19,7 +19,7 @@ from wire.messages import Truths
 
 
 def answered(said: int = 1, confidence: float = 0.9) -> Answered:
-    return ("digits/1", (said,), (confidence,), (), 3)
+    return ("digits/1", (said,), (confidence,), (), 3, ())
 
 
 class Boot:

@@ -35,7 +35,7 @@ def test_answers_and_their_truths_are_counted_by_release(counted: Counted) -> No
     ]
     assert {s.tag: (s.inferences, s.labelled) for s in counters.slices} == {
         "site=lab": (3, 2),
-        "light=dark": (3, 0),
+        "light=dark": (3, 2),
     }
     assert counted.take() == ()
 

@@ -95,7 +95,7 @@ def test_a_mistake_of_one_among_several_models_says_whose(tmp_path: Path) -> Non
         (GOOD + "[telemetry]\ninterval_s = 1e6\n", "telemetry.interval_s must be 0.1 to 86400"),
         (GOOD + "[samples]\ninput_kb = 33\n", "samples.input_kb must be more than 0 and at most 32"),
         (GOOD.replace("[model]", "tags = [7]\n[model]"), "device.tags must be text"),
-        (GOOD.replace("[model]", 'tags = [""]\n[model]'), "device.tags are at most 8 of 1 to 64"),
+        (GOOD.replace("[model]", 'tags = [""]\n[model]'), "device.tags: a tag is text of 1 to 64"),
         (GOOD + "[http]\nmax_body_mb = 0\n", "the limits of http must be more than 0"),
         (GOOD + "[http]\ntimeout_s = nan\n", "the limits of http must be more than 0"),
         (GOOD + "[http]\nbatch_rows = -1\n", "http.batch_rows and http.batch_wait_ms must be 0 to"),
