@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import getpass
 import json
 import time
 from pathlib import Path
@@ -14,6 +13,7 @@ from rich.text import Text
 
 from fleet.adapters.alert_book import AlertBook
 from fleet.adapters.alert_webhook import WebhookSettings, check_url, read_secret
+from fleet.adapters.audit_log import AuditLog, login_name
 from fleet.adapters.database import Database
 from fleet.adapters.terminal import keep_showing, make_console, printable
 from fleet.alert_messages import as_json
@@ -67,7 +67,11 @@ def _run_alerts(arguments: argparse.Namespace) -> int:
     try:
         book = AlertBook(database)
         if arguments.ack is not None:
-            return _acknowledge(book, arguments.ack)
+            with database.transaction():
+                _acknowledge(book, arguments.ack)
+                AuditLog(database).add_command("note alert", [arguments.ack])
+            print(f"{arguments.ack}: noted")
+            return 0
         if arguments.json:
             print(json.dumps([as_json(alert) for alert in book.standing().values()], indent=2))
             return 0
@@ -81,12 +85,10 @@ def _run_alerts(arguments: argparse.Namespace) -> int:
         database.close()
 
 
-def _acknowledge(book: AlertBook, key: str) -> int:
-    if not book.acknowledge(key, getpass.getuser(), time.time()):
+def _acknowledge(book: AlertBook, key: str) -> None:
+    if not book.acknowledge(key, login_name(), time.time()):
         stands = ", ".join(book.standing()) or "none"
         raise SettingsError(f"no alert {key!r} stands: {stands}")
-    print(f"{key}: noted")
-    return 0
 
 
 def _table(alerts: dict[str, Alert]) -> Table:

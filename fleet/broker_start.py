@@ -50,17 +50,25 @@ def parse_address(text: str, port: int = _PLAIN_PORT) -> BrokerAddress:
     return BrokerAddress(host, int(given) if given else port)
 
 
-@contextmanager
-def server_settings(arguments: argparse.Namespace) -> Iterator[ServerSettings]:
-    """Yield where the server connects, with a broker started for it and ended after it where none is named.
-
-    Raises SettingsError for arguments, UnavailableError for a broker that cannot be started.
-    """
+def check_options(arguments: argparse.Namespace) -> None:
+    """Raise SettingsError for arguments that cannot be, before anything is made."""
     for option, port in (("--port", arguments.port), ("--claim-port", arguments.claim_port)):
         if port is not None and not 0 < port < 65536:
             raise SettingsError(f"{option} must be 1 to 65535")
     if not 0 < arguments.certificate_days <= 3650:
         raise SettingsError("--certificate-days must be above 0 and at most 3650")
+    if arguments.broker:
+        parse_address(arguments.broker)
+    alert_settings(arguments)
+
+
+@contextmanager
+def server_settings(arguments: argparse.Namespace) -> Iterator[ServerSettings]:
+    """Yield where the server connects, with a broker started for it and ended after it where none is named.
+
+    Raises SettingsError for arguments that do not fit the state, UnavailableError for a broker that cannot be
+    started.
+    """
     alerts = alert_settings(arguments)
     files = BrokerFiles(arguments.state)
     plan = files.plan() if files.exist else None

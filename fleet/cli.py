@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from fleet import group_cli, rollout_cli, simulate_cli, store_cli
+from fleet.adapters.audit_log import AuditLog
 from fleet.adapters.database import Database
 from fleet.adapters.fleet_reader import FleetReader
 from fleet.adapters.registry import Registry
@@ -26,15 +27,17 @@ from fleet.agree_cli import add_agree
 from fleet.alert_cli import add_alert_options, add_alerts
 from fleet.app import serve
 from fleet.assigning import EVERYONE
-from fleet.broker_start import add_certificate_options, server_settings
+from fleet.broker_start import add_certificate_options, check_options, server_settings
 from fleet.enrol_cli import add_enrolment
 from fleet.expiry_watch import note_expiries
 from fleet.home_cli import add_home_option
 from fleet.init_cli import add_init
+from fleet.initialising import has_keys
 from fleet.keys_cli import add_keys
 from fleet.packing import pack, read_bundle
 from fleet.releasing import Built
 from fleet.signed_release import released
+from fleet.signing import no_keys
 from fleet.updates import travels
 from fleet.view import DeviceRow, one_each
 from fleet.watch_cli import add_watch
@@ -151,11 +154,14 @@ def _part(
 
 def _run_serve(arguments: argparse.Namespace) -> int:
     logging.basicConfig(level=arguments.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    stop, page = threading.Event(), page_address(arguments)
+    stop, page, keep = threading.Event(), page_address(arguments), store_cli.keep_of(arguments)
+    check_options(arguments)
+    if not arguments.unsigned and not has_keys(arguments.state):  # first: a lock would make the folder
+        raise no_keys(arguments.state)
     with only_owner(arguments.state / "lock", "server"):
         stop_on_signals(stop)
         with server_settings(arguments) as settings:
-            serve(replace(settings, keep=store_cli.keep_of(arguments), page=page), stop)
+            serve(replace(settings, keep=keep, page=page), stop)
     return 0
 
 
@@ -234,6 +240,7 @@ def _put(
                 retry=arguments.retry,
             )
         )
+        AuditLog(database).add_command("push", [f"{release.name} in {arguments.to}"])
     return release, plan
 
 

@@ -87,11 +87,10 @@ def _run_enroll(arguments: argparse.Namespace) -> int:
     expires_s = time.time() + arguments.days * 86_400
     if arguments.out:  # first: a token that cannot be handed over must not end an earlier one
         write_atomic(arguments.out, f"{token}\n".encode(), mode=0o600)
-    with _store(arguments.state, files) as (store, audit):
+    with _store(arguments.state, files, "enroll", devices) as store:
         for device in devices:
             claim = Claim.of(token, device)
             store.add_claim(claim, device, login_line(claim.address, claim.password), expires_s)
-        audit.add_command("enroll", devices)
     until = dt.datetime.fromtimestamp(expires_s, dt.UTC).strftime("%Y-%m-%d %H:%M UTC")
     where = f": {arguments.out}" if arguments.out else f":\n\n    {token}"
     print(
@@ -109,8 +108,7 @@ def _run_enroll(arguments: argparse.Namespace) -> int:
 def _run_revoke(arguments: argparse.Namespace) -> int:
     device = check_device(arguments.device)
     files = _files(arguments.state)
-    with _store(arguments.state, files) as (store, audit):
-        audit.add_command("revoke", [device])
+    with _store(arguments.state, files, "revoke", [device]) as store:
         count = store.revoke(device, time.time(), lambda serials: files.write_crl(serials, now()))
     print(f"{device}: {count} certificates revoked, and its claims ended")
     if count:
@@ -133,10 +131,15 @@ def _files(state: Path) -> BrokerFiles:
 
 
 @contextmanager
-def _store(state: Path, files: BrokerFiles) -> Iterator[tuple[CertificateStore, AuditLog]]:
+def _store(
+    state: Path, files: BrokerFiles, action: str, devices: Iterable[str]
+) -> Iterator[CertificateStore]:
+    """Yield the store for one `action`, which is in the audit if it is done."""
     database = Database(state).open()
     try:
-        life = dt.timedelta(days=pki.DEVICE_DAYS)
-        yield open_store(database, files.authority(), life), AuditLog(database)
+        store = open_store(database, files.authority(), dt.timedelta(days=pki.DEVICE_DAYS))
+        with database.transaction():
+            yield store
+            AuditLog(database).add_command(action, devices)
     finally:
         database.close()

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -14,12 +13,9 @@ from typing import Final
 from rich.table import Table
 
 from fleet.adapters.assignment import Assigned, Assignment
-from fleet.adapters.database import Database
-from fleet.adapters.fleet_reader import FleetReader
-from fleet.adapters.registry import Registry
 from fleet.adapters.terminal import make_console
 from fleet.assigning import EVERYONE, by_group
-from fleet.initialising import open_signing
+from fleet.opened_fleet import OpenedFleet, opened_fleet
 from fleet.rollout_cli import AddPart
 from wire.errors import SettingsError
 from wire.messages import Desired
@@ -80,21 +76,13 @@ def _add_group(group: argparse.ArgumentParser) -> None:
         action.add_argument("--state", type=Path, default=argparse.SUPPRESS, help="the fleet's folder")
 
 
-@contextmanager
-def _fleet(state: Path) -> Iterator[tuple[Registry, Assignment, FleetReader]]:
-    database = Database(state).open(create=False)
-    try:
-        registry, signing = Registry(database).open(), open_signing(database)
-        signed = signing.signed_names if signing.active else None
-        yield registry, Assignment(database, registry, signed), FleetReader(database)
-    finally:
-        database.close()
-
-
 def _run_members(action: str, arguments: argparse.Namespace) -> int:
-    with _fleet(arguments.state) as (_, assignment, _):
+    with opened_fleet(arguments.state) as fleet, fleet.registry.transaction():
+        assignment = _assignment(fleet)
         change = assignment.add if action == "add" else assignment.remove
         made = change(arguments.group, arguments.devices)
+        act = "add to group" if action == "add" else "remove from group"
+        fleet.audit.add_command(act, (f"{device}: {arguments.group}" for device in made.changed))
     if made.changed:
         words = "joined" if action == "add" else "left"
         print(f"{arguments.group}: {words} by {_names(made.changed)}")
@@ -106,7 +94,8 @@ def _run_members(action: str, arguments: argparse.Namespace) -> int:
 
 
 def _run_list(arguments: argparse.Namespace) -> int:
-    with _fleet(arguments.state) as (registry, _, _):
+    with opened_fleet(arguments.state) as fleet:
+        registry = fleet.registry
         awaited = registry.devices.awaited()
         groups = by_group(d for d in registry.desired().values() if d.device not in awaited or _assigned(d))
     if arguments.json:
@@ -136,9 +125,10 @@ def _run_pin(arguments: argparse.Namespace) -> int:
         raise SettingsError(
             f"which release for {arguments.device}? `edgeflock fleet pin DEVICE MODEL/VERSION`"
         )
-    with _fleet(arguments.state) as (_, assignment, reader):
-        made = assignment.pin(arguments.device, arguments.release)
-        refusing = arguments.device in reader.blocking(arguments.release)
+    with opened_fleet(arguments.state) as fleet, fleet.registry.transaction():
+        made = _assignment(fleet).pin(arguments.device, arguments.release)
+        fleet.audit.add_command("pin", (f"{device}: {arguments.release}" for device in made.changed))
+        refusing = arguments.device in fleet.reader.blocking(arguments.release)
     pinned = f"{arguments.device}: {arguments.release} is pinned"
     print(pinned if made.changed else f"nothing to do: {pinned} already")
     _note_unseen(made)
@@ -151,8 +141,9 @@ def _run_pin(arguments: argparse.Namespace) -> int:
 
 
 def _list_pins(state: Path) -> int:
-    with _fleet(state) as (registry, _, _):
-        pins = [(d, r) for d, desired in sorted(registry.desired().items()) for r in desired.pins.values()]
+    with opened_fleet(state) as fleet:
+        desired = sorted(fleet.registry.desired().items())
+    pins = [(device, release) for device, wanted in desired for release in wanted.pins.values()]
     for device, release in pins:
         print(f"{device} {release}")
     if not pins:
@@ -161,14 +152,19 @@ def _list_pins(state: Path) -> int:
 
 
 def _run_unpin(arguments: argparse.Namespace) -> int:
-    with _fleet(arguments.state) as (_, assignment, _):
-        made = assignment.unpin(arguments.device, arguments.model)
+    with opened_fleet(arguments.state) as fleet, fleet.registry.transaction():
+        made = _assignment(fleet).unpin(arguments.device, arguments.model)
+        fleet.audit.add_command("unpin", (f"{device}: {arguments.model}" for device in made.changed))
     model = arguments.model
     if made.changed:
         print(f"{arguments.device}: {model} follows the plans again")
     else:
         print(f"nothing to do: {arguments.device} has no pin of {model}")
     return 0
+
+
+def _assignment(fleet: OpenedFleet) -> Assignment:
+    return Assignment(fleet.database, fleet.registry, fleet.signed)
 
 
 def _note_unseen(made: Assigned) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.table import Table
 
+from fleet.adapters.audit_log import AuditLog
 from fleet.adapters.database import Database
 from fleet.adapters.key_files import offline_folder, online_folder, read_keys
 from fleet.adapters.metadata_store import MetadataStore
@@ -115,7 +116,10 @@ def _expiries(store: MetadataStore) -> Table:
 
 
 def _run_rotate(arguments: argparse.Namespace) -> int:
-    return _at_desk(arguments, lambda desk: _tell_rotation(arguments.role, desk.rotate(arguments.role)))
+    def rotate(desk: KeyDesk) -> None:
+        _tell_rotation(arguments.role, desk.rotate(arguments.role))
+
+    return _at_desk(arguments, rotate, "rotate keys", arguments.role)
 
 
 def _tell_rotation(role: str, made: list[Path]) -> None:
@@ -123,7 +127,7 @@ def _tell_rotation(role: str, made: list[Path]) -> None:
 
 
 def _run_renew(arguments: argparse.Namespace) -> int:
-    _at_desk(arguments, lambda desk: desk.renew(arguments.role))
+    _at_desk(arguments, lambda desk: desk.renew(arguments.role), "renew metadata", arguments.role)
     print(f"{arguments.role} is signed again: `edgeflock fleet keys show` says until when")
     return 0
 
@@ -133,13 +137,18 @@ def _run_auto(arguments: argparse.Namespace) -> int:
         desk.automatic(arguments.model, on=arguments.on)
         print(f"the server {'may' if arguments.on else 'may no longer'} sign releases of {arguments.model}")
 
-    return _at_desk(arguments, switch)
+    return _at_desk(
+        arguments, switch, f"automatic signing {'on' if arguments.on else 'off'}", arguments.model
+    )
 
 
-def _at_desk(arguments: argparse.Namespace, work: Callable[[KeyDesk], None]) -> int:
+def _at_desk(
+    arguments: argparse.Namespace, work: Callable[[KeyDesk], None], action: str, subject: str
+) -> int:
     database = Database(arguments.state).open(create=False)
     try:
         work(KeyDesk(database, arguments.keys))
+        AuditLog(database).add_command(action, [subject])
     finally:
         database.close()
     return 0

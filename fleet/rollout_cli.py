@@ -5,20 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
 from typing import Final
 
-from fleet.adapters.audit_log import AuditLog
-from fleet.adapters.database import Database
 from fleet.adapters.fleet_reader import FleetReader
 from fleet.adapters.registry import Registry
 from fleet.adapters.rollout_table import rollout_view
 from fleet.adapters.steering import Steering, Wanted
 from fleet.adapters.terminal import keep_showing, make_console
 from fleet.expiry_watch import note_expiries
-from fleet.initialising import open_signing
+from fleet.opened_fleet import OpenedFleet, opened_fleet
 from fleet.progress import Rollout, as_json, rollout
 from wire.messages import Plan
 from wire.wave import takes_part
@@ -108,24 +104,12 @@ def _add_retry(part: argparse.ArgumentParser) -> None:
     part.add_argument("--retry", action="store_true", help="try it again where it was blocked before")
 
 
-@contextmanager
-def _fleet(state: Path) -> Iterator[tuple[Registry, Steering, FleetReader, AuditLog]]:
-    database = Database(state).open(create=False)
-    try:
-        registry = Registry(database).open()
-        signing = open_signing(database)
-        signed = signing.signed_names if signing.active else None
-        audit = AuditLog(database)
-        yield registry, Steering(database, registry, signed), FleetReader(database), audit
-    finally:
-        database.close()
-
-
 def _run_state(arguments: argparse.Namespace) -> int:
     wanted = Wanted.parse(arguments.model, arguments.group)
-    with _fleet(arguments.state) as (registry, steering, _, audit), registry.transaction():
+    with opened_fleet(arguments.state) as fleet, fleet.registry.transaction():
+        steering = _steering(fleet)
         made = steering.set_state(wanted, arguments.state_wanted, retry=arguments.retry)
-        audit.add_command(arguments.part, (f"{plan.release} in {plan.group}" for plan in made))
+        fleet.audit.add_command(arguments.part, (f"{plan.release} in {plan.group}" for plan in made))
     words = {"pause": "paused", "run": "goes on", "abort": "aborted"}
     _say(made, words[arguments.state_wanted], steering.skipped)
     return 0
@@ -133,14 +117,19 @@ def _run_state(arguments: argparse.Namespace) -> int:
 
 def _run_undo(arguments: argparse.Namespace) -> int:
     wanted = Wanted.parse(arguments.model, arguments.group)
-    with _fleet(arguments.state) as (registry, steering, reader, audit):
-        with registry.transaction():
+    with opened_fleet(arguments.state) as fleet:
+        steering = _steering(fleet)
+        with fleet.registry.transaction():
             made = steering.undo(wanted, retry=arguments.retry)
-            audit.add_command("undo", (f"{plan.release} in {plan.group}" for plan in made))
+            fleet.audit.add_command("undo", (f"{plan.release} in {plan.group}" for plan in made))
         _say(made, "is the plan again", steering.skipped)
         for plan in made if not arguments.retry else ():
-            _note_blocked(plan, registry, reader)
+            _note_blocked(plan, fleet.registry, fleet.reader)
     return 0
+
+
+def _steering(fleet: OpenedFleet) -> Steering:
+    return Steering(fleet.database, fleet.registry, fleet.signed)
 
 
 def _note_blocked(plan: Plan, registry: Registry, reader: FleetReader) -> None:
@@ -168,7 +157,8 @@ def _say(made: list[Plan], what: str, skipped: list[str]) -> None:
 def _run_status(arguments: argparse.Namespace) -> int:
     wanted = Wanted.parse(arguments.model, None) if arguments.model else None
     note_expiries(arguments.state)
-    with _fleet(arguments.state) as (registry, steering, reader, _):
+    with opened_fleet(arguments.state) as fleet:
+        registry, steering, reader = fleet.registry, _steering(fleet), fleet.reader
         if arguments.json:
             print(json.dumps([as_json(r) for r in _rollouts(registry, steering, reader, wanted)], indent=2))
             return 0

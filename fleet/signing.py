@@ -98,10 +98,7 @@ class Signing:
         """Return the newest root; raise SettingsError when the fleet has no keys."""
         metadata = self._store.latest(Root.type)
         if metadata is None:
-            raise SettingsError(
-                f"{self._state} has no keys: run `edgeflock fleet init --state {self._state}`, "
-                "or say --unsigned on a network that you trust"
-            )
+            raise no_keys(self._state)
         return cast(Root, metadata.signed)
 
     def targets(self) -> Targets | None:
@@ -243,6 +240,11 @@ class Signing:
         timestamp = self._store.latest_bytes(Timestamp.type)
         return [*files, *([(file_name(Timestamp.type, 0), timestamp)] if timestamp else []), *gone]
 
+    @property
+    def signed(self) -> Callable[[], frozenset[str]] | None:
+        """What tells which releases devices will find signed; None where nothing is."""
+        return self.signed_names if self.active else None
+
     def signed_names(self) -> frozenset[str]:
         """Return the names of the releases that devices will find signed."""
         targets = self.targets()
@@ -253,6 +255,14 @@ class Signing:
             for release in self._registry.signed_automatically(model)
         ]
         return frozenset({*people, *automatic})
+
+
+def no_keys(state: Path) -> SettingsError:
+    """Return the error of a fleet that has none."""
+    return SettingsError(
+        f"{state} has no keys: run `edgeflock fleet init --state {state}`, "
+        "or say --unsigned on a network that you trust"
+    )
 
 
 def _keys_of(root: Root, role: str) -> tuple[list[str], int]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from fleet.adapters import pki
+from fleet.adapters.audit_log import AuditLog
 from fleet.adapters.backup_file import Contents, back_up, restore
 from fleet.adapters.broker_files import BrokerFiles
 from fleet.adapters.database import Database
@@ -122,7 +123,9 @@ def _run_remove(arguments: argparse.Namespace) -> int:
             return 1
         _revoke(arguments.state, database, device)
         RegisterFile(arguments.state).change(lambda register: forget(register, device))
-        removal.ask(device)
+        with database.transaction():
+            removal.ask(device)
+            AuditLog(database).add_command("remove", [device])
         _erase(arguments.state, removal, device)
     finally:
         database.close()

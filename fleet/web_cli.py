@@ -39,7 +39,7 @@ example:
 """
 
 _AUDIT_HELP = """\
-Shows who logged in to the page and who did what there: the newest last.
+Shows who logged in to the page, and who did what there or by a command on this machine: the newest last.
 
 example:
     edgeflock fleet audit
@@ -79,7 +79,7 @@ def add_web(part: Callable[..., argparse.ArgumentParser]) -> None:
     password.add_argument("--name", help="the account's name (as the role)")
     password.add_argument("--stdin", action="store_true", help="read the password from standard input")
     _add_token(part)
-    audit = part("audit", "show who did what on the page", _AUDIT_HELP, _run_audit)
+    audit = part("audit", "show who did what, on the page and by command", _AUDIT_HELP, _run_audit)
     audit.add_argument("--last", type=int, default=50, metavar="N", help="how many rows (%(default)s)")
     audit.add_argument("--json", action="store_true", help="print JSON")
 

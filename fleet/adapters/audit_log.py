@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
+import os
+import pwd
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -19,6 +20,14 @@ LOG_IN: Final = "log in"
 COMMAND_LINE: Final = "command line"
 
 _LONGEST: Final = 200
+
+
+def login_name() -> str:
+    """Return who runs this, as the system knows it: what the environment says anybody may write."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # in a container a user may have no name
+        return f"uid {os.getuid()}"
 
 
 @dataclass(frozen=True)
@@ -59,7 +68,7 @@ class AuditLog:
     def add_command(self, action: str, subjects: Iterable[str]) -> None:
         """Write a row for each thing that a command of this machine's user did."""
         for subject in subjects:
-            self.add(getpass.getuser(), COMMAND_LINE, action, subject)
+            self.add(login_name(), COMMAND_LINE, action, subject)
 
     def lines(self, limit: int, before: int | None = None) -> list[AuditLine]:
         """Return the newest rows, or those older than number `before`."""

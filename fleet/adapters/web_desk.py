@@ -77,8 +77,7 @@ class Store:
             raise UnavailableError(
                 f"the rollout of {model} in {group} has changed since you looked, nothing was done"
             )
-        signing = open_signing(self._database)
-        steering = Steering(self._database, self._registry, signing.signed_names if signing.active else None)
+        steering = Steering(self._database, self._registry, open_signing(self._database).signed)
         wanted = Wanted(model, None, group)
         made = steering.undo(wanted) if act == "undo" else steering.set_state(wanted, _STATES[act])
         return made[0] if made else standing

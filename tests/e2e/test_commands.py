@@ -92,6 +92,12 @@ def test_a_server_without_keys_says_how_to_get_some(tmp_path: Path) -> None:
     assert f"has no keys: run `edgeflock fleet init --state {tmp_path}`" in line
 
 
+@pytest.mark.parametrize("wrong", [(), ("--unsigned", "--port", "70000"), ("--unsigned", "--keep-raw", "0")])
+def test_a_server_that_refuses_makes_no_folder(tmp_path: Path, wrong: tuple[str, ...]) -> None:
+    refusal("fleet", "serve", "--state", tmp_path / "fleet-state", *wrong, code=2)
+    assert not (tmp_path / "fleet-state").exists()
+
+
 def test_keys_are_made_once(tmp_path: Path) -> None:
     assert run("fleet", "init", "--plain", "--state", tmp_path).returncode == 0
     assert "nothing was written" in refusal("fleet", "init", "--plain", "--state", tmp_path, code=2)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,6 +42,30 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def state(made: Path, tmp_path: Path) -> Path:
     shutil.copytree(made, tmp_path / "fleet")
     return tmp_path / "fleet"
+
+
+def test_what_a_command_changed_of_a_device_is_in_the_audit(
+    state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command in (
+        "group add lab pi-1 pi-2", "group add lab pi-1", "group remove lab pi-2", "pin pi-1 digits/5",
+        "unpin pi-1 digits", "keys renew targets", "remove pi-2 --yes",
+    ):  # fmt: skip
+        assert main(["fleet", *command.split(), "--state", str(state)]) == 0
+    capsys.readouterr()
+    assert main(["fleet", "audit", "--json", "--state", str(state)]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [(a["action"], a["subject"]) for a in told] == [
+        ("add to group", "pi-1: lab"),
+        ("add to group", "pi-2: lab"),
+        ("remove from group", "pi-2: lab"),
+        ("pin", "pi-1: digits/5"),
+        ("unpin", "pi-1: digits"),
+        ("renew metadata", "targets"),
+        ("remove", "pi-2"),
+    ]
+    login = pwd.getpwuid(os.getuid()).pw_name
+    assert {(a["who"], a["source"]) for a in told} == {(login, "command line")}
 
 
 @contextmanager
