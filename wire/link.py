@@ -110,6 +110,11 @@ class Link(Protocol):
         """Return the next event, or None when none came in `timeout_s`."""
 
     @property
+    def taken(self) -> int:
+        """How many assured publishes were taken: the number of the last one. Of these the broker has answered
+        all but the last `unacknowledged`, since it answers in their order."""
+
+    @property
     def unacknowledged(self) -> int:
         """How many publishes the broker has not acknowledged yet.
 

@@ -62,6 +62,10 @@ class MemoryLink:
         self._published = 0
 
     @property
+    def taken(self) -> int:
+        return self._published
+
+    @property
     def unacknowledged(self) -> int:
         return 0
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from fleet.adapters.database import Database
 from fleet.adapters.labels import Labels
 from fleet.adapters.report_store import ReportStore
@@ -11,7 +13,7 @@ from fleet.ingest import Presence
 from fleet.truth_post import TruthPost
 from tests.support.fakes import TurnedClock
 from wire.codec import decode
-from wire.memory_link import MemoryBroker
+from wire.memory_link import MemoryBroker, MemoryLink
 from wire.messages import Online, Truths
 from wire.topics import Topics
 
@@ -72,6 +74,24 @@ def test_what_the_link_does_not_take_waits_on(tmp_path: Path) -> None:
     desk.link.start()
     assert len(desk.turn()) == 1
     desk.database.close()
+
+
+def test_what_the_broker_did_not_acknowledge_is_sent_again_by_the_next_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed = Desk(tmp_path)
+    killed.online("pi-1", online=True)
+    killed.labels.put("pi-1", "a", "digits/1", 1, "ann")
+    with monkeypatch.context() as silent:
+        silent.setattr(MemoryLink, "unacknowledged", 1)
+        assert len(killed.turn()) == 1
+        assert killed.turn() == [], "it is under way"
+    killed.database.close()
+    again = Desk(tmp_path)
+    assert again.turn() == [(TOPICS.device("pi-1", "truth"), Truths(("a",), (1,)))]
+    assert again.turn() == []
+    again.database.close()
+    assert Desk(tmp_path).turn() == []
 
 
 def test_ids_as_long_as_a_device_may_make_them_fit_their_messages(tmp_path: Path) -> None:

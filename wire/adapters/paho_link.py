@@ -156,6 +156,10 @@ class PahoLink:
             self._client.on_pre_connect = self._on_pre_connect  # unguarded: it may forbid the attempt
 
     @property
+    def taken(self) -> int:
+        return self._published
+
+    @property
     def unacknowledged(self) -> int:
         with self._lock:
             return self._count_open()
