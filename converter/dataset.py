@@ -89,7 +89,7 @@ class Dataset:
     `name` begins every message about it, `labels` names the classes (may be empty), `notes` are
     what the reader decided, a line each. `sha256` is the file's, or of a folder that of its sorted
     lines of digest and name ("" of what a program holds); `preprocessing` is how a device makes an
-    input from a raw sample.
+    input from a raw sample; `columns` are the names of the numbers of a row, where the data has some.
     """
 
     name: str
@@ -100,6 +100,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     sha256: str = ""
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,7 @@ class Label:
     machines: tuple[str, ...] = ()
     runtimes: tuple[str, ...] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
+    columns: tuple[str, ...] = ()
 
 
 def golden_set(chosen: Candidate, rows: tuple[Array, ...], truth: Array | None) -> GoldenSet:
@@ -118,7 +119,9 @@ def make_bundle(
         provenance=dict(sorted(label.provenance.items())),
     )
     answered = count_answers(chosen.answers[0], chosen.outputs[0], label.task, label.postprocessing)
-    reference = make_reference(rows, chosen.inputs, label.preprocessing, answered) if rows else None
+    reference = (
+        make_reference(rows, chosen.inputs, label.preprocessing, answered, label.columns) if rows else None
+    )
     proof_bytes = golden.encode(proof.inputs, proof.expected)
     return Bundle(manifest, chosen.tflite, label.labels, proof_bytes, reference)
 

@@ -43,6 +43,7 @@ class Parts:
     labels: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    columns: tuple[str, ...] = ()
 
 
 def by_keys(arrays: Mapping[str, Array], name: str, others: Sequence[str] = ()) -> Parts:

@@ -24,6 +24,8 @@ from wire.reference import COLUMN, MAX_FEATURES, PICTURES, SUMMARIES, Feature, R
 from wire.scores import are_shares, in_bins, read_scores, scores_width
 
 _BINS: Final = 10
+#: Of an input or of a column; a longer one is cut.
+_LONGEST_NAME: Final = 40
 #: Rows that are looked at: a decile of so many is right within a twentieth of a percent of them.
 _MOST_ROWS: Final = 20_000
 #: Rows at a time: what is computed of a picture takes several times its size.
@@ -35,15 +37,22 @@ def make_reference(
     inputs: tuple[TensorSpec, ...],
     preprocessing: Preprocessing,
     predicted: tuple[Classes, tuple[int, ...]],
+    columns: tuple[str, ...] = (),
 ) -> Reference:
-    """Return the reference of inputs [n, …] of real values; `predicted` is what `count_answers` found."""
+    """Return the reference of inputs [n, …] of real values; `predicted` is what `count_answers` found.
+
+    `columns` are what the data calls the numbers of a row of the only input, if it calls them anything.
+    """
     step = -(-len(rows[0]) // _MOST_ROWS)
     seen = tuple(array[:: max(1, step)] for array in rows)
     found: list[Feature] = []
     for position, (array, spec) in enumerate(zip(seen, inputs, strict=True)):
         # Only the first input is prepared as the manifest says: pictures of a second one are numbers.
         how = preprocessing if position == 0 else Preprocessing()
-        found += list(_features(array, spec, position, how, MAX_FEATURES - len(found)))
+        name = plain(spec.name)[:_LONGEST_NAME] or f"input {position}"
+        names = _column_names(name, array, columns if len(inputs) == 1 else ())
+        room = MAX_FEATURES - len(found)
+        found += list(_features(array, position, how, room, name=name, columns=names))
     classes, confidence = predicted
     return Reference(len(seen[0]), tuple(found), classes, confidence)
 
@@ -67,11 +76,19 @@ def count_answers(
     )
 
 
+def _column_names(name: str, rows: Array, columns: tuple[str, ...]) -> list[str]:
+    """Return a name for each number of a row: its column's, where each has one of its own, else its place."""
+    width = rows[0].size if len(rows) else 0
+    named = [plain(column)[:_LONGEST_NAME] for column in columns]
+    if len(named) == width == len({*named} - {""}):
+        return named
+    return [f"{name}[{i}]" for i in range(width)]
+
+
 def _features(
-    rows: Array, spec: TensorSpec, position: int, how: Preprocessing, room: int
+    rows: Array, position: int, how: Preprocessing, room: int, *, name: str, columns: list[str]
 ) -> Iterator[Feature]:
     """Yield the features of one input, as far as there is room for them; those without values are none."""
-    name = plain(spec.name)[:40] or f"input {position}"
     if rows.dtype.kind not in "iufb" or not rows.size:
         return
     width = rows[0].size
@@ -79,7 +96,7 @@ def _features(
         low, high = _range(rows, how)
         wanted = [Feature(f"{name} {m}", m, (), (0,), position, 0, low, high) for m in PICTURES]
     elif width <= room:
-        wanted = [Feature(f"{name}[{i}]", COLUMN, (), (0,), position, i) for i in range(width)]
+        wanted = [Feature(columns[i], COLUMN, (), (0,), position, i) for i in range(width)]
     else:
         wanted = [Feature(f"{name} {m}", m, (), (0,), position) for m in SUMMARIES]
     for feature in wanted[:room]:

@@ -67,6 +67,7 @@ def make_label(
         task=bench.task,
         labels=bench.labels,
         preprocessing=data.preprocessing if data is not None else Preprocessing(),
+        columns=data.columns if data is not None else (),
         source_sha256=converted.sha256,
         provenance=provenance,
     )

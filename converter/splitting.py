@@ -33,7 +33,16 @@ def make_dataset(parts: Parts) -> Dataset:
     else:
         train, choose, test, note = _from_parts(parts)
     notes = (*parts.notes, note) if note else parts.notes
-    return Dataset(parts.name, train, choose, test, parts.labels, notes, preprocessing=parts.preprocessing)
+    return Dataset(
+        parts.name,
+        train,
+        choose,
+        test,
+        parts.labels,
+        notes,
+        preprocessing=parts.preprocessing,
+        columns=parts.columns,
+    )
 
 
 def _from_parts(parts: Parts) -> tuple[Split, Split, Split, str]:

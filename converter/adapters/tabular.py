@@ -100,7 +100,12 @@ def _parts(table: Any, path: Path, target: str | None) -> Parts:
     if not features:
         raise DataError(f"{path} has no column besides {target}: nothing is left for the input")
     whole = Split({"": np.stack(features, axis=1)}, truth)
-    return Parts(str(path), {"": whole} if split is None else _by_part(whole, split), (), tuple(notes))
+    return Parts(
+        str(path),
+        {"": whole} if split is None else _by_part(whole, split),
+        notes=tuple(notes),
+        columns=tuple(columns),
+    )
 
 
 def _columns(table: Any, path: Path) -> dict[str, Any]:

@@ -124,6 +124,7 @@ def test_a_split_column_divides_and_a_row_number_is_left_out(tmp_path: Path) -> 
     made = table(tmp_path, ",a,split,y\n0,5,train,1\n1,6,test,0\n2,7,Validation,1\n")
     assert [rows(split) for split in (made.train, made.choose, made.test)] == [[[5]], [[7]], [[6]]]
     assert "the column '' counts the rows and is left out" in made.notes
+    assert made.columns == ("a",)
 
 
 def test_semicolons_byte_marks_packing_and_late_decimals_are_read(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from converter.reference import count_answers, make_reference
 from wire.codec import decode, encode
@@ -45,6 +46,25 @@ def test_pictures_sounds_and_several_inputs_share_the_features() -> None:
         *("in2[0]", "in2[1]"),
     ]
     assert len(made(RANDOM.normal(size=(20, 60)), RANDOM.normal(size=(20, 60)))) == MAX_FEATURES
+
+
+@pytest.mark.parametrize(
+    ("columns", "names"),
+    [
+        (("age", "heat °C", "x\x1b[2J"), ("age", "heat °C", "x\\x1b[2J")),
+        (("a" * 50, "b", "c"), ("a" * 40, "b", "c")),
+        (("a" * 50, "a" * 41, "c"), ("x[0]", "x[1]", "x[2]")),
+        (("age", ""), ("x[0]", "x[1]", "x[2]")),
+        ((), ("x[0]", "x[1]", "x[2]")),
+    ],
+)
+def test_columns_have_the_names_of_the_data_where_each_has_one(
+    columns: tuple[str, ...], names: tuple[str, ...]
+) -> None:
+    rows = np.random.default_rng(0).normal(0, 1, (50, 3)).astype(np.float32)
+    spec = TensorSpec("x", "float32", (1, 3))
+    found = make_reference((rows,), (spec,), Preprocessing(), NOTHING, columns).features
+    assert tuple(feature.name for feature in found) == names
 
 
 def test_the_same_data_makes_the_same_bytes_and_they_are_few() -> None:
