@@ -8,7 +8,7 @@ which share that was does not matter to what is made of the counts, which is a d
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,8 +17,9 @@ import numpy as np
 from edge.backend import Array, Tensor
 from edge.recorder import Recorder
 from edge.scored import Scored
-from edge.tensors import dequantize
+from edge.tensors import dequantize, part_of
 from wire import features
+from wire.errors import InputError
 from wire.manifest import Preprocessing
 from wire.reference import Reference
 
@@ -80,16 +81,9 @@ def _real_rows(inputs: list[Any], position: int, tensors: tuple[Tensor, ...]) ->
     rows = []
     for given in inputs:
         try:
-            value = np.asarray(_part(given, position, tensors))
+            value = np.asarray(part_of(given, position, tensors))
             real = dequantize(tensor, value) if value.dtype == tensor.dtype else value.astype(np.float64)
             rows.append(real.reshape(shape))
-        except (KeyError, IndexError, TypeError, ValueError):
+        except (InputError, TypeError, ValueError):
             continue
     return np.stack(rows) if rows else np.empty((0, *shape))
-
-
-def _part(inputs: Any, position: int, tensors: tuple[Tensor, ...]) -> Any:
-    tensor = tensors[position]
-    if isinstance(inputs, Mapping):
-        return inputs[tensor.key if tensor.key in inputs else tensor.name]
-    return inputs if len(tensors) == 1 else inputs[position]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from edge.backend import Tensor
 from edge.scored import Scored
-from edge.tensors import InputWriter
+from edge.tensors import InputWriter, part_of
 from wire.errors import InputError
 
 #: Returns the input tensors of a release; None where it is not loaded any more.
@@ -34,18 +34,14 @@ class SampledInputs:
             return None
         try:
             return base64.b64encode(b"".join(_parts(one.result.sample.inputs, tensors))).decode()
-        except (InputError, KeyError):  # another model serves by now, under the same name
+        except InputError:  # another model serves by now, under the same name
             return None
 
 
 def _parts(inputs: Any, tensors: tuple[Tensor, ...]) -> list[bytes]:
     parts = []
     for position, tensor in enumerate(tensors):
-        if isinstance(inputs, Mapping):
-            value = inputs[tensor.key if tensor.key in inputs else tensor.name]
-        else:
-            value = inputs if len(tensors) == 1 else inputs[position]
         memory = np.empty(tensor.shape, tensor.dtype)
-        InputWriter(tensor, memory).write(value)
+        InputWriter(tensor, memory).write(part_of(inputs, position, tensors))
         parts.append(memory.tobytes())
     return parts

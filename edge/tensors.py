@@ -8,6 +8,7 @@ an input exactly between two codes may differ by one code.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -101,6 +102,21 @@ def as_array(value: Any, name: str) -> Array:
         return np.asarray(value)
     except Exception as error:  # a ragged list, or whatever a foreign object's own conversion raises
         raise InputError(f"input {name!r}: {error}") from error
+
+
+def part_of(inputs: Any, position: int, tensors: Sequence[Tensor]) -> Any:
+    """Return which part of the inputs of one call is for the tensor at `position`.
+
+    That of its name in a mapping, that at its place in a list, all of it for an only one. Raises InputError
+    where there is none.
+    """
+    tensor = tensors[position]
+    try:
+        if isinstance(inputs, Mapping):
+            return inputs[tensor.key if tensor.key in inputs else tensor.name]
+        return inputs if len(tensors) == 1 else inputs[position]
+    except (KeyError, IndexError, TypeError) as error:
+        raise InputError(f"input {tensor.key!r} is missing") from error
 
 
 class OutputReader:

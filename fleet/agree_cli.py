@@ -15,8 +15,9 @@ from rich.text import Text
 
 from fleet.adapters.agreement_table import AgreementTable
 from fleet.adapters.database import Database
-from fleet.adapters.terminal import make_console, printable
+from fleet.adapters.terminal import make_console
 from fleet.agreeing import Agreement, PolicyAgreement, Rerun
+from fleet.plain_text import printable
 from fleet.rerunning import compare, read_reference
 from fleet.rollout_cli import AddPart
 from wire.errors import SettingsError

@@ -15,9 +15,10 @@ from fleet.adapters.alert_book import AlertBook
 from fleet.adapters.alert_webhook import WebhookSettings, check_url, read_secret
 from fleet.adapters.audit_log import AuditLog, login_name
 from fleet.adapters.database import Database
-from fleet.adapters.terminal import keep_showing, make_console, printable
+from fleet.adapters.terminal import keep_showing, make_console
 from fleet.alert_messages import as_json
 from fleet.alerts import Alert
+from fleet.plain_text import printable
 from fleet.rollout_cli import AddPart
 from wire.errors import SettingsError
 

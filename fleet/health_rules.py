@@ -19,6 +19,7 @@ from functools import cached_property
 from typing import Final, Literal
 
 from fleet.health import SILENT_AFTER_INTERVALS, presence
+from fleet.plain_text import printable
 from fleet.timing import AHEAD_S
 from wire.messages import Loss, Reported, Telemetry, Vitals
 
@@ -194,7 +195,7 @@ def _golden(facts: HealthFacts) -> str | None:
 def _blocked(facts: HealthFacts) -> str | None:
     for model in facts.reported.models if facts.reported else ():
         if model.state == "blocked":
-            return f"refused {model.target}: {_plain(model.error or 'no reason given')}"
+            return f"refused {model.target}: {printable((model.error or 'no reason given')[:_LONGEST_TEXT])}"
     return None
 
 
@@ -275,11 +276,6 @@ RULES: Final[tuple[HealthRule, ...]] = (
 
 def _answers(telemetry: Telemetry) -> int:
     return sum(counters.inferences for counters in telemetry.models)
-
-
-def _plain(text: str) -> str:
-    """Return what a device wrote as one short line: it goes into logs, where a second would pass for ours."""
-    return "".join(c if c.isprintable() else "?" for c in text[:_LONGEST_TEXT])
 
 
 def _errors(telemetry: Telemetry) -> int:

@@ -19,7 +19,8 @@ from fleet.adapters.database import Database
 from fleet.adapters.registry import Registry
 from fleet.adapters.rollout_table import rollout_view
 from fleet.adapters.store_reading import StoreReading
-from fleet.adapters.terminal import device_table, make_console, printable
+from fleet.adapters.terminal import device_table, make_console
+from fleet.plain_text import printable
 from fleet.web import wording
 from fleet.web.condition import GLYPHS, WORDS, condition
 from fleet.web.overview import version_bar

@@ -14,7 +14,8 @@ from rich.table import Table
 from fleet.adapters.accounts import Accounts, new_password
 from fleet.adapters.audit_log import AuditLog
 from fleet.adapters.database import Database
-from fleet.adapters.terminal import make_console, printable
+from fleet.adapters.terminal import make_console
+from fleet.plain_text import printable
 from fleet.web.access import ROLES, Role
 from fleet.web.address import DEFAULT_HOST, DEFAULT_PORT, WebAddress, web_address
 from fleet.web.wording import local

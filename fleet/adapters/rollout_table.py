@@ -9,7 +9,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from fleet.adapters.terminal import printable
+from fleet.plain_text import printable
 from fleet.progress import STANDINGS, Part, Rollout
 
 _STATES: Final = {"run": "green", "pause": "yellow", "abort": "red"}

@@ -21,6 +21,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from fleet.plain_text import printable
 from fleet.releasing import Begin, quiet
 from fleet.view import DeviceRow
 
@@ -84,11 +85,6 @@ def steps_shown() -> Iterator[Begin]:
 
 def _show_step(progress: Progress, task: TaskID, done: int, total: int) -> None:
     progress.update(task, completed=done, total=total)
-
-
-def printable(text: str) -> str:
-    """Return what a device said without what would steer a terminal."""
-    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _state(row: DeviceRow) -> Text:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.backend import Tensor
-from edge.tensors import InputWriter, dequantize
+from edge.tensors import InputWriter, dequantize, part_of
 from wire.errors import InputError
 
 INT8 = Tensor(0, "x", np.dtype(np.int8), (1, 4), scale=0.5, zero_point=-3)
@@ -82,3 +82,25 @@ def test_what_is_beyond_32_bits_ends_at_the_nearest_code_and_does_not_wrap() -> 
     low, high, *_ = written(wide, [-3e9, 3e9, 0, 0])[0].tolist()
     assert low == -(2**31)
     assert 2**31 - 200 < high < 2**31
+
+
+@pytest.mark.parametrize(
+    ("inputs", "found"),
+    [
+        ({"b": 2, "a": 1}, [1, 2]),
+        ({"long/b": 2, "long/a": 1}, [1, 2]),
+        ([1, 2], [1, 2]),
+        ({"a": 1}, [1, None]),
+        ([1], [1, None]),
+        (7, [None, None]),
+    ],
+)
+def test_each_tensor_finds_its_part_of_the_inputs(inputs: object, found: list[int | None]) -> None:
+    kind = np.dtype(np.float32)
+    tensors = [Tensor(i, f"long/{key}", kind, (1, 2), alias=key) for i, key in enumerate("ab")]
+    for position, part in enumerate(found):
+        if part is None:
+            with pytest.raises(InputError, match="is missing"):
+                part_of(inputs, position, tensors)
+        else:
+            assert part_of(inputs, position, tensors) == part
