@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from edge.adapters.tflite import make_loader
 from edge.backend import Array, Tensor
 from edge.recorder import Recorder
+from edge.results import ResultQueue, Sample
 from edge.scoring import scoring_for
+from edge.serving import HowToServe, Serving
 from edge.values import ValueCounts, moments, values_for
 from tests.support.examples import MANIFEST
+from tests.support.tiny_bundle import write_tiny_bundle
+from wire.bundle import pack, unpack
 from wire.counters import MAX_VALUES, Moments, ValueCounters
 from wire.manifest import Manifest
 
@@ -105,3 +112,32 @@ def test_counts_of_many_answers_are_those_of_each() -> None:
     assert whole.answers.total == pytest.approx(summed.answers.total)
     assert whole.answers.squares == pytest.approx(summed.answers.squares)
     assert (whole.answers.low, whole.answers.high) == (values.min(), values.max())
+
+
+def serving_tiny(path: Path, manifest: dict[str, Any]) -> tuple[Serving, Recorder]:
+    """Serve the tiny bundle, whose manifest says this instead."""
+    bundle = unpack(write_tiny_bundle(path).read_bytes())
+    path.write_bytes(pack(replace(bundle, manifest=replace(bundle.manifest, **manifest))))
+    recorder = Recorder()
+    serving = Serving(HowToServe(make_loader()), recorder, ResultQueue(10))
+    serving.prepare(path)
+    serving.swap()
+    return serving, recorder
+
+
+ROW = np.array([0.0, 0.5, 1.0, 0.0], np.float32)
+
+
+def test_a_truth_that_is_no_class_is_refused_where_the_model_answers_classes(tmp_path: Path) -> None:
+    serving, _ = serving_tiny(tmp_path / "tiny.bundle", {})
+    assert serving.answer(Sample("1", ROW, value=-3.5)) is None
+    assert serving.answer(Sample("2", ROW, truth=2, value=2.0)) is not None
+    assert serving.inputs_refused == 1
+
+
+def test_what_serves_is_counted_as_values_where_its_bundle_says_so(tmp_path: Path) -> None:
+    serving, recorder = serving_tiny(tmp_path / "tiny.bundle", {"task": "values"})
+    assert serving.answer(Sample("1", ROW, value=-3.5)) is not None
+    (counters,) = recorder.cut()
+    assert [one.answers.count for one in counters.values] == [1] * 4
+    assert (counters.labelled, counters.predicted.counts) == (0, ())
