@@ -149,10 +149,10 @@ def test_an_answer_whose_truth_its_source_knows_is_not_counted_again(agent: Agen
 def test_a_sample_waits_for_its_truth_longer_than_other_answers() -> None:
     remembered = Remembered(limit=3)
     for n in range(3):
-        remembered.remember(f"sample-{n}", ("m/1", (0,), (0.9,), (), 3))
+        remembered.remember(f"sample-{n}", ("m/1", (0,), (0.9,), (), 3, ()))
         remembered.sampled(f"sample-{n}")
     for n in range(10):
-        remembered.remember(f"{n}", ("m/1", (0,), (0.9,), (), 3))
+        remembered.remember(f"{n}", ("m/1", (0,), (0.9,), (), 3, ()))
     assert remembered.find("sample-0")
     assert not remembered.find("6")
     assert remembered.judge("sample-0", [0]).correct == 1

@@ -64,7 +64,7 @@ def test_a_request_holds_what_it_becomes_and_alone_it_can_hold_no_more_than_all(
 def test_the_first_of_two_predictions_with_an_id_is_judged() -> None:
     remembered = Remembered()
     for said in (1, 2):
-        remembered.remember("p", ("m/1", (said,), (0.5,), (), 3))
+        remembered.remember("p", ("m/1", (said,), (0.5,), (), 3, ()))
     assert Feedback(remembered).judge({"id": "p", "truth": 1}).correct == 1
 
 
@@ -108,7 +108,7 @@ def test_a_batch_is_filled_up_with_zeros() -> None:
 def test_a_truth_counts_once_for_the_release_that_answered() -> None:
     remembered = Remembered()
     feedback = Feedback(remembered)
-    remembered.remember("p1", ("m/1", (2, 0), (0.9, 0.5), ("a", "b", "c"), 3))
+    remembered.remember("p1", ("m/1", (2, 0), (0.9, 0.5), ("a", "b", "c"), 3, ()))
     judgement = feedback.judge({"id": "p1", "truth": ["c", 1]})
     assert judgement == Judgement("m/1", ((2, 2, 0.9), (0, 1, 0.5)))
     assert (judgement.correct, judgement.wrong) == (1, 1)
@@ -126,7 +126,7 @@ def test_a_truth_counts_once_for_the_release_that_answered() -> None:
 )  # fmt: skip
 def test_feedback_that_makes_no_sense_is_refused_and_the_prediction_still_waits(document: object) -> None:
     remembered = Remembered()
-    remembered.remember("p", ("m/1", (0,), (0.9,), ("a",), 1))
+    remembered.remember("p", ("m/1", (0,), (0.9,), ("a",), 1, ()))
     with pytest.raises(HttpError) as refused:
         Feedback(remembered).judge(document)
     assert status_of(refused) == 400
@@ -136,7 +136,7 @@ def test_feedback_that_makes_no_sense_is_refused_and_the_prediction_still_waits(
 def test_only_the_newest_predictions_are_remembered_by_their_rows() -> None:
     remembered = Remembered(limit=4)
     for n in range(10):
-        remembered.remember(f"p{n}", ("m/1", (0, 0), (0.5, 0.5), (), 2))
+        remembered.remember(f"p{n}", ("m/1", (0, 0), (0.5, 0.5), (), 2, ()))
     assert len(remembered) == 2
     assert Feedback(remembered).judge({"id": "p9", "truth": [0, 0]}).correct == 2
 

@@ -98,7 +98,7 @@ def test_what_cannot_be_is_refused_counted_for_the_device_and_stops_nobody(fleet
 
 def test_labels_of_answers_before_a_restart_are_believed(fleet: Fleet) -> None:
     recorder, remembered = Recorder(), Remembered()
-    remembered.sampled("a", ("digits/1", (3,), (0.9,), (), 10))
+    remembered.sampled("a", ("digits/1", (3,), (0.9,), (), 10, ()))
     recorder.judged(remembered.judge("a", [3]))
     _say(fleet, "pi-1", encode(report(1, telemetry(*recorder.cut()))))
     assert fleet.reader.complaints("refusal") == {}
