@@ -132,7 +132,7 @@ def _files(state: Path) -> BrokerFiles:
 
 @contextmanager
 def _store(
-    state: Path, files: BrokerFiles, action: str, devices: Iterable[str]
+    state: Path, files: BrokerFiles, action: str, devices: Sequence[str]
 ) -> Iterator[CertificateStore]:
     """Yield the store for one `action`, which is in the audit if it is done."""
     database = Database(state).open()
