@@ -81,9 +81,15 @@ class FakeBootPartition:
         """Nothing is elsewhere."""
 
     def _known(self, name: str) -> str:
-        """Return `name` in the case in which it is there."""
-        folded = check_file_name(name).casefold()
-        return next((known for known in self.files if known.casefold() == folded), name)
+        """Return `name` in the case in which it and its folders are there."""
+        parts = check_file_name(name).split("/")
+        for count in range(len(parts), 0, -1):
+            start = "/".join(parts[:count])
+            for known in self.files:
+                found = "/".join(known.split("/")[:count])
+                if found.casefold() == start.casefold():
+                    return "/".join([found, *parts[count:]])
+        return name
 
 
 def check_file_name(name: str) -> str:
