@@ -12,11 +12,13 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.progress import (
     BarColumn,
+    DownloadColumn,
     Progress,
     TaskID,
     TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
+    TransferSpeedColumn,
 )
 from rich.table import Table
 from rich.text import Text
@@ -72,13 +74,14 @@ def keep_showing(console: Console, look: Callable[[], RenderableType], every_s: 
 
 
 @contextmanager
-def steps_shown() -> Iterator[Begin]:
+def steps_shown(*, in_bytes: bool = False) -> Iterator[Begin]:
     """Show how far each step is that is begun, as a bar on standard error: on a terminal, or not at all."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield quiet
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    amounts = (DownloadColumn(), TransferSpeedColumn()) if in_bytes else (TaskProgressColumn(),)
+    columns = (TextColumn("{task.description}"), BarColumn(), *amounts, TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         yield lambda step: partial(_show_step, progress, progress.add_task(step))
 

@@ -7,6 +7,8 @@ One thread, the caller's.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 from fleet.provision.boot_partition import BootPartition
@@ -18,33 +20,72 @@ from wire.errors import SettingsError, UnavailableError
 #: Any of these makes a boot partition; the last is there once we have written to an empty one.
 _MARKS: Final = ("cmdline.txt", "config.txt", "edgeflock/device.toml")
 
+#: File -> its new content, or None where it is removed.
+Changes = Mapping[str, bytes | None]
+
+_NONE: Final[Mapping[str, bytes]] = MappingProxyType({})
+
 
 def flash(
-    boot: BootPartition, card: DeviceCard, *, force: bool = False, system: Os | None = None
-) -> list[str]:
-    """Write the files of `card` to `boot`; return the names of those that changed, in that order.
+    boot: BootPartition,
+    card: DeviceCard,
+    *,
+    force: bool = False,
+    system: Os | None = None,
+    packages: Mapping[str, bytes] = _NONE,
+) -> Changes:
+    """Write `packages` and the files of `card` to `boot`; return what changed, in that order.
 
     Raises SettingsError when `boot` does not look like a boot partition, unless `force`;
     UnavailableError when it cannot be read or written.
     """
+    changes = pending(boot, card, force=force, system=system, packages=packages)
+    try:
+        for name, data in changes.items():
+            if data is None:
+                boot.remove(name)
+            else:
+                boot.write(name, data)
+        if changes:
+            boot.flush()
+    except OSError as error:
+        raise UnavailableError(
+            f"{boot.where} is incomplete, flash it again: {error.strerror or error}"
+        ) from error
+    return changes
+
+
+def pending(
+    boot: BootPartition,
+    card: DeviceCard,
+    *,
+    force: bool = False,
+    system: Os | None = None,
+    packages: Mapping[str, bytes] = _NONE,
+) -> Changes:
+    """Return what `flash` would do; raise UnavailableError where that does not fit."""
     try:
         if not force:
             _check_boot(boot)
-        files = plan(boot, card, system)
-        left = stale(boot, files)
-        changed = [name for name, data in files.items() if boot.read(name) != data]
+        files = {**packages, **plan(boot, card, system)}
+        written = {name: data for name, data in files.items() if boot.read(name) != data}
+        needed, free = sum(map(len, written.values())), boot.free_bytes()
+        removed = stale(boot, files)
     except OSError as error:
-        raise UnavailableError(f"cannot read the card: {error}") from error
+        raise UnavailableError(f"cannot read {boot.where}: {error.strerror or error}") from error
+    if needed > free:
+        raise UnavailableError(f"{boot.where} is full: {needed:,} bytes go there, and {free:,} fit")
+    return {**dict.fromkeys(removed), **written}
+
+
+def verify(boot: BootPartition, changes: Changes) -> None:
+    """Raise UnavailableError unless `boot` reads as it was written."""
     try:
-        for name in left:
-            boot.remove(name)
-        for name in changed:
-            boot.write(name, files[name])
-        if changed or left:
-            boot.flush()
+        wrong = [name for name, data in changes.items() if boot.read(name) != data]
     except OSError as error:
-        raise UnavailableError(f"the card is incomplete, flash it again: {error}") from error
-    return changed
+        raise UnavailableError(f"{boot.where} cannot be read back: {error.strerror or error}") from error
+    if wrong:
+        raise UnavailableError(f"{wrong[0]} does not read back as it was written: use another card")
 
 
 def _check_boot(boot: BootPartition) -> None:

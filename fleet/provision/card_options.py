@@ -24,7 +24,6 @@ def add_card_options(parser: argparse.ArgumentParser) -> None:
     here = _this_computer()
     parser.add_argument(
         "--device",
-        required=True,
         metavar="NAME",
         help="the device's name, unique in the fleet; {serial} in it becomes the board's own",
     )

@@ -72,7 +72,9 @@ def parse_layout(sector: bytes, size_bytes: int, what: str) -> FatLayout:
     clusters = min((total - data_offset) // cluster_bytes, fits)
     if not is_fat32 and clusters < _LEAST_FAT16_CLUSTERS:
         raise SettingsError(f"{what}: its boot partition is FAT12, which no Raspberry Pi image has")
-    copies = [(flags & 0x0F)] if is_fat32 and flags & 0x80 else list(range(tables))
+    copies = [flags & 0x0F] if is_fat32 and flags & 0x80 else list(range(tables))
+    if copies[-1] >= tables:
+        raise SettingsError(f"{what}: its boot partition is damaged: it uses a table that it has not")
     root_cluster, info = struct.unpack_from("<IH", sector, 44) if is_fat32 else (0, 0)
     return FatLayout(
         sector_bytes=sector_bytes,

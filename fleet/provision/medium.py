@@ -18,6 +18,9 @@ class Medium(Protocol):
     def sync(self) -> None:
         """Return when all that was written is safe."""
 
+    def forget(self) -> None:
+        """Have later reads come from where the bytes are, and not from a memory of them."""
+
 
 class FakeMedium:
     """A medium in memory, which someone pulls out after so many more writes."""
@@ -41,3 +44,6 @@ class FakeMedium:
     def sync(self) -> None:
         if self.pulled_after == 0:
             raise OSError(errno.EIO, "Input/output error")
+
+    def forget(self) -> None:
+        """Nothing is elsewhere."""

@@ -29,7 +29,7 @@ STOCK_FILES: Final[Mapping[str, bytes]] = {
     "cmdline.txt": b"console=serial0,115200 console=tty1 root=PARTUUID=1-02 rootwait\n",
     "config.txt": b"dtparam=audio=on\n\n[pi4]\nmax_framebuffers=2\n",
     "overlays/README": b"The overlays.\n",
-    "issue.txt": b"Raspberry Pi reference 2026-06-18\n",
+    "issue.txt": b"Raspberry Pi reference 2026-06-18\nGenerated using pi-gen\n",
     "user-data": b"#cloud-config\n",
 }
 
