@@ -1,6 +1,8 @@
 # One command for people and for CI. `make` alone lists the targets.
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-tools test-long page flash flash-arguments clean
+# DEVICE is what NAME was called at first. Not `?=`: some systems have a NAME in the environment.
+NAME = $(DEVICE)
 PYTHON_FILES := setup.cfg pyproject.toml requirements/constraints.txt package-lock.json
 
 help:  ## list the targets
@@ -22,16 +24,21 @@ test-tools: .venv/.dev
 	@scripts/ensure-chromium
 	@scripts/ensure-prometheus
 	@scripts/ensure-nspawn
+	@scripts/ensure-card-tools
 	@scripts/build-page
 
 page:  ## bring in the scripts of the fleet's page (npm), for charts and pages that move by themselves
 	@scripts/build-page
 
-flash: flash-arguments .venv/.demo  ## render the boot files of one device: make flash BOOT=/media/boot DEVICE=pi-1
-	@.venv/bin/edgeflock flash --boot "$(BOOT)" --device "$(DEVICE)" $(ARGS)
+# On a mounted card (BOOT), or from an image (IMAGE) into a copy of it (OUT) or onto a card (DISK), which asks first.
+flash: flash-arguments .venv/.demo  ## make a card or image a device: make flash IMAGE=pi.img.xz NAME=pi-1 DISK=/dev/sdX
+	@.venv/bin/edgeflock flash $(if $(IMAGE),--image "$(IMAGE)" $(if $(OUT),--out "$(OUT)",--write-to "$(DISK)"),--boot "$(BOOT)") \
+		--device "$(NAME)" $(ARGS)
 
 flash-arguments:
-	@[ -n "$(BOOT)" ] && [ -n "$(DEVICE)" ] || { echo "say which: make flash BOOT=/media/boot DEVICE=pi-1" >&2; exit 2; }
+	@[ -n "$(NAME)" ] && { [ -n "$(BOOT)" ] || { [ -n "$(IMAGE)" ] && [ -n "$(OUT)$(DISK)" ]; }; } || { \
+		echo "say which: make flash BOOT=/media/boot NAME=pi-1" >&2; \
+		echo "       or: make flash IMAGE=raspios.img.xz NAME=pi-1 DISK=/dev/sdX (or OUT=pi-1.img)" >&2; exit 2; }
 
 clean:  ## remove what the other targets made
 	rm -rf .venv fleet/web/static/vendor demo-run build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
