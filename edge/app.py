@@ -30,13 +30,14 @@ from pathlib import Path
 from typing import Final
 
 from edge.adapters.answer_store import AnswerStore
+from edge.adapters.board import board_name
 from edge.adapters.model_folders import model_folders
 from edge.adapters.model_store import ModelStore
 from edge.adapters.notify import ServiceManager
 from edge.adapters.outbox import Outbox
 from edge.adapters.sources import IDLE
 from edge.adapters.tflite import backend_version
-from edge.adapters.vitals import VitalsReader
+from edge.adapters.vitals import VitalsReader, userland
 from edge.agent_http import AgentHttp
 from edge.agent_model import AgentModel, Shared, try_bundle
 from edge.agent_observing import make_observing
@@ -126,7 +127,9 @@ class _Agent:
 
     def __init__(self, settings: AgentSettings, software: str, stop: threading.Event) -> None:
         self._settings = settings
-        self._identity = Identity(settings.device.name, secrets.token_hex(6), software)
+        self._identity = Identity(
+            settings.device.name, secrets.token_hex(6), software, board_name() or None, userland()
+        )
         self._stop = stop
         self._recorder = Recorder(settings.device.tags)
         self._remembered = Remembered()

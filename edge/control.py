@@ -53,11 +53,13 @@ _DETAIL: Final = 500
 
 @dataclass(frozen=True)
 class Identity:
-    """Who speaks: the device, this start of its agent, and its software."""
+    """Who speaks: the device, this start of its agent, its software, its board and its userland."""
 
     device: str
     boot: str
     software: str
+    board: str | None = None
+    machine: str | None = None
 
 
 @dataclass(frozen=True)
@@ -347,6 +349,8 @@ class Control:
             root_version=standing.root,
             timestamp_version=standing.timestamp,
             clock=standing.clock,
+            board=self._identity.board,
+            machine=self._identity.machine,
         )
 
     def _model_state(self, model: OwnModel) -> ModelState:

@@ -22,6 +22,7 @@ from edge.backend import Array
 from wire.counters import (
     CONFIDENCE_BINS,
     MAX_CLASSES,
+    MILLI,
     RELIABILITY_BINS,
     Cells,
     Classes,
@@ -88,6 +89,7 @@ class Quality:
         self._confidence = np.zeros(CONFIDENCE_BINS, np.int64)
         self._labelled = np.zeros(RELIABILITY_BINS, np.int64)
         self._correct = np.zeros(RELIABILITY_BINS, np.int64)
+        self._sure = np.zeros(RELIABILITY_BINS)  # sums of confidences
         self._slices: dict[str, list[int]] = {}
         self._tags: set[str] = set()
         self._features: dict[str, Array] = {}
@@ -114,8 +116,10 @@ class Quality:
         sure = known & np.isfinite(confidences)
         self._look_for_shares(confidences[sure])
         if self._shares and sure.any():
-            bins = in_bins(confidences[sure], RELIABILITY_BINS)
+            shares = np.clip(confidences[sure], 0.0, 1.0)
+            bins = in_bins(shares, RELIABILITY_BINS)
             self._labelled += np.bincount(bins, minlength=RELIABILITY_BINS)
+            self._sure += np.bincount(bins, weights=shares, minlength=RELIABILITY_BINS)
             self._correct += np.bincount(bins[right[sure]], minlength=RELIABILITY_BINS)
         return int(right.sum())
 
@@ -145,7 +149,8 @@ class Quality:
         confidence, self._confidence = self._confidence, np.zeros_like(self._confidence)
         labelled, self._labelled = self._labelled, np.zeros_like(self._labelled)
         correct, self._correct = self._correct, np.zeros_like(self._correct)
-        some = bool(labelled.any())
+        sure, self._sure = np.rint(self._sure * MILLI).astype(np.int64), np.zeros_like(self._sure)
+        reliability = (labelled, correct, sure) if labelled.any() else ()
         return QualityCut(
             Classes(tuple(predicted), tuple(predicted.values())),
             tuple(confidence.tolist()) if confidence.any() else (),
@@ -154,7 +159,7 @@ class Quality:
                 tuple(key % MAX_CLASSES for key in confusion),
                 tuple(confusion.values()),
             ),
-            Reliability(tuple(labelled.tolist()), tuple(correct.tolist())) if some else Reliability(),
+            Reliability(*(tuple(column.tolist()) for column in reliability)),
             tuple(SliceCounters(tag, *counts) for tag, counts in slices),
             tuple(features),
         )

@@ -17,6 +17,7 @@ from dataclasses import asdict
 from operator import add
 from typing import Any, Final, TypeVar
 
+from fleet.reliability_sums import ReliabilitySums
 from wire.counters import (
     Buckets,
     Cells,
@@ -55,7 +56,7 @@ class Sums:
         self.confusion: dict[int, int] = {}
         self.predicted: dict[int, int] = {}
         self.confidence: list[int] = []
-        self.reliability: tuple[list[int], list[int]] = ([], [])
+        self.reliability = ReliabilitySums()
         # Features of one name that are cut into other numbers of bins cannot be added; they stand apart.
         self.features: dict[tuple[str, int], list[int]] = {}
         self.slices: dict[str, list[int]] = {}
@@ -78,9 +79,7 @@ class Sums:
             predicted[number] = predicted.get(number, 0) + n
         self.confidence = _added(self.confidence, counters.confidence)
         right = counters.reliability
-        if right.labelled:
-            labelled, correct = self.reliability
-            self.reliability = (_added(labelled, right.labelled), _added(correct, right.correct))
+        self.reliability.add(right.labelled, right.correct, right.confidence)
         for feature in counters.features:
             self._add_feature(feature.name, feature.counts)
         for part in counters.slices:
@@ -107,8 +106,7 @@ class Sums:
                 predicted[number] = predicted.get(number, 0) + n
         self.confidence = _added(self.confidence, get("confidence", ()))
         if right := get("reliability"):
-            labelled, correct = self.reliability
-            self.reliability = (_added(labelled, right["labelled"]), _added(correct, right["correct"]))
+            self.reliability.add(right["labelled"], right["correct"], right.get("confidence", ()))
         for feature in get("features", ()):
             self._add_feature(feature["name"], feature["counts"])
         for part in get("slices", ()):
@@ -142,8 +140,8 @@ class Sums:
             plain["predicted"] = {"classes": list(self.predicted), "counts": list(self.predicted.values())}
         if self.confidence:
             plain["confidence"] = self.confidence
-        if self.reliability[0]:
-            plain["reliability"] = {"labelled": self.reliability[0], "correct": self.reliability[1]}
+        if self.reliability.labelled:
+            plain["reliability"] = self.reliability.plain()
         if self.features:
             plain["features"] = [{"name": k[0], "counts": n} for k, n in self.features.items()]
         if self.slices:
@@ -180,9 +178,7 @@ class Sums:
                 Classes, classes=tuple(predicted), counts=tuple(self.predicted[c] for c in predicted)
             ),
             confidence=tuple(self.confidence),
-            reliability=_made(
-                Reliability, labelled=tuple(self.reliability[0]), correct=tuple(self.reliability[1])
-            ),
+            reliability=_made(Reliability, **self.reliability.columns()),
             features=tuple(
                 _made(FeatureCounts, name=key[0], counts=tuple(n)) for key, n in sorted(self.features.items())
             ),

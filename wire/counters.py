@@ -27,6 +27,10 @@ CONFIDENCE_BINS: Final = 20
 #: Labelled answers by confidence, in bins of 0.1: what calibration is computed from.
 RELIABILITY_BINS: Final = 10
 
+#: A confidence of 1 in the units of `Reliability.confidence`, and the width of a bin in them.
+MILLI: Final = 1000
+_MILLI_OF_A_BIN: Final = MILLI // RELIABILITY_BINS
+
 #: Classes that are counted apart; a class beyond is none that a person could look at.
 MAX_CLASSES: Final = 10_000
 
@@ -75,10 +79,16 @@ class Classes:
 
 @dataclass(frozen=True)
 class Reliability:
-    """Labelled answers by confidence: all, and those that were right; `RELIABILITY_BINS` each, or empty."""
+    """Labelled answers by confidence: all, and those that were right; `RELIABILITY_BINS` each, or empty.
+
+    `confidence` are the sums of their confidences in thousandths, so that a bin's mean is known and not taken
+    for its middle; empty from a device of before there were any. A sum over devices that tell it and others
+    takes the middle for these (fleet/rollup.py).
+    """
 
     labelled: tuple[int, ...] = ()
     correct: tuple[int, ...] = ()
+    confidence: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         _check_columns(self.labelled, self.correct)
@@ -87,6 +97,11 @@ class Reliability:
         _check_counts(self.correct)
         if any(right > all_ for right, all_ in zip(self.correct, self.labelled, strict=True)):
             raise ValueError("more right answers than answers")
+        _check_bins(self.confidence, len(self.labelled))
+        for i, (sum_, count) in enumerate(zip(self.confidence, self.labelled, strict=False)):
+            low, high = max(0, i * _MILLI_OF_A_BIN - 1), (i + 1) * _MILLI_OF_A_BIN + 1
+            if not count * low <= sum_ <= count * high:
+                raise ValueError("a mean confidence outside of its bin")
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,8 @@ class Reported:
     """The device's own state, retained: the last word wins.
 
     The versions are those of the metadata that it verified last; `clock` is where its time comes from:
-    `system`, `signed` (the newest timestamp), `saved` or `built`.
+    `system`, `signed` (the newest timestamp), `saved` or `built`. `board` is what the firmware calls the
+    board, and `machine` its userland (`aarch64`, `armv7l`, `x86_64`): what latencies are compared by.
     """
 
     boot: str
@@ -115,6 +116,8 @@ class Reported:
     root_version: int | None = None
     timestamp_version: int | None = None
     clock: str | None = None
+    board: str | None = None
+    machine: str | None = None
     v: int = 1
 
     def __post_init__(self) -> None:

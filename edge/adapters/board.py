@@ -28,6 +28,7 @@ _TOLD: Final = frozenset(
         *("sse4_1", "avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8"),
     )
 )
+_LONGEST_NAME: Final = 80
 _CLOCK: Final = "sys/devices/system/cpu/cpu0/cpufreq"
 #: ARM's part numbers; a kernel for ARM tells no name (Linux, arch/arm64/include/asm/cputype.h).
 _PARTS: Final = {
@@ -43,7 +44,7 @@ def read_board(root: Path = Path("/"), throttled: Callable[[Path], int | None] =
     memory = _memory(_text(root / "proc/meminfo"))
     groups, membership = root / "sys/fs/cgroup", root / "proc/self/cgroup"
     return Board(
-        model=_model(root),
+        model=board_name(root),
         processor=_processor(info),
         system=_system(root),
         machine=platform.machine(),
@@ -78,13 +79,14 @@ def read_serial(root: Path = Path("/")) -> str:
     return check_serial(found[1]) if found else no_serial()
 
 
-def _model(root: Path) -> str:
+def board_name(root: Path = Path("/")) -> str:
+    """Return what the firmware calls the board, in at most 80 characters; empty where it does not tell."""
     for place in ("proc/device-tree/model", "sys/class/dmi/id/product_name"):
         name = _text(root / place).strip("\0 ")
         if name:
-            return name
+            return name[:_LONGEST_NAME]
     found = re.search(r"^Model\s*:\s*(.+)$", _text(root / "proc/cpuinfo"), re.MULTILINE)
-    return found[1].strip() if found else ""
+    return found[1].strip()[:_LONGEST_NAME] if found else ""
 
 
 def _processor(info: str) -> str:

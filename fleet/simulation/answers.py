@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from fleet.reliability_sums import middles
 from wire.counters import (
     CONFIDENCE_BINS,
     RELIABILITY_BINS,
@@ -108,7 +109,9 @@ def _reliability(rng: Rng, correct: int, mistaken: int, shares: tuple[Any, Any])
         return Reliability()
     certain, uncertain = (s.reshape(RELIABILITY_BINS, -1).sum(axis=1) for s in shares)
     right = rng.multinomial(correct, certain)
-    return Reliability(_ints(right + rng.multinomial(mistaken, uncertain)), _ints(right))
+    labelled = right + rng.multinomial(mistaken, uncertain)
+    # As if spread evenly in each bin, like the shares that they are drawn from.
+    return Reliability(_ints(labelled), _ints(right), tuple(middles(_ints(labelled))))
 
 
 def _ints(values: Any) -> tuple[int, ...]:

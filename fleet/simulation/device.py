@@ -31,8 +31,12 @@ from wire.messages import (
 )
 from wire.topics import Leaf
 
-#: Boards: their name, the median latency of a call, the temperature that they idle at.
-_BOARDS: Final = (("pi3", 42_000.0, 52.0), ("pi4", 16_000.0, 48.0), ("pi5", 6_500.0, 45.0))
+#: Boards: their tag and name, the median latency of a call, the temperature that they idle at.
+_BOARDS: Final = (
+    ("pi3", "Raspberry Pi 3 Model B Plus Rev 1.3", 42_000.0, 52.0),
+    ("pi4", "Raspberry Pi 4 Model B Rev 1.4", 16_000.0, 48.0),
+    ("pi5", "Raspberry Pi 5 Model B Rev 1.0", 6_500.0, 45.0),
+)
 
 #: Accuracy differs between devices by so much (standard deviation): cameras hang where they hang.
 _DEVICE_SD: Final = 0.02
@@ -68,7 +72,7 @@ class SimulatedDevice:
         self.boot = boot
         self._scenario = scenario
         self._rng = np.random.default_rng([scenario.seed, number])
-        board, self._latency_us, self._idle_c = _BOARDS[number % len(_BOARDS)]
+        board, self._board, self._latency_us, self._idle_c = _BOARDS[number % len(_BOARDS)]
         site = scenario.sites[number % len(scenario.sites)]
         self._tags = (f"site={site}", f"board={board}")
         self._own_accuracy = float(self._rng.normal(0.0, _DEVICE_SD))
@@ -117,7 +121,10 @@ class SimulatedDevice:
         ]
         self._states += 1
         state = ModelState(model, "idle", self._release, self._before)
-        reported = Reported(self.boot, self._states, time_s, (state,), ("all",), clock="system")
+        reported = Reported(
+            self.boot, self._states, time_s, (state,), ("all",), clock="system", board=self._board,
+            machine="aarch64",
+        )  # fmt: skip
         return [*said, Said("reported", reported)]
 
     def _report(self, time_s: float, met: Conditions, *, final: bool) -> TelemetryReport:

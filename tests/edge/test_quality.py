@@ -150,6 +150,8 @@ def test_truth_makes_a_confusion_matrix_and_bins_of_reliability() -> None:
     assert set(cells) == {(0, 0, 1), (1, 0, 2), (2, 2, 1)}
     assert cut.reliability.labelled == (0, 0, 0, 0, 0, 1, 0, 0, 0, 3)
     assert cut.reliability.correct == (0, 0, 0, 0, 0, 1, 0, 0, 0, 1)
+    assert cut.reliability.confidence == (0, 0, 0, 0, 0, 550, 0, 0, 0, 2850), "in thousandths"
+    assert meter.take_quality(10).reliability.confidence == (), "each is told once"
     assert meter.judgements() == (4, 2)
 
 

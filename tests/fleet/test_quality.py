@@ -184,6 +184,25 @@ def test_calibration_separates_what_is_wrong_from_what_bins_and_chance_show() ->
     assert wrong.bins[0].accuracy is None
 
 
+def test_where_devices_tell_how_sure_they_were_a_bin_has_its_mean_and_not_its_middle() -> None:
+    telling = Reliability((0,) * 9 + (1000,), (0,) * 9 + (990,), (0,) * 9 + (990_000,))
+    found = calibration([telling])
+    assert found
+    assert (found.told, found.bins[9].confidence) == (True, 0.99)
+    assert found.error == pytest.approx(0.0)
+    older = replace(telling, confidence=())
+    mixed = calibration([older, telling, older])
+    assert mixed
+    assert mixed.bins[9].confidence == pytest.approx((0.95 + 0.99 + 0.95) / 3)
+    assert mixed == calibration([telling, older, older]), "in whatever order they come"
+
+
+@pytest.mark.parametrize("sums", [(0,) * 9, (0,) * 9 + (3000,), (0,) * 9 + (1700,), (0,) * 8 + (900, 0)])
+def test_a_mean_confidence_lies_in_its_bin(sums: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"bin"):
+        Reliability((0,) * 9 + (2,), (0,) * 9 + (1,), sums)
+
+
 def test_a_release_is_compared_with_the_one_before_on_the_same_devices() -> None:
     rng = np.random.default_rng(5)
     level = rng.beta(20, 4, 40)

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.adapters.msgspec_codec import encode, parse
+from fleet.reliability_sums import middles
 from fleet.rollup import MAX_CELLS, MAX_FEATURES, MAX_SLICES, Sums
 from wire.counters import (
     CONFIDENCE_BINS,
@@ -53,7 +54,7 @@ def _counters(draw: st.DrawFn) -> ModelCounters:
         Cells(tuple(t for t, _ in pairs), tuple(p for _, p in pairs), tuple(pairs.values())),
         Classes(tuple(classes), tuple(classes.values())),
         draw(_bins(CONFIDENCE_BINS)),
-        Reliability(labelled, tuple(n // 2 for n in labelled)),
+        Reliability(labelled, tuple(n // 2 for n in labelled), tuple(middles(labelled))),
         tuple(FeatureCounts(name, tuple(n)) for name, n in features.items()),
         tuple(SliceCounters(tag, draw(_N), 5, draw(st.integers(0, 5))) for tag in tags),
         draw(_N), draw(_N),
@@ -85,6 +86,7 @@ def _facts(parts: list[ModelCounters]) -> Counter[object]:
         facts.update({("class", k): n for k, n in zip(c.predicted.classes, c.predicted.counts, strict=True)})
         facts.update({("confidence", i): n for i, n in enumerate(c.confidence)})
         facts.update({("known", i): n for i, n in enumerate(c.reliability.labelled)})
+        facts.update({("sure", i): n for i, n in enumerate(c.reliability.confidence)})
         facts.update({("right", i): n for i, n in enumerate(c.reliability.correct)})
         for f in c.features:
             facts.update({(f.name, len(f.counts), i): n for i, n in enumerate(f.counts)})

@@ -9,6 +9,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from hypothesis import strategies as st
 
+from fleet.reliability_sums import middles
 from wire.counters import (
     CONFIDENCE_BINS,
     MAX_CLASSES,
@@ -184,7 +185,8 @@ def _classes(draw: st.DrawFn) -> Classes:
 @st.composite
 def _reliability(draw: st.DrawFn) -> Reliability:
     labelled = _column(draw, _COUNTS, draw(st.sampled_from([0, RELIABILITY_BINS])))
-    return Reliability(labelled, tuple(draw(st.integers(0, n)) for n in labelled))
+    correct = tuple(draw(st.integers(0, n)) for n in labelled)
+    return Reliability(labelled, correct, tuple(draw(st.sampled_from([(), middles(labelled)]))))
 
 
 @st.composite
