@@ -30,6 +30,15 @@ example:
     edgeflock fleet password --role viewer --name kitchen-screen
 """
 
+_USER_HELP = """\
+Shows who may log in to the page, or ends an account: its sessions end too. `fleet password` makes accounts,
+`fleet token --remove` ends those of programs.
+
+example:
+    edgeflock fleet user list
+    edgeflock fleet user remove hall-screen
+"""
+
 _PROGRAM_HELP = """\
 Makes a token with which a program reads the REST API and the metrics of the page from another machine, or,
 as operator, steers rollouts. It is shown once and stored as a digest. Without a name the tokens are listed.
@@ -59,6 +68,18 @@ def add_web_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--web-key", type=Path, metavar="FILE", help="the key of that certificate")
 
 
+def _add_user(part: Callable[..., argparse.ArgumentParser]) -> None:
+    user = part("user", "show or end accounts of the page", _USER_HELP, _run_user_list)
+    actions = user.add_subparsers(dest="action", metavar="list|remove", required=True)
+    show = actions.add_parser("list", help="show who may log in")
+    show.add_argument("--json", action="store_true", help="print JSON")
+    remove = actions.add_parser("remove", help="end accounts")
+    remove.add_argument("names", metavar="NAME", nargs="+", help="one or several")
+    remove.set_defaults(run=_run_user_remove)
+    for action in actions.choices.values():  # may stand behind the action too
+        action.add_argument("--state", type=Path, default=argparse.SUPPRESS, help="the fleet's folder")
+
+
 def _add_token(part: Callable[..., argparse.ArgumentParser]) -> None:
     token = part("token", "make a token for a program", _PROGRAM_HELP, _run_token)
     token.add_argument("name", nargs="?", help="the program's name; without one the tokens are listed")
@@ -79,6 +100,7 @@ def add_web(part: Callable[..., argparse.ArgumentParser]) -> None:
     password.add_argument("--role", choices=ROLES, default="operator", help="what it may do (%(default)s)")
     password.add_argument("--name", help="the account's name (as the role)")
     password.add_argument("--stdin", action="store_true", help="read the password from standard input")
+    _add_user(part)
     _add_token(part)
     audit = part("audit", "show who did what, on the page and by command", _AUDIT_HELP, _run_audit)
     audit.add_argument("--last", type=int, default=50, metavar="N", help="how many rows (%(default)s)")
@@ -121,6 +143,41 @@ def _run_password(arguments: argparse.Namespace) -> int:
     password = new_password() if given is None else given
     set_password(arguments.state, name, arguments.role, password)
     print(f"{name} ({arguments.role})" + (f": {password}" if given is None else " has a new password"))
+    return 0
+
+
+def _run_user_list(arguments: argparse.Namespace) -> int:
+    database = Database(arguments.state).open(create=False)
+    try:
+        found = Accounts(database).all()
+    finally:
+        database.close()
+    if arguments.json:
+        print(json.dumps([{"name": name, "role": role} for name, role in found], indent=2))
+        return 0
+    for name, role in found:
+        print(f"{name} ({role})")
+    if not found:
+        print("nobody may log in: `edgeflock fleet password` makes an account")
+    return 0
+
+
+def _run_user_remove(arguments: argparse.Namespace) -> int:
+    names = list(dict.fromkeys(arguments.names))
+    database = Database(arguments.state).open(create=False)
+    try:
+        accounts, audit = Accounts(database), AuditLog(database)
+        with database.transaction():
+            for name in names:
+                if not accounts.remove(name):
+                    raise SettingsError(f"no account {name!r}: `edgeflock fleet user list` shows them")
+            audit.add_command("remove account", names)
+        operators = [name for name, role in accounts.all() if role == "operator"]
+    finally:
+        database.close()
+    print(f"{', '.join(names)}: no longer let in")
+    if not operators:
+        print("note: no operator is left; `edgeflock fleet password` makes one", file=sys.stderr)
     return 0
 
 

@@ -83,6 +83,7 @@ def test_the_readme_stays_short() -> None:
             "restore",
             "remove",
             "password",
+            "user",
             "audit",
             "token",
             "watch",

@@ -86,6 +86,17 @@ class Accounts:
             sql.execute("insert or replace into web_account values (?, ?, ?)", (name, role, secret))
             sql.execute("delete from web_session where account = ?", (name,))
 
+    def remove(self, name: str) -> bool:
+        """End an account and its sessions; return whether there was one."""
+        with self._database.transaction() as sql:
+            sql.execute("delete from web_session where account = ?", (name,))
+            return sql.execute("delete from web_account where name = ?", (name,)).rowcount > 0
+
+    def all(self) -> list[tuple[str, Role]]:
+        """Return who may log in: (name, role)."""
+        rows = self._database.sql.execute("select name, role from web_account order by name")
+        return [(name, cast(Role, role)) for name, role in rows]
+
     def any(self) -> bool:
         """Return whether anybody may log in."""
         return self._database.sql.execute("select 1 from web_account limit 1").fetchone() is not None
@@ -153,11 +164,20 @@ class Accounts:
         return Session("", row[0], cast(Role, row[1]), "", self._wall_clock()) if row else None
 
     def cookie_key(self) -> bytes:
-        """Return the key that signs cookies, the same at each start."""
-        with self._database.transaction() as sql:
-            sql.execute("insert or ignore into web_key values ('cookie', ?)", (secrets.token_bytes(32),))
-            (key,) = sql.execute("select key from web_key where purpose = 'cookie'").fetchone()
-        return bytes(key)
+        """Return the key that signs cookies, the same at each start; only the first one writes it."""
+        row = self._cookie_key()
+        if row is None:
+            with self._database.transaction() as sql:
+                sql.execute("insert or ignore into web_key values ('cookie', ?)", (secrets.token_bytes(32),))
+            row = self._cookie_key()
+        assert row is not None, "it was just written"
+        return bytes(row[0])
+
+    def _cookie_key(self) -> tuple[bytes] | None:
+        found: tuple[bytes] | None = self._database.sql.execute(
+            "select key from web_key where purpose = 'cookie'"
+        ).fetchone()
+        return found
 
 
 def _check_name(name: str) -> None:

@@ -1,8 +1,9 @@
-"""What the pages have of the fleet, and the one thread that holds it.
+"""What the pages have of the fleet, and the two threads that hold it: one reads, one changes.
 
 Rules:
-- one connection to the database, used by one thread: SQLite's connections are not shared between threads,
-  and a page that reads never makes the server's loop wait (WAL);
+- each thread has a connection of its own: SQLite's are not shared between threads. A page that reads never
+  makes the server's loop wait, and waits for nobody who writes (WAL): only a change does, and only other
+  changes wait behind it;
 - what is asked for again within a second is not read again, however many people look;
 - a page writes wishes through `Steering`, as the commands do; the server's next turn publishes them.
 """
@@ -13,11 +14,11 @@ import asyncio
 import hashlib
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from itsdangerous import BadSignature, TimestampSigner
 
@@ -38,18 +39,19 @@ from wire.messages import Plan
 
 T = TypeVar("T")
 
-#: A change waits no longer for another process that writes: every other page waits behind it.
+#: A change waits no longer for another process that writes: somebody looks at the button.
 _BUSY_S: Final = 2.0
 
 _STATES: Final = {"pause": "pause", "resume": "run", "abort": "abort"}
 
 
 class Store:
-    """Everything behind the pages, on the desk's connection."""
+    """Everything behind the pages, on one connection; `changed` is called when something was written."""
 
-    def __init__(self, database: Database, listening_since_s: float) -> None:
+    def __init__(self, database: Database, listening_since_s: float, changed: Callable[[], None]) -> None:
         self._database = database
         self._registry = Registry(database).open()
+        self._changed = changed
         self._kept = Kept(StoreReading(database, self._registry, listening_since_s=listening_since_s))
         self.reading: Reading = self._kept
         self.accounts = Accounts(database)
@@ -59,10 +61,19 @@ class Store:
             self.accounts.cookie_key(), salt="edgeflock page session", digest_method=hashlib.sha256
         )
 
-    def transaction(self) -> AbstractContextManager[Any]:
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
         """Several changes at once, or none of them; what is read next is new."""
+        try:
+            with self._database.transaction():
+                yield
+        finally:
+            self.forget()
+            self._changed()
+
+    def forget(self) -> None:
+        """Read anew what is asked for next; any thread may say so."""
         self._kept.forget()
-        return self._database.transaction()
 
     def steer(self, act: str, group: str, model: str, sequence: int | None) -> Plan:
         """Change a rollout, inside a transaction; return the plan that stands now.
@@ -101,27 +112,53 @@ class Store:
         return self.accounts.session(found.decode())
 
 
-class Desk:
-    """Runs work on the thread that owns the store; opened by its first work, closed by `close`."""
+class _Place:
+    """A thread, its connection and its store; opened by its first work."""
 
-    def __init__(self, state: Path, listening_since_s: float = 0.0) -> None:
-        self._listening_since_s = listening_since_s
+    def __init__(self, name: str, state: Path, listening_since_s: float, changed: Callable[[], None]) -> None:
         self._database = Database(state, busy_s=_BUSY_S)
+        self._listening_since_s = listening_since_s
+        self._changed = changed
         self._store: Store | None = None
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="page store")
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
 
-    async def ask(self, work: Callable[[Store], T]) -> T:
-        """Return what `work` makes of the store; raise StoreError where that cannot answer now."""
+    async def run(self, work: Callable[[Store], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._work, work)
 
     def _work(self, work: Callable[[Store], T]) -> T:
         try:
             if self._store is None:
-                self._store = Store(self._database.open(), self._listening_since_s)
+                self._store = Store(self._database.open(), self._listening_since_s, self._changed)
             return work(self._store)
         except sqlite3.Error as error:
             raise StoreError(f"the store does not answer: {error}") from error
 
+    def forget(self) -> None:
+        store = self._store
+        if store is not None:
+            store.forget()
+
     def close(self) -> None:
         self._pool.submit(self._database.close)
         self._pool.shutdown()
+
+
+class Desk:
+    """Runs work on the threads that own the store; `close` ends them."""
+
+    def __init__(self, state: Path, listening_since_s: float = 0.0) -> None:
+        self._reader = _Place("page reads", state, listening_since_s, lambda: None)
+        self._writer = _Place("page writes", state, listening_since_s, self._reader.forget)
+
+    async def ask(self, work: Callable[[Store], T]) -> T:
+        """Return what `work` makes of the store, which it only reads; raise StoreError where that cannot
+        answer now."""
+        return await self._reader.run(work)
+
+    async def change(self, work: Callable[[Store], T]) -> T:
+        """As `ask`, for work that writes: what is asked for after it sees what it wrote."""
+        return await self._writer.run(work)
+
+    def close(self) -> None:
+        self._writer.close()
+        self._reader.close()

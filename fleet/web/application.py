@@ -23,7 +23,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from fleet.adapters.accounts import fits
+from fleet.adapters.accounts import Account, fits
 from fleet.adapters.audit_log import LOG_IN
 from fleet.adapters.templates import STATIC, Templates
 from fleet.adapters.web_desk import Desk, Store
@@ -104,15 +104,17 @@ class Application:
     def _page(self, page: Page) -> Endpoint:
         async def endpoint(request: Request) -> Response:
             visit = await self._visit(request)
-            return self._response(await self._desk.ask(lambda store: self._site.answer(page, visit, store)))
+            run = self._desk.change if visit.changes else self._desk.ask
+            return self._response(await run(lambda store: self._site.answer(page, visit, store)))
 
         return endpoint
 
     def _machine(self, answering: Callable[[Visit, Store], Answer]) -> Endpoint:
         async def endpoint(request: Request) -> Response:
             visit = await self._visit(request)
+            run = self._desk.change if visit.changes else self._desk.ask
             try:
-                answer = await self._desk.ask(lambda store: answering(visit, store))
+                answer = await run(lambda store: answering(visit, store))
             except UnavailableError as error:
                 answer = problem(503, _not_now(request, error))
             return self._response(answer)
@@ -140,7 +142,7 @@ class Application:
         account = await self._desk.ask(lambda store: store.accounts.find(name))
         async with self._checking:
             right = await asyncio.to_thread(fits, password, account.secret)
-        answer = await self._desk.ask(lambda store: _begin(store, visit, name, right=right))
+        answer = await self._desk.change(lambda store: _begin(store, visit, account, name, right=right))
         if answer is None:
             return self._login_form("Name or password is wrong.", 401, next=onward, name=name)
         self._throttle.right(visit.source)
@@ -214,13 +216,14 @@ class Application:
         return self._response(self._site.problem(500, "This page failed", text))
 
 
-def _begin(store: Store, visit: Visit, name: str, *, right: bool) -> str | None:
-    """Begin a session and return its cookie; None where the password is wrong. Both are audited."""
+def _begin(store: Store, visit: Visit, account: Account, name: str, *, right: bool) -> str | None:
+    """Begin a session of `account` and return its cookie; None where the password is wrong, or the account
+    was removed or changed while it was checked. Both are audited."""
     with store.transaction():
-        if not right:
+        if not right or store.accounts.find(name) != account:
             store.audit.add(name or "nobody", visit.source, LOG_IN, outcome="wrong name or password")
             return None
-        session = store.accounts.begin(store.accounts.find(name))
+        session = store.accounts.begin(account)
         store.audit.add(session.who, visit.source, LOG_IN)
     return store.signed(session)
 

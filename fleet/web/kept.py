@@ -9,11 +9,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, ParamSpec, TypeVar
 
+from fleet.agreeing import Agreement
 from fleet.alerts import Alert
 from fleet.findings import ReleaseFacts
 from fleet.progress import Rollout
 from fleet.spans import Slot, VitalsSpan
-from fleet.web.reading import DeviceNow, EventLine, Reading, SampleLine, SampleQuery, Window
+from fleet.web.reading import DeviceNow, EventLine, Meaning, Reading, SampleLine, SampleQuery, Window
 from wire.counters import ModelCounters
 from wire.messages import Release
 
@@ -36,12 +37,13 @@ class Kept:
     def __init__(self, reading: Reading, clock: Callable[[], float] = time.monotonic) -> None:
         self._reading = reading
         self._clock = clock
-        #: By what was asked for: until when it is kept, and what it is.
+        #: By what was asked for: until when it is kept, and what it is. `forget` puts another one in its
+        #: place, so that what is just being read when somebody forgets is not kept.
         self._answers: dict[tuple[Any, ...], tuple[float, Any]] = {}
 
     def forget(self) -> None:
-        """Read anew what is asked for next."""
-        self._answers.clear()
+        """Read anew what is asked for next; any thread may say so."""
+        self._answers = {}
 
     def devices(self) -> Sequence[DeviceNow]:
         return self._keep(_NOW_S, self._reading.devices)
@@ -60,6 +62,12 @@ class Kept:
 
     def by_device(self, release: str, window: Window) -> Mapping[str, ModelCounters]:
         return self._keep(_CURVES_S, self._reading.by_device, release, window)
+
+    def meaning(self, release: str) -> Meaning:
+        return self._keep(_COMPARED_S, self._reading.meaning, release)
+
+    def agreements(self, release: str) -> Sequence[Agreement]:
+        return self._keep(_CURVES_S, self._reading.agreements, release)
 
     def compared(self, release: str) -> ReleaseFacts | None:
         return self._keep(_COMPARED_S, self._reading.compared, release)
@@ -87,12 +95,13 @@ class Kept:
 
     def _keep(self, seconds: float, read: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
         key, now_s = (read.__name__, *arguments), self._clock()
-        found = self._answers.get(key)
+        answers = self._answers
+        found = answers.get(key)
         if found is None or now_s >= found[0]:
-            if len(self._answers) >= _MOST:
-                self._answers.clear()
+            if len(answers) >= _MOST:
+                answers.clear()
             made = read(*arguments, **options)
             end_s = self._clock()
-            found = self._answers[key] = (end_s + max(seconds, _REST * (end_s - now_s)), made)
+            found = answers[key] = (end_s + max(seconds, _REST * (end_s - now_s)), made)
         answer: T = found[1]
         return answer

@@ -47,6 +47,19 @@ def test_what_takes_long_is_kept_for_longer() -> None:
     assert store.asked == 2
 
 
+def test_what_is_being_read_while_something_changes_is_not_kept() -> None:
+    _, store, reading = kept(2.0)
+    read = store.refusals
+
+    def refusals() -> dict[str, int]:
+        found = read()
+        reading.forget()
+        return found
+
+    store.refusals = refusals  # type: ignore[method-assign]  # a change comes in the middle
+    assert [reading.refusals(), reading.refusals()] == [{"asked": 1}, {"asked": 2}]
+
+
 def test_what_was_changed_is_read_at_once() -> None:
     _, store, reading = kept(2.0)
     reading.refusals()
