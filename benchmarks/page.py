@@ -28,6 +28,7 @@ from fleet.simulation.device import device_name
 from fleet.simulation.filling import fill
 from fleet.simulation.scenario import Scenario
 from fleet.web.address import WebAddress
+from tests.support.shelf import make_goods
 
 _TIMING = """(() => { const t = performance.getEntriesByType("navigation")[0];
     return { answer_ms: t.responseEnd, load_ms: t.loadEventEnd }; })()"""
@@ -55,7 +56,7 @@ def main() -> None:
 def prepare(state: Path, devices: int) -> str:
     """Fill a store with an hour of a fleet; return the operator's password."""
     database, password = Database(state).open(), new_password()
-    Registry(database).open()
+    Registry(database).open().add_release(make_goods(1, 1000, Scenario().model).built)
     fill(database, Scenario(interval_s=600), devices=devices, hours=1)
     Accounts(database).put("operator", "operator", password)
     database.close()
@@ -63,7 +64,9 @@ def prepare(state: Path, devices: int) -> str:
 
 
 def measure(port: int, password: str, rounds: int) -> dict[str, Any]:
-    base, paths = f"http://127.0.0.1:{port}", ("/", f"/devices/{device_name(2)}?span=1h", "/rollouts")
+    base = f"http://127.0.0.1:{port}"
+    model = f"/models/{Scenario().release}"
+    paths = ("/", f"/devices/{device_name(2)}?span=1h", "/rollouts", model, "/samples")
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = browser.new_page()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
+from fleet.release_words import ReleaseWords, words_of
 from wire.blob import Told, compress, describe, digest_list
 from wire.bundle import unpack
 from wire.codec import encode
@@ -34,12 +35,13 @@ class Packed:
 @dataclass(frozen=True)
 class Built:
     """A release and the bytes that travel: the compressed bundle, the list of its chunk digests, and what
-    it travels as from one bundle or another (fleet/updates.py)."""
+    it travels as from one bundle or another (fleet/updates.py); besides, what it calls its classes."""
 
     release: Release
     blob: bytes
     digests: bytes
     updates: tuple[Packed, ...] = ()
+    words: ReleaseWords = field(default_factory=ReleaseWords)
 
     @property
     def description(self) -> Blob:
@@ -62,7 +64,7 @@ def build(data: bytes, *, name: str, begin: Begin = quiet) -> Built:
         blobs=(describe(blob),),
         manifest=bundle.manifest,
     )
-    return Built(release, blob, digest_list(blob))
+    return Built(release, blob, digest_list(blob), words=words_of(bundle))
 
 
 def counted(names: Iterable[str]) -> str:

@@ -13,6 +13,8 @@ from fleet.adapters.blob_folder import BlobFolder
 from fleet.adapters.database import Database
 from fleet.adapters.device_book import DeviceBook
 from fleet.adapters.plan_book import PlanBook
+from fleet.adapters.words_table import WordsTable
+from fleet.release_words import ReleaseWords
 from fleet.releasing import FULL, Built, check_fits, counted, seal
 from fleet.replanning import Entry
 from fleet.updates import bases_of, without_updates
@@ -34,6 +36,7 @@ class Registry:
         self._blobs = BlobFolder(database.state)
         self.book = PlanBook(database)
         self.devices = DeviceBook(database)
+        self._words = WordsTable(database)
 
     def open(self) -> Registry:
         self._blobs.open()
@@ -70,6 +73,8 @@ class Registry:
                 )
                 sql.execute("delete from collected where name = ?", (release.name,))
                 self._check_targets_fit()
+            if built.words != ReleaseWords():
+                self._words.put(release.name, built.words)
             # Last before the commit: a refused release leaves no file, a stored one has its files.
             self._blobs.write(built.description, built.blob, built.digests)
             for update in built.updates:
@@ -147,6 +152,11 @@ class Registry:
             "select body from release where name not in (select name from collected) order by sequence"
         )
         return [decode(Release, row[0]) for row in rows]
+
+    def known(self, name: str) -> tuple[Release, ReleaseWords] | None:
+        """Return a release, also one whose blobs are gone, and its words; None for an unknown name."""
+        row = self._database.sql.execute("select body from release where name = ?", (name,)).fetchone()
+        return (decode(Release, row[0]), self._words.of(name)) if row else None
 
     def targets(self) -> Targets:
         """Return what plans may name: the newest releases of each model, those that a plan or a pin names

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Final
 
+from fleet.adapters.agreement_table import AgreementTable
 from fleet.adapters.alert_book import AlertBook
 from fleet.adapters.database import Database
 from fleet.adapters.fleet_reader import FleetReader
@@ -15,14 +17,17 @@ from fleet.adapters.history import History, Sample
 from fleet.adapters.labels import Labels
 from fleet.adapters.registry import Registry
 from fleet.adapters.release_reader import ReleaseReader
+from fleet.agreeing import Agreement
 from fleet.alerts import Alert
+from fleet.boards import board_kind
+from fleet.class_names import ClassNames
 from fleet.findings import ReleaseFacts
 from fleet.health_rules import judge
 from fleet.progress import Rollout, rollout
 from fleet.spans import Slot, VitalsSpan
 from fleet.view import DeviceFacts, rows
 from fleet.web.figures import added
-from fleet.web.reading import DeviceNow, EventLine, SampleLine, SampleQuery, Window
+from fleet.web.reading import DeviceNow, EventLine, Meaning, SampleLine, SampleQuery, Window
 from wire.counters import ModelCounters
 from wire.messages import Release
 
@@ -49,6 +54,7 @@ class StoreReading:
         self._alerts = AlertBook(database)
         self._releases = ReleaseReader(database, self._history)
         self._labels = Labels(database)
+        self._agreements = AgreementTable(database)
         self._wall_clock = wall_clock
         self._listening_since_s = listening_since_s
 
@@ -85,6 +91,7 @@ class StoreReading:
                     groups=tuple(json.loads(groups)),
                     latest=tuple(c for c in models if c.release in serving),
                     vitals=facts.vitals,
+                    board=board_kind(facts.reported),
                 )
             )
         return devices
@@ -143,7 +150,35 @@ class StoreReading:
         lines = [line for line in lines if _is_shown(line, query.show)]
         if query.show == "unsure":
             lines.sort(key=lambda line: line.confidence if line.confidence is not None else 2.0)
-        return lines[: query.limit]
+        return self._named(lines[: query.limit])
+
+    def _named(self, lines: Iterable[SampleLine]) -> list[SampleLine]:
+        names: dict[str, ClassNames] = {}
+        named = []
+        for line in lines:
+            if line.release not in names:
+                names[line.release] = self.meaning(line.release).classes
+            name = names[line.release].name
+            named.append(
+                replace(
+                    line,
+                    predicted_name=name(line.predicted),
+                    truth_name=name(line.truth),
+                    label_name=name(line.label),
+                )
+            )
+        return named
+
+    def meaning(self, release: str) -> Meaning:
+        known = self._registry.known(release)
+        if known is None:
+            return Meaning()
+        manifest, words = known[0].manifest, known[1]
+        classes = ClassNames.of(words.labels, manifest)
+        return Meaning(classes, manifest.inputs, manifest.preprocessing, words.columns)
+
+    def agreements(self, release: str) -> list[Agreement]:
+        return self._agreements.of(release)
 
     def refusals(self) -> dict[str, int]:
         return self._reader.refusals()
@@ -169,11 +204,10 @@ def _line(sample: Sample, labels: dict[tuple[str, str], tuple[int, str]]) -> Sam
 
 
 def _is_shown(line: SampleLine, show: str) -> bool:
-    known = line.label if line.label is not None else line.truth
     match show:
         case "wrong":
-            return known is not None and known != line.predicted
+            return line.known is not None and line.known != line.predicted
         case "unsure":
-            return known is None
+            return line.known is None
         case _:
             return True

@@ -35,6 +35,7 @@ from fleet.web.api_answers import (
     release_answer,
     rollout_answer,
 )
+from fleet.web.model_page import model_readings
 from fleet.web.reading import SHOWS, SampleQuery, Window, device_named, release_named, rollout_of
 from fleet.web.steering import steer
 from fleet.web.visit import Visit
@@ -125,8 +126,8 @@ def _models(ask: Ask) -> ReleasesAnswer:
 
 def _model(ask: Ask) -> ModelAnswer:
     window, reading = _window(ask.visit, ask.now_s), ask.store.reading
-    name = release_named(reading, f"{ask.visit.names['model']}/{ask.visit.names['version']}").name
-    return model_answer(name, reading.by_device(name, window), reading.fleet(name, window))
+    release = release_named(reading, f"{ask.visit.names['model']}/{ask.visit.names['version']}")
+    return model_answer(release, model_readings(reading, release.name, window))
 
 
 def _rollouts(ask: Ask) -> RolloutsAnswer:

@@ -8,7 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 
+from fleet.agreeing import Agreement
 from fleet.alerts import Alert
+from fleet.banding import Alikeness, share_of_a_moment
+from fleet.boards import BoardLatency, by_board
+from fleet.class_names import ClassNames
+from fleet.per_class import ClassFigures
 from fleet.progress import Rollout
 from fleet.quality import quality
 from fleet.spans import Slot
@@ -16,6 +21,7 @@ from fleet.values import value_figures
 from fleet.view import DeviceRow
 from fleet.web.condition import condition
 from fleet.web.figures import Share, share
+from fleet.web.model_page import ModelReadings, alike
 from fleet.web.reading import DeviceNow, EventLine, SampleLine
 from wire.counters import ModelCounters
 from wire.histogram import quantile
@@ -31,7 +37,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class DeviceAnswer:
-    """One device: how it is and why, its groups, its models, and its last vitals."""
+    """One device: how it is and why, its groups, its models, its last vitals, and its kind of board."""
 
     name: str
     condition: str
@@ -41,6 +47,7 @@ class DeviceAnswer:
     lost: int
     models: Sequence[DeviceRow]
     vitals: Vitals | None
+    board: str
 
 
 @dataclass(frozen=True)
@@ -97,9 +104,10 @@ class ReleaseAnswer:
 
 @dataclass(frozen=True)
 class ClassAnswer:
-    """One class of a release's labelled answers."""
+    """One class of a release's labelled answers; `name` is its label."""
 
     number: int
+    name: str | None
     labels: int
     recall: float | None
     precision: float | None
@@ -123,8 +131,24 @@ class ValueAnswer:
 
 
 @dataclass(frozen=True)
+class AgreementAnswer:
+    """How often samples that were taken for one reason were answered as a reference model does; `share` is of
+    all answers, where they are a picture of all."""
+
+    reference: str
+    time_s: float
+    policy: str
+    answers: int
+    agreeing: int
+    share: float | None
+    share_low: float | None
+    share_high: float | None
+
+
+@dataclass(frozen=True)
 class ModelAnswer:
-    """One release in a stretch of time: figures by class and over time; its interval is one over devices."""
+    """One release in a stretch of time: figures by class, by kind of board and over time; its intervals are
+    ones over devices. `tflite_bytes` is the model's size."""
 
     name: str
     devices: int
@@ -133,8 +157,11 @@ class ModelAnswer:
     accuracy_low: float | None
     accuracy_high: float | None
     macro_f1: float | None
+    tflite_bytes: int
     classes: Sequence[ClassAnswer]
     values: Sequence[ValueAnswer]
+    boards: Sequence[BoardLatency]
+    agreements: Sequence[AgreementAnswer]
     points: Sequence[Point]
 
 
@@ -212,13 +239,16 @@ def device_answer(device: DeviceNow) -> DeviceAnswer:
     state = condition(device)
     return DeviceAnswer(
         device.name, state.word, state.reasons, device.last_seen_s, device.groups, device.lost,
-        device.rows, device.vitals,
+        device.rows, device.vitals, device.board,
     )  # fmt: skip
 
 
-def point(slot: Slot) -> Point:
+def point(slot: Slot, found: Alikeness | None = None) -> Point:
+    """Return what was counted in a slot; `found` is how alike the answers of one device are, None of one."""
     counters = slot.counters
     right = share(counters.correct, counters.labelled)
+    if found is not None:
+        right = Share.of(share_of_a_moment(counters.correct, counters.labelled, found))
     return Point(
         slot.start_s, slot.seconds, counters.release, counters.inferences, counters.errors, counters.labelled,
         right.value, right.low, right.high,
@@ -235,20 +265,44 @@ def release_answer(release: Release, devices: int, total: ModelCounters) -> Rele
     )  # fmt: skip
 
 
-def model_answer(name: str, by_device: Mapping[str, ModelCounters], slots: Sequence[Slot]) -> ModelAnswer:
-    figures = quality(by_device)
+def model_answer(release: Release, read: ModelReadings) -> ModelAnswer:
+    figures = quality(read.by_device)
     right, f1 = Share.of(figures.accuracy), Share.of(figures.macro.f1)
-    classes = [
-        ClassAnswer(
-            c.number, c.truths, Share.of(c.recall).value, Share.of(c.precision).value, Share.of(c.f1).value
-        )
-        for c in figures.classes
-    ]
+    found = alike(read.by_device)
     return ModelAnswer(
-        name, figures.devices, figures.labelled, right.value, right.low, right.high, f1.value, classes,
-        [ValueAnswer(*astuple(one)) for one in value_figures(by_device.values())],
-        [point(slot) for slot in slots],
-    )  # fmt: skip
+        name=release.name,
+        devices=figures.devices,
+        labelled=figures.labelled,
+        accuracy=right.value,
+        accuracy_low=right.low,
+        accuracy_high=right.high,
+        macro_f1=f1.value,
+        tflite_bytes=release.manifest.tflite_bytes,
+        classes=[_class_answer(figure, read.names) for figure in figures.classes],
+        boards=by_board(read.by_device, read.boards),
+        values=[ValueAnswer(*astuple(one)) for one in value_figures(read.by_device.values())],
+        agreements=[answer for one in read.agreements for answer in _agreement_answers(one)],
+        points=[point(slot, found) for slot in read.slots],
+    )
+
+
+def _class_answer(figure: ClassFigures, names: ClassNames) -> ClassAnswer:
+    recall, precision, f1 = (Share.of(e).value for e in (figure.recall, figure.precision, figure.f1))
+    return ClassAnswer(figure.number, names.name(figure.number), figure.truths, recall, precision, f1)
+
+
+def _agreement_answers(found: Agreement) -> list[AgreementAnswer]:
+    reference = found.against.model or found.against.file
+    answers = []
+    for part in found.policies:
+        share_ = Share.of(part.share)
+        answers.append(
+            AgreementAnswer(
+                reference, found.at_s, part.policy, part.answers, part.agreeing,
+                share_.value, share_.low, share_.high,
+            )
+        )  # fmt: skip
+    return answers
 
 
 def alert_answer(alert: Alert) -> AlertAnswer:

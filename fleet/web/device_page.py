@@ -107,7 +107,11 @@ def _throttle(vitals: Vitals | None) -> str:
 def _facts(device: DeviceNow) -> list[tuple[str, str]]:
     vitals, row = device.vitals, device.row
     version = f"version {row.timestamp_version}" if row.timestamp_version else None
-    facts: list[tuple[str, str | None]] = [("clock", row.clock), ("metadata", version)]
+    facts: list[tuple[str, str | None]] = [
+        ("board", device.board),
+        ("clock", row.clock),
+        ("metadata", version),
+    ]
     if vitals is not None:
         facts += [
             ("CPU, all cores", wording.percent(vitals.cpu_percent / 100, 0)),

@@ -1,63 +1,48 @@
 """One release over the fleet: accuracy with its interval, classes, slices, drift, calibration, latency. Pure.
 
-Figures are those of fleet/quality.py, whose intervals know that the answers of one device are alike. The
-band of the curve over time is Wilson's, which takes answers as independent: it is narrower, and only drawn.
+Figures are those of fleet/quality.py, whose intervals know that the answers of one device are alike; the
+band of the curve over time knows it too (fleet/banding.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
+from fleet.agreeing import Agreement
+from fleet.banding import Alikeness, alikeness, share_of_a_moment
 from fleet.binned import Reference
+from fleet.boards import by_board
 from fleet.calibration import ReliabilityBin
+from fleet.class_names import ClassNames, cleaned
 from fleet.comparing import Difference, compare
 from fleet.drift import Drift, drift
+from fleet.estimating import column
 from fleet.findings import ReleaseFacts
 from fleet.quality import Quality, SliceFigures, quality
 from fleet.spans import Slot
 from fleet.values import ValueFigures, value_figures
 from fleet.web import wording
 from fleet.web.charts import Chart, Curve, thinned
-from fleet.web.figures import Share, added, share
+from fleet.web.confusion import SHORT, ClassText, Matrix, confusion_matrix
+from fleet.web.figures import Share, added
 from fleet.web.latency_chart import latency_chart
 from fleet.web.lookback import SPANS, Span
+from fleet.web.reading import Reading, Window
 from fleet.web.tiles import Tile
-from wire.counters import Cells, ModelCounters
+from wire.counters import ModelCounters
 from wire.histogram import quantile
 from wire.messages import Release
 
-#: Classes that a confusion matrix shows; of more the per-class table must do.
-_MATRIX_CLASSES: Final = 20
-_HEATS: Final = 9
 _SLOWEST: Final = 12
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One cell of a confusion matrix; `heat` is its share of its row, 0 to 9."""
-
-    count: str
-    share: str
-    heat: int
-    right: bool
-
-
-@dataclass(frozen=True)
-class Matrix:
-    """A confusion matrix: a row for each true class, a column for each answer."""
-
-    classes: Sequence[int]
-    rows: Sequence[tuple[int, Sequence[Cell]]]
-    left_out: int = 0
 
 
 @dataclass(frozen=True)
 class ClassLine:
     """One class."""
 
-    number: int
+    shown: ClassText
     labels: int
     recall: Share
     precision: Share
@@ -85,6 +70,31 @@ class SpreadLine:
 
 
 @dataclass(frozen=True)
+class BoardLine:
+    """One kind of board."""
+
+    board: str
+    devices: str
+    answers: str
+    p50: str
+    p99: str
+
+
+@dataclass(frozen=True)
+class AgreementLine:
+    """Samples that were taken for one reason and run on a reference model; `share` is of all answers, where
+    they are a picture of all. `truths` says who was right where they differ and that is known, of the samples
+    of all reasons: it stands in the first line."""
+
+    reference: str
+    time_s: float
+    policy: str
+    counts: str
+    share: Share
+    truths: str
+
+
+@dataclass(frozen=True)
 class ModelPage:
     """All that the page shows."""
 
@@ -99,6 +109,9 @@ class ModelPage:
     features: Sequence[SpreadLine]
     bins: Sequence[ReliabilityBin]
     values: Sequence[Sequence[str]]
+    sureness_told: bool
+    boards: Sequence[BoardLine]
+    agreements: Sequence[AgreementLine]
     slowest: Sequence[tuple[str, str, str, str]]
     facts: Sequence[tuple[str, str]]
     span: Span
@@ -107,30 +120,54 @@ class ModelPage:
 
 @dataclass(frozen=True)
 class ModelReadings:
-    """What was read of a release: its slots, its sums by device, what it is held against, who runs it."""
+    """What was read of a release: its slots, its sums by device, what it is held against, who runs it, what
+    its numbers stand for, the boards of devices, and how it agreed with reference models."""
 
     slots: Sequence[Slot]
     by_device: Mapping[str, ModelCounters]
     compared: ReleaseFacts | None
     running: int
+    names: ClassNames = field(default_factory=ClassNames)
+    boards: Mapping[str, str] = field(default_factory=dict)
+    agreements: Sequence[Agreement] = ()
+
+
+def model_readings(reading: Reading, name: str, window: Window) -> ModelReadings:
+    """Read all of it but what the release is held against, which takes longer than the rest."""
+    devices = reading.devices()
+    return ModelReadings(
+        reading.fleet(name, window),
+        reading.by_device(name, window),
+        compared=None,
+        running=sum(d.runs(name) for d in devices),
+        names=reading.meaning(name).classes,
+        boards={d.name: d.board for d in devices},
+        agreements=reading.agreements(name),
+    )
 
 
 def model_page(release: Release, read: ModelReadings, chosen: Span) -> ModelPage:
     """Return what the page of `release` shows."""
     figures = quality(read.by_device)
     charts = (
-        _accuracy(read.slots),
+        _accuracy(read.slots, alike(read.by_device)),
         latency_chart("Latency of all devices", read.slots),
         _traffic(read.slots),
     )
     return ModelPage(
         name=release.name,
-        tiles=_tiles(figures, read.running),
+        tiles=_tiles(figures, read.running, release),
         difference=_difference(read.compared),
         charts=[chart for chart in charts if chart.times_s],
-        matrix=confusion_matrix(figures.confusion),
+        matrix=confusion_matrix(figures.confusion, read.names),
         classes=[
-            ClassLine(c.number, c.truths, Share.of(c.recall), Share.of(c.precision), Share.of(c.f1))
+            ClassLine(
+                ClassText.of(c.number, read.names),
+                c.truths,
+                Share.of(c.recall),
+                Share.of(c.precision),
+                Share.of(c.f1),
+            )
             for c in figures.classes
         ],
         slices=[_slice(part, Share.of(figures.accuracy)) for part in figures.slices],
@@ -138,13 +175,16 @@ def model_page(release: Release, read: ModelReadings, chosen: Span) -> ModelPage
         features=_features(read.by_device.values()),
         bins=[b for b in figures.calibration.bins if b.labelled] if figures.calibration else [],
         values=[_values(one) for one in value_figures(read.by_device.values())],
+        sureness_told=figures.calibration is not None and figures.calibration.told,
+        boards=_boards(read.by_device, read.boards),
+        agreements=[line for found in read.agreements for line in _agreement(found)],
         slowest=_slowest(read.by_device),
         facts=_facts(release),
         span=chosen,
     )
 
 
-def _tiles(figures: Quality, running: int) -> list[Tile]:
+def _tiles(figures: Quality, running: int, release: Release) -> list[Tile]:
     right, f1 = Share.of(figures.accuracy), Share.of(figures.macro.f1)
     calibration = figures.calibration
     passed = figures.golden_runs - figures.golden_failed
@@ -156,6 +196,8 @@ def _tiles(figures: Quality, running: int) -> list[Tile]:
         Tile("calibration error", wording.percent(calibration.error if calibration else None),
              f"{wording.percent(calibration.by_chance)} by chance" if calibration else "no labels"),
         Tile("latency p99", wording.micros(figures.p99_us), f"p50 {wording.micros(figures.p50_us)}"),
+        Tile("size", wording.size(release.manifest.tflite_bytes),
+             f"{wording.size(release.blobs[0].size_bytes)} on the wire"),
         Tile("self-tests", f"{passed} of {figures.golden_runs}" if figures.golden_runs else wording.UNKNOWN,
              "passed", "warn" if figures.golden_failed else ""),
     ]  # fmt: skip
@@ -183,18 +225,26 @@ def drifts(compared: ReleaseFacts | None) -> Sequence[Drift]:
     return drift(compared.recent.items(), [item for window in compared.reference for item in window.items()])
 
 
-def _accuracy(slots: Sequence[Slot]) -> Chart:
+def alike(by_device: Mapping[str, ModelCounters]) -> Alikeness:
+    """Return how alike the answers of one device were over a stretch."""
+    counters = by_device.values()
+    return alikeness(column(c.correct for c in counters), column(c.labelled for c in counters))
+
+
+def _accuracy(slots: Sequence[Slot], found: Alikeness) -> Chart:
     told = [slot for slot in slots if slot.counters.labelled]
     kept = [told[i] for i in thinned(len(told))]
-    shares = [share(slot.counters.correct, slot.counters.labelled) for slot in kept]
+    shares = [
+        Share.of(share_of_a_moment(slot.counters.correct, slot.counters.labelled, found)) for slot in kept
+    ]
 
-    def column(values: Sequence[float | None]) -> list[float | None]:
+    def in_percent(values: Sequence[float | None]) -> list[float | None]:
         return [None if v is None else v * 100 for v in values]
 
     curves = (
-        Curve("accuracy", column([s.value for s in shares]), 1),
-        Curve("from", column([s.low for s in shares]), 1, band=True),
-        Curve("to", column([s.high for s in shares]), 1, band=True),
+        Curve("accuracy", in_percent([s.value for s in shares]), 1),
+        Curve("from", in_percent([s.low for s in shares]), 1, band=True),
+        Curve("to", in_percent([s.high for s in shares]), 1, band=True),
     )
     return Chart("accuracy", "Accuracy", "%", [slot.start_s for slot in kept], curves)
 
@@ -203,30 +253,6 @@ def _traffic(slots: Sequence[Slot]) -> Chart:
     kept = [slots[i] for i in thinned(len(slots))]
     rates = [slot.counters.inferences / slot.seconds for slot in kept]
     return Chart("traffic", "Answers", "/s", [s.start_s for s in kept], (Curve("answers", rates, 3),))
-
-
-def confusion_matrix(cells: Cells) -> Matrix | None:
-    """Return the matrix of the classes that occur most; None where nothing is labelled."""
-    counts = dict(zip(zip(cells.truth, cells.predicted, strict=True), cells.counts, strict=True))
-    if not counts:
-        return None
-    weight: dict[int, int] = {}
-    for (truth, predicted), count in counts.items():
-        weight[truth] = weight.get(truth, 0) + count
-        weight[predicted] = weight.get(predicted, 0) + count
-    kept = sorted(sorted(weight, key=lambda c: -weight[c])[:_MATRIX_CLASSES])
-    members = dict.fromkeys(kept, 0)
-    for (truth, _), count in counts.items():
-        if truth in members:
-            members[truth] += count
-    rows = [(t, [_cell(counts.get((t, p), 0), members[t], right=t == p) for p in kept]) for t in kept]
-    return Matrix(kept, rows, len(weight) - len(kept))
-
-
-def _cell(count: int, members: int, *, right: bool) -> Cell:
-    part = count / max(1, members)
-    heat = 0 if not count else max(1, round(part * _HEATS))
-    return Cell(wording.count(count) if count else "", wording.percent(part), heat, right)
 
 
 def _slice(part: SliceFigures, whole: Share) -> SliceLine:
@@ -257,6 +283,35 @@ def _values(of: ValueFigures) -> list[str]:
     return [str(of.column), wording.count(of.answers), *texts[:4], wording.count(of.judged), *texts[4:]]
 
 
+def _boards(by_device: Mapping[str, ModelCounters], boards: Mapping[str, str]) -> list[BoardLine]:
+    return [
+        BoardLine(
+            line.board,
+            wording.count(line.devices),
+            wording.short_count(line.answers),
+            wording.micros(line.p50_us),
+            wording.micros(line.p99_us),
+        )
+        for line in by_board(by_device, boards)
+    ]
+
+
+def _agreement(found: Agreement) -> list[AgreementLine]:
+    reference = cleaned(found.against.model or found.against.file)
+    truths = ", ".join(f"{side} {count}" for side, count in sorted(found.truths.items()))
+    return [
+        AgreementLine(
+            reference,
+            found.at_s,
+            cleaned(part.policy, SHORT),
+            f"{wording.count(part.agreeing)} of {wording.count(part.answers)}",
+            Share.of(part.share),
+            "" if i else truths,
+        )
+        for i, part in enumerate(found.policies)
+    ]
+
+
 def _slowest(by_device: Mapping[str, ModelCounters]) -> list[tuple[str, str, str, str]]:
     timed = [(quantile(c.latency_us, 0.99) or 0.0, device, c) for device, c in by_device.items()]
     timed.sort(key=lambda entry: (-entry[0], entry[1]))
@@ -276,8 +331,6 @@ def _facts(release: Release) -> list[tuple[str, str]]:
     differences = len(release.blobs) - 1
     facts = [
         ("recipe", manifest.recipe),
-        ("model", wording.size(manifest.tflite_bytes)),
-        ("on the wire", wording.size(release.blobs[0].size_bytes)),
         ("updates", f"from {differences} earlier releases" if differences else "whole only"),
         ("memory needed", wording.size(manifest.memory_bytes) if manifest.memory_bytes else ""),
         ("boards", ", ".join(manifest.machines)),

@@ -7,10 +7,12 @@ them and never averaged.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from fleet.agreeing import Agreement
 from fleet.alerts import Alert
+from fleet.class_names import ClassNames
 from fleet.findings import ReleaseFacts
 from fleet.health_rules import Verdict
 from fleet.progress import Rollout
@@ -18,6 +20,7 @@ from fleet.spans import Slot, VitalsSpan
 from fleet.view import DeviceRow
 from wire.counters import ModelCounters
 from wire.errors import EdgeflockError
+from wire.manifest import Preprocessing, TensorSpec
 from wire.messages import Event, Release, Vitals
 
 
@@ -33,7 +36,7 @@ class Window:
 @dataclass(frozen=True)
 class DeviceNow:
     """One device: a row for each of its models, how it is, when it spoke last, its groups, and what its
-    last report counted of what serves now."""
+    last report counted of what serves now; `board` is what kind of board it is, as far as it told."""
 
     rows: tuple[DeviceRow, ...]
     verdict: Verdict
@@ -41,6 +44,7 @@ class DeviceNow:
     groups: tuple[str, ...] = ()
     latest: tuple[ModelCounters, ...] = ()
     vitals: Vitals | None = None
+    board: str = ""
 
     @property
     def row(self) -> DeviceRow:
@@ -73,7 +77,8 @@ class EventLine:
 
 @dataclass(frozen=True)
 class SampleLine:
-    """One sampled answer. `label` is what a person said here, `truth` what the device knew."""
+    """One sampled answer. `label` is what a person said here, `truth` what the device knew; names are
+    those of the release's labels, None where there are none."""
 
     device: str
     release: str
@@ -88,6 +93,28 @@ class SampleLine:
     input_base64: str | None = None
     label: int | None = None
     labelled_by: str = ""
+    predicted_name: str | None = None
+    truth_name: str | None = None
+    label_name: str | None = None
+
+    @property
+    def known(self) -> int | None:
+        """What is right, as far as anybody knows: a person here has the last word."""
+        return self.truth if self.label is None else self.label
+
+    @property
+    def known_name(self) -> str | None:
+        return self.truth_name if self.label is None else self.label_name
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What the numbers of a release stand for: its classes, and its inputs' shapes, preparation, columns."""
+
+    classes: ClassNames = field(default_factory=ClassNames)
+    inputs: tuple[TensorSpec, ...] = ()
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    columns: Mapping[str, str] = field(default_factory=dict)
 
 
 #: Which samples: the least sure ones without truth, those that were wrong, or all, the newest first.
@@ -123,6 +150,12 @@ class Reading(Protocol):
 
     def by_device(self, release: str, window: Window) -> Mapping[str, ModelCounters]:
         """Return what was counted of a release in a window, by device; it may reach back to a full hour."""
+
+    def meaning(self, release: str) -> Meaning:
+        """Return what the numbers of a release stand for; of an unknown one nothing."""
+
+    def agreements(self, release: str) -> Sequence[Agreement]:
+        """Return how far a release agreed with reference models, the newest first."""
 
     def compared(self, release: str) -> ReleaseFacts | None:
         """Return what a release that serves is held against: the one before, and what it is used to meet."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -21,7 +22,7 @@ from fleet.web.access import Session, token_fits
 from fleet.web.charts import MOST_POINTS
 from fleet.web.device_page import DeviceReadings, device_page
 from fleet.web.lookback import span
-from fleet.web.model_page import ModelReadings, model_page
+from fleet.web.model_page import model_page, model_readings
 from fleet.web.models_page import model_lines
 from fleet.web.overview import Choice, overview
 from fleet.web.reading import (
@@ -33,6 +34,7 @@ from fleet.web.reading import (
     rollout_of,
 )
 from fleet.web.rollout_page import ACTS, rollout_view, rollout_views
+from fleet.web.samples_page import samples_page
 from fleet.web.steering import act_of, steer
 from fleet.web.visit import Answer, Visit
 from wire.errors import EdgeflockError, SettingsError, UnavailableError
@@ -114,10 +116,7 @@ class Site:
         reading = store.reading
         release = release_named(reading, name)
         window = chosen.window(self._wall_clock())
-        running = sum(d.runs(name) for d in reading.devices())
-        read = ModelReadings(
-            reading.fleet(name, window), reading.by_device(name, window), reading.compared(name), running
-        )
+        read = replace(model_readings(reading, name, window), compared=reading.compared(name))
         view = model_page(release, read, chosen)
         return self._show("model", visit, session, view=view, active="/models")
 
@@ -148,16 +147,17 @@ class Site:
         query = SampleQuery(
             release=visit.query.get("release") or None, show=show if show in SHOWS else "unsure"
         )
-        view = store.reading.samples(query)
+        view = samples_page(store.reading.samples(query), store.reading.meaning)
         return self._show("samples", visit, session, view=view, query=query, active="/samples", live=False)
 
     def label(self, visit: Visit, store: Store, session: Session) -> Answer:
         """Store what is right for a sample."""
         form = visit.form or {}
-        truth = _number(form.get("truth"), "the right class")
+        release = form.get("release", "")
+        truth = store.reading.meaning(release).classes.number(form.get("truth", ""))
         device, sample = form.get("device", ""), form.get("sample", "")
         with store.transaction():
-            store.labels.put(device, sample, form.get("release", ""), truth, session.who)
+            store.labels.put(device, sample, release, truth, session.who)
             store.audit.add(session.who, visit.source, "label", f"{sample} of {device}: {truth}")
         show = form.get("show", "")
         return _to(f"/samples?show={show if show in SHOWS else 'unsure'}")

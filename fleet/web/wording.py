@@ -80,6 +80,11 @@ def number(value: float | None, digits: int = 2) -> str:
     return UNKNOWN if value is None else f"{value:.{digits}f}"
 
 
+def significant(value: float) -> str:
+    """Return a number in four figures; what is none, as it is."""
+    return f"{value:.4g}"
+
+
 def ago(seconds: float) -> str:
     """Return how long ago something was."""
     if seconds < 1:

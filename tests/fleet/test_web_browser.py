@@ -9,10 +9,15 @@ from typing import Any
 
 import pytest
 
+from fleet.adapters.agreement_table import AgreementTable
 from fleet.adapters.database import Database
+from fleet.adapters.labels import Labels
 from fleet.adapters.registry import Registry
 from fleet.adapters.report_store import ReportStore
+from fleet.agreeing import Against, Agreement, PolicyAgreement
+from fleet.estimating import Estimate
 from fleet.ingest import StateWord
+from fleet.web.wording import percent_range
 from tests.support.browser_tab import DEADLINE_S, Tab, chromium, needs_browser
 from tests.support.filled_fleet import Filling, fill, name, report
 from tests.support.page_client import PATHS, page_of, standing_plan
@@ -79,7 +84,7 @@ def test_every_page_renders(watched: Callable[..., Tab], base: str, scheme: str)
 
 def test_no_page_scrolls_sideways_on_a_phone(watched: Callable[..., Tab], base: str) -> None:
     page = watched(viewport={"width": 360, "height": 740}).log_in()
-    for path in [*PATHS, "/rollouts/all/digits/abort"]:
+    for path in [*PATHS, "/samples?show=wrong", "/rollouts/all/digits/abort"]:
         page.goto(base + path)
         assert page.evaluate("document.documentElement.scrollWidth") <= 360, path
 
@@ -173,6 +178,49 @@ def test_a_server_that_goes_away_is_told_and_comes_back(
         page = tab.log_in()
     expect(page.locator("#stale")).to_be_visible()
     tab.context.close()
+
+
+def test_an_operator_sees_the_picture_and_says_what_it_is_by_name(
+    watched: Callable[..., Tab], base: str, state: Path
+) -> None:
+    page = watched().log_in()
+    page.goto(f"{base}/samples?show=wrong")
+    row = page.locator("tr", has_text="looks-1")
+    assert row.locator("img").evaluate("i => [i.complete, i.naturalWidth, i.naturalHeight]") == [True, 8, 8]
+    expect(row).to_contain_text("seven")
+    expect(row.locator("td.bad")).to_contain_text("one")
+    field = row.locator("[name=truth]")
+    options = f"[...document.getElementById('{field.get_attribute('list')}').options].map(o => o.value)"
+    assert page.evaluate(options)[:2] == ["0 zero", "1 one"]
+    field.fill("four")
+    row.get_by_role("button", name="Store").click()
+    expect(page.locator("tr", has_text="looks-1").locator("td.bad")).to_contain_text("four")
+    database = Database(state).open()
+    assert Labels(database).all()[name(0), "looks-1"] == (4, "operator")
+    database.close()
+    page.goto(f"{base}/samples?show=wrong&release=digits/1")
+    expect(page.locator("main")).to_contain_text("Inputs are off")
+
+
+def test_a_release_has_its_classes_by_name_its_boards_and_how_it_agreed(
+    watched: Callable[..., Tab], base: str, state: Path
+) -> None:
+    share = Estimate(0.99, 0.98, 0.995, "devices", 100, 9)
+    found = Agreement(
+        "digits/2", Against("f.bundle", "a" * 64, "digits/1 (float32)"), time.time(),
+        (PolicyAgreement("uniform", 100, 99, share),), (),
+    )  # fmt: skip
+    database = Database(state).open()
+    AgreementTable(database).put(found)
+    database.close()
+    page = watched().log_in()
+    page.goto(f"{base}/models/digits/2")
+    expect(page.get_by_role("group", name="Confusion matrix").locator("thead")).to_contain_text("seven")
+    expect(page.get_by_role("group", name="Classes")).to_contain_text("seven")
+    expect(page.get_by_role("group", name="Latency by board")).to_contain_text("Raspberry Pi 5 Model B")
+    agreement = page.get_by_role("group", name="Agreement with reference models")
+    expect(agreement).to_contain_text("99 of 100")
+    expect(agreement).to_contain_text(percent_range(0.98, 0.995))
 
 
 def test_it_moves_no_more_when_nobody_looks(watched: Callable[..., Tab]) -> None:

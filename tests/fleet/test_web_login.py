@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
+import json
 import sqlite3
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -14,9 +18,11 @@ from edgeflock import main
 from fleet.adapters.accounts import Accounts
 from fleet.adapters.audit_log import AuditLine, AuditLog
 from fleet.adapters.database import Database
+from fleet.adapters.report_store import ReportStore
+from fleet.adapters.web_desk import Desk, Store
 from fleet.web.access import FREE_GUESSES
 from fleet.web.shield import CONTENT_POLICY
-from tests.support.filled_fleet import Filling, fill
+from tests.support.filled_fleet import Filling, fill, report
 from tests.support.page_client import PASSWORD, PATHS, Client, add_account, page_of, standing_plan
 
 
@@ -127,6 +133,53 @@ def test_while_the_store_is_locked_changes_wait_in_vain_and_pages_are_there(
             other.execute("rollback")
         other.close()
         assert Client(port).log_in().status == 303
+
+
+def test_while_a_change_waits_for_another_writer_pages_are_read(tmp_path: Path) -> None:
+    Database(tmp_path).open().close()
+    desk, asked = Desk(tmp_path), threading.Event()
+
+    def change(store: Store) -> None:
+        asked.set()
+        with store.transaction():
+            store.audit.add("somebody", "here", "change")
+
+    async def look() -> tuple[bool, int]:
+        await desk.change(lambda store: store.audit.lines(1))  # the first one writes the cookies' key
+        with sqlite3.connect(tmp_path / "fleet.db", isolation_level=None) as other:
+            other.execute("begin immediate")
+            waiting = asyncio.ensure_future(desk.change(change))
+            assert await asyncio.to_thread(asked.wait, 60)
+            await desk.ask(lambda store: store.reading.devices())
+            waits = not waiting.done()
+            other.execute("rollback")
+            await waiting
+        other.close()
+        return waits, await desk.ask(lambda store: len(store.audit.lines(10)))
+
+    try:
+        assert asyncio.run(look()) == (True, 1)
+    finally:
+        desk.close()
+
+
+def test_who_reads_after_a_change_sees_it(tmp_path: Path) -> None:
+    Database(tmp_path).open().close()
+    desk = Desk(tmp_path)
+
+    def add(store: Store) -> None:
+        with store.transaction():
+            ReportStore(store._database).open().take([report("pi-1", 1, time.time(), "digits/1")])
+
+    async def look() -> list[int]:
+        seen = [await desk.ask(lambda store: len(store.reading.devices()))]
+        await desk.change(add)
+        return [*seen, await desk.ask(lambda store: len(store.reading.devices()))]
+
+    try:
+        assert asyncio.run(look()) == [0, 1]
+    finally:
+        desk.close()
 
 
 def test_a_store_that_cannot_be_read_is_told_so(
@@ -246,7 +299,7 @@ def test_a_label_is_stored_with_its_author(state: Path, operator: Client) -> Non
     assert operator.post("/samples/label", fields | {"truth": "7"}).status == 303
     row = operator.get("/samples?show=all").text.split('id="s-sim-00002-sim-1-2-0"')[1].split("</tr>")[0]
     assert "operator" in row
-    assert 'value="7"' in row
+    assert 'value="7 seven"' in row
     for bad in ({"truth": "-1"}, {"truth": "x"}, {"truth": "1", "device": "nobody"}, {"truth": "99999"}):
         assert operator.post("/samples/label", fields | bad).status == 400
 
@@ -295,6 +348,55 @@ def test_a_page_without_accounts_says_how_to_make_one(tmp_path: Path) -> None:
         database.sql.execute("delete from web_account")
         database.close()
         assert "edgeflock fleet password" in Client(port).get("/login").text
+
+
+def test_an_account_is_listed_and_removed_with_its_sessions_and_that_is_audited(
+    state: Path, port: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add_account(state, "porch", "viewer")
+    visitor = Client(port)
+    assert visitor.log_in("porch").status == 303
+    assert visitor.get("/").status == 200
+    assert main(["fleet", "user", "list", "--state", str(state)]) == 0
+    assert "porch (viewer)\n" in capsys.readouterr().out
+    assert main(["fleet", "user", "remove", "porch", "--state", str(state)]) == 0
+    told = capsys.readouterr()
+    assert (told.out, told.err) == ("porch: no longer let in\n", "")
+    assert visitor.get("/").status == 303
+    assert Client(port).log_in("porch").status == 401
+    assert (audit(state)[1].action, audit(state)[1].subject) == ("remove account", "porch")
+    assert main(["fleet", "user", "list", "--json", "--state", str(state)]) == 0
+    assert {"name": "operator", "role": "operator"} in json.loads(capsys.readouterr().out)
+
+
+def test_of_accounts_of_which_one_is_not_there_none_is_removed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add_account(tmp_path, "operator", "operator")
+    command = ["fleet", "user", "remove", "operator", "nobody", "--state", str(tmp_path)]
+    assert main(command) == 2
+    assert "no account 'nobody'" in capsys.readouterr().err
+    assert main([*command[:4], *command[5:]]) == 0
+    assert "no operator is left" in capsys.readouterr().err
+    assert main(["fleet", "user", "list", "--state", str(tmp_path)]) == 0
+    assert "nobody may log in" in capsys.readouterr().out
+
+
+def test_who_is_removed_while_the_password_is_checked_does_not_get_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow_to_fit(_password: str, _secret: str) -> bool:
+        database = Database(tmp_path).open()
+        Accounts(database).remove("viewer")
+        database.close()
+        return True
+
+    monkeypatch.setattr("fleet.web.application.fits", slow_to_fit)
+    fill(tmp_path, Filling(devices=1, reports=1))
+    with page_of(tmp_path) as port:
+        visitor = Client(port)
+        assert visitor.log_in("viewer").status == 401
+        assert visitor.cookies == {}
 
 
 def test_the_command_sets_a_password_that_opens_the_page(

@@ -22,7 +22,8 @@ from fleet.web.api import OPERATIONS
 from fleet.web.exporting import Table, csv_text
 from fleet.web.machines import openapi_text
 from fleet.web.metrics import BOUNDS_S, cumulated
-from tests.support.filled_fleet import Filling, fill
+from tests.support.examples import MANIFEST
+from tests.support.filled_fleet import NAMES, Filling, fill
 from tests.support.page_client import Client, page_of
 from wire.histogram import BUCKETS, EMPTY, bucket_of, pack
 
@@ -162,8 +163,21 @@ def test_buckets_add_up_and_their_sum_is_within_one_per_cent() -> None:
     assert cumulated(EMPTY) == ([*((str(b), 0.0) for b in BOUNDS_S), ("+Inf", 0.0)], 0)
 
 
+def test_programs_are_told_names_boards_and_sizes(port: int, token: str) -> None:
+    model = ask(port, "/api/v1/models/digits/1", token)
+    assert [(c["number"], c["name"]) for c in model["classes"]] == list(enumerate(NAMES))
+    assert "Raspberry Pi 4 Model B, aarch64" in {board["board"] for board in model["boards"]}
+    assert model["tflite_bytes"] == MANIFEST.tflite_bytes
+    wrong = ask(port, "/api/v1/samples?show=wrong&release=digits/2", token)["samples"]
+    looks_1 = next(s for s in wrong if s["sample_id"] == "looks-1")
+    assert (looks_1["predicted_name"], looks_1["truth_name"]) == ("seven", "one")
+    text = Client(port).get("/export/samples.csv", Authorization=f"Bearer {token}").text
+    exported = {row["sample_id"]: row for row in csv.DictReader(io.StringIO(text))}
+    assert exported["looks-1"]["predicted_name"] == "seven"
+
+
 def test_devices_and_samples_leave_as_tables(port: int, token: str) -> None:
-    for what, rows in (("devices", 12), ("samples", 96)):
+    for what, rows in (("devices", 12), ("samples", 98)):
         text = Client(port).get(f"/export/{what}.csv", Authorization=f"Bearer {token}").text
         found = list(csv.DictReader(io.StringIO(text)))
         assert len(found) == rows

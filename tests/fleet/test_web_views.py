@@ -7,6 +7,9 @@ from dataclasses import replace
 
 import pytest
 
+from fleet.agreeing import Against, Agreement, PolicyAgreement
+from fleet.class_names import ClassNames
+from fleet.estimating import Estimate
 from fleet.findings import ReleaseFacts
 from fleet.health_rules import Reason, Verdict
 from fleet.progress import Part, Rollout
@@ -14,8 +17,9 @@ from fleet.spans import Slot
 from fleet.view import DeviceRow
 from fleet.web import wording
 from fleet.web.charts import MOST_POINTS, Chart, Curve, thinned
+from fleet.web.confusion import confusion_matrix
 from fleet.web.lookback import SPANS, span
-from fleet.web.model_page import ModelReadings, confusion_matrix, drifts, model_page
+from fleet.web.model_page import ModelReadings, drifts, model_page
 from fleet.web.overview import Choice, overview, version_bar
 from fleet.web.reading import DeviceNow
 from fleet.web.rollout_page import rollout_view
@@ -97,11 +101,11 @@ def test_a_window_ends_with_now_and_its_borders_stand_still(chosen: object) -> N
 
 def test_a_matrix_shows_the_classes_that_occur_most() -> None:
     cells = Cells(tuple(range(30)), tuple(range(30)), tuple(range(100, 130)))
-    matrix = confusion_matrix(cells)
+    matrix = confusion_matrix(cells, ClassNames())
     assert matrix is not None
-    assert (list(matrix.classes), matrix.left_out) == ([*range(10, 30)], 10)
+    assert ([c.text for c in matrix.classes], matrix.left_out) == ([str(n) for n in range(10, 30)], 10)
     assert matrix.rows[0][1][0].right
-    assert confusion_matrix(Cells()) is None
+    assert confusion_matrix(Cells(), ClassNames()) is None
 
 
 def test_a_page_of_a_release_knows_that_devices_differ() -> None:
@@ -117,6 +121,28 @@ def test_a_page_of_a_release_knows_that_devices_differ() -> None:
     assert [(s.tag, s.clear) for s in page.slices] == [("light=night", True)]
     assert [chart.id for chart in page.charts] == ["accuracy", "latency", "traffic"]
     assert page.difference == ""
+
+
+def test_classes_boards_and_agreements_of_a_release_are_called_by_name() -> None:
+    by_device = {"d1": labelled("digits/1", Cells((0, 1, 2), (0, 1, 1), (5, 4, 1)))}
+    share_ = Estimate(0.99, 0.98, 0.995, "devices", 100, 9)
+    agreement = Agreement(
+        "digits/1", Against("f.bundle", "a" * 64, "digits/1 (float32)"), NOW_S,
+        (PolicyAgreement("uniform", 100, 99, share_), PolicyAgreement("class", 10, 9)), (),
+        truths={"neither": 1},
+    )  # fmt: skip
+    names = ClassNames(("cat", "<b>dog</b> " * 9))
+    read = ModelReadings([], by_device, None, 1, names, {"d1": "pi4"}, [agreement])
+    page = model_page(RELEASE_1, read, SPANS[0])
+    assert page.matrix
+    assert [(c.text[:9], len(c.short), c.note) for c in page.matrix.classes] == [
+        ("cat", 3, "0"), ("<b>dog</b", 14, "1"), ("2", 1, ""),
+    ]  # fmt: skip
+    assert [line.shown.text[:3] for line in page.classes] == ["cat", "<b>", "2"]
+    assert [(line.board, line.devices) for line in page.boards] == [("pi4", "1")]
+    assert [(a.policy, a.counts, a.share.value, a.truths) for a in page.agreements] == [
+        ("uniform", "99 of 100", 0.99, "neither 1"), ("class", "9 of 10", None, ""),
+    ]  # fmt: skip
 
 
 def test_drift_is_told_against_the_first_days() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
+
+import numpy as np
 
 from fleet.adapters.alert_book import AlertBook
 from fleet.adapters.database import Database
@@ -14,14 +17,18 @@ from fleet.adapters.registry import Registry
 from fleet.adapters.report_store import ReportStore
 from fleet.alerts import Finding
 from fleet.ingest import Arrival, StateWord, Word
+from fleet.release_words import ReleaseWords
 from fleet.simulation.device import device_name
 from fleet.simulation.filling import fill as simulate
 from fleet.simulation.scenario import Phase, Scenario
 from tests.support.examples import VITALS, counters
 from tests.support.shelf import make_goods
-from wire.messages import Head, Loss, ModelState, Reported, Telemetry
+from wire.messages import Head, Loss, ModelState, Reported, Samples, Telemetry
 
 name: Final = device_name
+
+#: What the releases call their ten classes.
+NAMES: Final = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
 @dataclass(frozen=True)
@@ -44,8 +51,8 @@ def fill(state: Path, filling: Filling | None = None) -> None:
     try:
         registry = Registry(database).open()
         for version in (1, 2):
-            goods = make_goods(version, 1000)
-            release = registry.add_release(goods.built)
+            built = replace(make_goods(version, 1000).built, words=ReleaseWords(NAMES))
+            release = registry.add_release(built)
             registry.plan(release, "all", percent=100.0 if version == 1 else 60.0)
         hours = filling.reports * filling.interval_s / 3600
         change = Phase("rollout", from_min=hours * 30, for_min=hours * 15, share=0.4, release="digits/2")
@@ -58,7 +65,7 @@ def fill(state: Path, filling: Filling | None = None) -> None:
         )
         simulate(database, scenario, devices=filling.devices, hours=hours)
         ReportStore(database).open().take(
-            _trouble(filling, {r.device: r.current for r in FleetReader(database).rows()})
+            [*_trouble(filling, {r.device: r.current for r in FleetReader(database).rows()}), pictures()]
         )
         _age(database, filling)
         _alert(database)
@@ -70,6 +77,21 @@ def report(device: str, sequence: int, time_s: float, release: str) -> Arrival:
     """Return a report of another life of a device."""
     body = Telemetry(300.0, (counters(release, 3000, total=3000),), VITALS, Loss())
     return Arrival(device, "telemetry", Head("b9", sequence, 1, time_s), body)
+
+
+def pictures() -> Arrival:
+    """Return sampled answers whose inputs a person can look at: a seven, and a bar that was taken for one."""
+    seven = "11111100 00000110 00000110 00001100 00011000 00011000 00110000 00110000"
+    bar = "00011000 " * 8
+    inputs = tuple(
+        base64.b64encode(np.array([int(c) for row in text.split() for c in row], "<f4").tobytes()).decode()
+        for text in (seven, bar)
+    )
+    body = Samples(
+        "digits/2", 0.5, ("looks-7", "looks-1"), (7, 7), (0.97, 0.31), (7, 1), policies=("uniform",) * 2,
+        inputs=inputs,
+    )  # fmt: skip
+    return Arrival(name(0), "samples", Head("b8", 1, 1, time.time()), body)
 
 
 def _trouble(filling: Filling, current: dict[str, str | None]) -> list[Word]:
