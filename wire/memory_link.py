@@ -7,7 +7,7 @@ publish that returns False while the link is down, and a refusal of topics (`for
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from wire.link import (
     Incoming,
@@ -98,18 +98,23 @@ class MemoryLink:
         *,
         retain: bool = False,
         expiry_s: int | None = None,  # noqa: ARG002  # the port's
-        assured: bool = True,
     ) -> bool:
         check_size(topic, payload)
         if not self._up:
             return False
-        self._published += assured
+        self._published += 1
         if topic in self.broker.forbidden:
-            if assured:
-                self.events.put(PublishRefused(self._published, "Not authorized"))
+            self.events.put(PublishRefused(self._published, "Not authorized"))
         else:
             self.broker.route(topic, payload, retain=retain)
         return True
+
+    def tell(self, messages: Sequence[tuple[str, bytes]]) -> bool:
+        for topic, payload in messages if self._up else ():
+            check_size(topic, payload)
+            if topic not in self.broker.forbidden:
+                self.broker.route(topic, payload, retain=True)
+        return self._up
 
     def subscribe(self, topics: Iterable[str]) -> None:
         new = list(topics)
