@@ -51,6 +51,8 @@ log = logging.getLogger(__name__)
 #: A batch of reports is some ten thousand objects without a cycle among them: looking for cycles after each
 #: 700, Python's default, took half of the time of decoding.
 GARBAGE_AFTER: Final = 200_000
+#: Not longer: mosquitto, as it comes, sends 20 messages and waits until they are acknowledged.
+GATHER_S: Final = 0.01
 _CONNECT_S: Final = 10.0
 
 
@@ -92,7 +94,7 @@ def serve(settings: ServerSettings, stop: threading.Event) -> None:
     registry.sweep()
     count_earlier_reports(database)
     page: WebServer | None = None
-    link = PahoLink(settings.broker, CLIENT_ID)
+    link = PahoLink(settings.broker, CLIENT_ID, gather_s=GATHER_S)
     gate = _open_gate(settings, settings.gate, database) if settings.gate else None
     webhook = _open_webhook(settings)
     evaluator = Evaluator(settings.state, Topics(settings.prefix), webhook, settings.home)
@@ -108,6 +110,7 @@ def serve(settings: ServerSettings, stop: threading.Event) -> None:
             keep=settings.keep,
             home=settings.home,
         )
+        gc.freeze()  # what is known of each device is there to stay: no need to look through it again
         link.start()
         server.wait_for_broker(Deadline.after(_CONNECT_S), stop)
         page = open_page(settings.state, settings.page) if settings.page else None

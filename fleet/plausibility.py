@@ -119,8 +119,12 @@ def beyond(counters: ModelCounters, classes: int) -> bool:
 
 def are_possible(vitals: Vitals) -> bool:
     """Return whether a board can be so."""
-    values = ((getattr(vitals, name), limits) for name, limits in _RANGES.items())
-    return all(value is None or low <= value <= high for value, (low, high) in values)
+    values = vars(vitals)
+    for name, (low, high) in _RANGES.items():
+        value = values[name]
+        if value is not None and not low <= value <= high:
+            return False
+    return True
 
 
 def _check_name(name: str, kind: str = "Telemetry") -> None:

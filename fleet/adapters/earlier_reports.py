@@ -37,7 +37,7 @@ def count_earlier_reports(database: Database) -> None:
             ).fetchall()
             for _, device, at_s, body in found:
                 telemetry = decode(Telemetry, body)
-                vitals.add(device, at_s, telemetry.vitals)
+                vitals.add(device, at_s, vars(telemetry.vitals))
                 for counters in telemetry.models:
                     rollups.add_earlier(device, at_s, counters)
             rollups.flush()

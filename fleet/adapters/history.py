@@ -1,5 +1,8 @@
 """Reads what the fleet did, for pages, figures and exports; writes nothing.
 
+What is told of one device holds all that came from it. What is told of many by device (`by_device`) may lack
+its last four reports, where the fleet reports so often that they wait (fleet/adapters/device_sums.py).
+
 Every stretch is [`since_s`, `until_s`) in Unix seconds, but reaches to the borders of the slots that it
 touches. Sums come from the coarsest rows that serve, and from what is not folded into them yet
 (fleet/adapters/rollup_table.py); what is finer than an hour of a device is read from its raw reports, as
@@ -157,6 +160,9 @@ class History:
             sums.add_plain(parse(body))
             sums.left_out += left_out
             reports += n
+        for _, plain in self._unsummed(device, release):
+            sums.add_plain(plain)
+            reports += 1
         return Slot(0, 0, reports, sums.counters(release), sums.left_out)
 
     def _hours_from_s(self) -> float:
@@ -195,7 +201,23 @@ class History:
             ).fetchall()
         for start_s, reports, body, left_out in found:
             slots.add_plain(start_s, reports, parse(body), left_out)
+        for at_s, plain in self._unsummed(scope, release):
+            if first_s <= slot(at_s, stored_s) < until_s:
+                slots.add_plain(at_s, 1, plain)
         return slots.result()
+
+    def _unsummed(self, device: str, release: str | None) -> Iterator[tuple[float, Any]]:
+        """Yield moment and counters of what is not in a device's sums yet (fleet/adapters/device_sums.py)."""
+        found = self._database.sql.execute(
+            "select r.at_s, r.body, u.left_out from report r cross join unsummed u on u.id = r.id "
+            "where r.device = ?",
+            (device,),
+        )
+        for at_s, body, left_out in found:
+            for counters in parse(body)["models"]:
+                name = counters["release"]
+                if release in (None, name) and (not left_out or name not in parse(left_out)):
+                    yield at_s, counters
 
     def _reports(self, device: str, since_s: float, until_s: float) -> Iterator[tuple[float, Telemetry]]:
         found = self._database.sql.execute(

@@ -18,7 +18,7 @@ _PLACES: Final = (
     ("device", "name"), ("desired", "device"), ("awaited", "device"), ("report", "device"),
     ("event", "device"), ("sample", "device"), ("mark", "device"), ("pending", "device"), ("rollup", "scope"),
     ("vitals", "device"), ("refusal", "device"), ("flag", "device"), ("claim", "device"),
-    ("label", "device"),
+    ("label", "device"), ("unsummed", "device"),
 )  # fmt: skip
 
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from fleet.adapters.class_counts import ClassCounts
 from fleet.adapters.complaints import Complaints
 from fleet.adapters.database import Database
+from fleet.adapters.device_sums import VITALS, DeviceSums
 from fleet.adapters.mark_table import MarkTable
 from fleet.adapters.message_tables import MessageTables
 from fleet.adapters.msgspec_codec import encode
 from fleet.adapters.rollup_table import RollupTable
-from fleet.adapters.vitals_table import VitalsTable
 from fleet.ingest import Arrival, Presence, Refusal, StateWord, Word
 from fleet.plausibility import are_possible, beyond
 from fleet.timing import moment
@@ -43,7 +43,7 @@ class ReportStore:
         self._marks = MarkTable(database)
         self._messages = MessageTables(database)
         self._rollups = RollupTable(database)
-        self._vitals = VitalsTable(database)
+        self._device_sums = DeviceSums(database, self._rollups)
         self._complaints = Complaints(database, wall_clock)
         self._class_counts = ClassCounts(database, wall_clock)
         self._now_s = 0.0
@@ -54,8 +54,9 @@ class ReportStore:
     def open(self) -> ReportStore:
         """Read where each device stands."""
         self._marks.read()
-        for part in (self._messages, self._rollups, self._vitals, self._complaints):
+        for part in (self._messages, self._rollups, self._complaints):
             part.forget()
+        self._device_sums.read(self._wall_clock())
         self._heard.clear()
         self._news.clear()
         return self
@@ -65,19 +66,27 @@ class ReportStore:
         """All devices that ever said something here."""
         return self._marks.devices
 
-    def take(self, words: Iterable[Word]) -> Taken:
-        """Commit a batch in one transaction. When that fails, nothing of it is remembered, and it raises."""
+    @property
+    def behind(self) -> bool:
+        """Whether sums of devices wait for `take` without `later`, which does not wait for words."""
+        return self._device_sums.behind
+
+    def take(self, words: Iterable[Word], *, later: bool = False) -> Taken:
+        """Commit a batch in one transaction. When that fails, nothing of it is remembered, and it raises.
+
+        With `later` the sums of single devices may run some reports behind (fleet/adapters/device_sums.py).
+        """
         self._complaints.begin()
         try:
             with self._database.transaction():
-                taken = self._take(words)
+                taken = self._take(words, later=later)
         except BaseException:
             self.open()  # what is in memory ran ahead of the disk
             raise
         self._complaints.written()
         return taken
 
-    def _take(self, words: Iterable[Word]) -> Taken:
+    def _take(self, words: Iterable[Word], *, later: bool) -> Taken:
         self._now_s = self._wall_clock()
         acknowledge: set[str] = set()
         new: set[str] = set()
@@ -93,7 +102,7 @@ class ReportStore:
                     self._take_state(word)
                 case Arrival():
                     try:
-                        self._take_arrival(word)
+                        self._take_arrival(word, later=later)
                         acknowledge.add(word.device)
                     except MessageError as error:
                         if self.count_refusal(error.kind, word.device):
@@ -101,7 +110,7 @@ class ReportStore:
                 case Refusal():
                     refused += self._take_refusal(word)
                     acknowledge.add(word.device)
-        self._flush()
+        self._flush(later=later)
         return Taken(frozenset(acknowledge), frozenset(new), tuple(refused))
 
     def _add_device(self, device: str) -> None:
@@ -130,7 +139,7 @@ class ReportStore:
         if live:  # a retained message may be a week old
             self._heard.add(device)
 
-    def _take_arrival(self, word: Arrival) -> None:
+    def _take_arrival(self, word: Arrival, *, later: bool) -> None:
         new, newest = self._marks.add(word.device, word.stream, word.head)
         self._spoke(word.device)
         if not new:
@@ -139,9 +148,13 @@ class ReportStore:
         if at.clock != "right":
             self._complaints.count("flag", word.device, f"clock-{at.clock}")
         body = encode(word.body)
-        self._messages.add(word, self._now_s, at.time_s, body)
+        number = self._messages.add(word, self._now_s, at.time_s, body)
         if isinstance(word.body, Telemetry):
-            self._roll_up(word.device, at.time_s, word.body)
+            left_out = self._roll_up(word.device, at.time_s, word.body)
+            if later and number is not None:
+                self._device_sums.wait(word, number, left_out, self._now_s)
+            else:
+                self._device_sums.add(word.device, at.time_s, word.body, left_out, self._now_s)
             if newest:
                 self._news[word.device, word.head.boot] = body
 
@@ -155,30 +168,41 @@ class ReportStore:
             error = absurd
         return [error] if self.count_refusal(error.kind, word.device) else []
 
-    def _roll_up(self, device: str, at_s: float, telemetry: Telemetry) -> None:
-        if are_possible(telemetry.vitals):
-            self._vitals.add(device, at_s, telemetry.vitals)
-        else:
+    def _roll_up(self, device: str, at_s: float, telemetry: Telemetry) -> list[str]:
+        """Add a report to the sums of the fleet; return what of it is to stay out of its device's as well."""
+        left_out = []
+        if not are_possible(telemetry.vitals):
             self._complaints.count("flag", device, "vitals")
+            left_out.append(VITALS)
         for counters in telemetry.models:
-            classes = self._class_counts.of(counters.release)
+            release = counters.release
+            classes = self._class_counts.of(release)
             if classes and beyond(counters, classes):
                 self._complaints.count("flag", device, "classes")
-            elif not self._rollups.add(device, at_s, counters, self._now_s):
+                left_out.append(release)
+            elif not self._device_sums.admits(device, release):
                 self._complaints.count("flag", device, "releases")
+                left_out.append(release)
+            else:
+                self._rollups.add_to_fleet(at_s, counters, self._now_s)
+        return left_out
 
-    def _flush(self) -> None:
+    def _flush(self, *, later: bool) -> None:
         sql = self._database.sql
         self._marks.flush(self._now_s)
         self._messages.flush()
-        self._rollups.flush()
-        self._vitals.flush()
+        self._device_sums.flush(self._now_s, later=later)
         self._complaints.flush()
-        heard = [(self._now_s, device) for device in self._heard]
-        sql.executemany("update device set last_seen_s = ? where name = ?", heard)
         # Of the boot that lives; the backlog of an older one is not news.
-        news = [(body, device, boot) for (device, boot), body in self._news.items()]
-        sql.executemany("update device set telemetry = ? where name = ? and boot in ('', ?)", news)
+        sql.executemany(
+            "update device set last_seen_s = ?, telemetry = iif(boot in ('', ?), ?, telemetry) "
+            "where name = ?",
+            [(self._now_s, boot, body, device) for (device, boot), body in self._news.items()],
+        )
+        others = self._heard.difference(device for device, _ in self._news)
+        sql.executemany(
+            "update device set last_seen_s = ? where name = ?", [(self._now_s, device) for device in others]
+        )
         self._heard.clear()
         self._news.clear()
 
@@ -186,6 +210,7 @@ class ReportStore:
         """Drop what is in memory of a device that was removed (fleet/adapters/removal.py)."""
         self._marks.forget(device)
         self._rollups.forget_device(device)
+        self._device_sums.forget(device)
 
     def count_refusal(self, kind: str, device: str = "") -> bool:
         """Count a message that was not understood; return whether it is the first of its kind.

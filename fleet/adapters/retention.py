@@ -51,20 +51,21 @@ class Retention:
         return more or self._turn != 0
 
     def _reports(self, now_s: float) -> bool:
-        return self._remove_first("telemetry", "report", now_s - self._keep.raw_s)
+        (waits,) = self._database.sql.execute("select min(id) from unsummed").fetchone()
+        return self._remove_first("telemetry", "report", now_s - self._keep.raw_s, waits)
 
     def _samples(self, now_s: float) -> bool:
         return self._remove_first("samples", "sample", now_s - self._keep.samples_s)
 
-    def _remove_first(self, stream: Leaf, table: str, before_s: float) -> bool:
-        """Remove from the oldest on, up to one that came after `before_s`."""
+    def _remove_first(self, stream: Leaf, table: str, before_s: float, stop: int | None = None) -> bool:
+        """Remove from the oldest on, up to one that came after `before_s`, or that with the id `stop`."""
         rows = self._database.sql.execute(
             f"select id, device, boot, received_s from {table} order by id limit ?",  # noqa: S608  # our own name
             (_STEP,),
         ).fetchall()
         due: list[_Found] = []
         for number, device, boot, received_s in rows:
-            if received_s >= before_s:
+            if received_s >= before_s or number == stop:
                 break
             due.append((number, device, boot))
         self._remove(stream, table, due)

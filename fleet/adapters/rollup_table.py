@@ -1,4 +1,4 @@
-"""Sums by device and for the fleet, brought up to date with every report, in the report's own transaction.
+"""Sums by device and for the fleet, as they lie in the table.
 
 A report is added to the finest row of each scope: the hour of its device, the minute of the fleet. When a
 release's next slot begins, the earlier ones are folded: added once to the coarser rows and to that of all
@@ -9,9 +9,9 @@ well, and what comes after the slot was removed to these alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from fleet.adapters.database import Database
 from fleet.adapters.msgspec_codec import encode, parse
@@ -32,6 +32,9 @@ OF_THE_FLEET: Final = (MINUTE_S, HOUR_S, DAY_S, ALL_TIME)
 MAX_RELEASES: Final = 64
 
 _CACHED: Final = 2_000
+
+#: What a report says of a release, as it came or as it lies in the store.
+Counted = ModelCounters | Mapping[str, Any]
 
 #: scope, resolution_s, start_s, release
 _Key = tuple[str, int, int, str]
@@ -67,13 +70,18 @@ class RollupTable:
         """Drop what is in memory of a device: its rows are erased."""
         self._rows = {key: row for key, row in self._rows.items() if key[0] != device}
 
-    def add(self, device: str, at_s: float, counters: ModelCounters, now_s: float) -> bool:
-        """Add what one report says of a release; return False for one release too many of this device."""
-        if self._is_one_too_many(device, counters.release, at_s, now_s):
-            return False
+    def releases(self, device: str) -> tuple[str, ...]:
+        """Return the releases that a device has counted."""
+        found = self._database.sql.execute("select distinct release from rollup where scope = ?", (device,))
+        return tuple(name for (name,) in found)
+
+    def add_to_device(self, device: str, at_s: float, counters: Counted, now_s: float) -> None:
+        """Add what one report says of a release to the sums of its device."""
         self._add(device, OF_A_DEVICE, at_s, counters, now_s)
+
+    def add_to_fleet(self, at_s: float, counters: ModelCounters, now_s: float) -> None:
+        """Add what one report says of a release to the sums of the fleet."""
         self._add(FLEET, OF_THE_FLEET, at_s, counters, now_s)
-        return True
 
     def add_earlier(self, device: str, at_s: float, counters: ModelCounters) -> None:
         """Add a report that the row of all time holds already: one from before there were slots."""
@@ -86,23 +94,25 @@ class RollupTable:
                     row.reports += 1
 
     def _add(
-        self, scope: str, resolutions: Sequence[int], at_s: float, counters: ModelCounters, now_s: float
+        self, scope: str, resolutions: Sequence[int], at_s: float, counters: Counted, now_s: float
     ) -> None:
         finest_s, *coarser = resolutions
+        release = counters.release if isinstance(counters, ModelCounters) else counters["release"]
         start_s = slot(at_s, finest_s)
         rows: list[_Row] = []
         if start_s + KEEP_S[finest_s] > now_s:
-            row = self._row((scope, finest_s, start_s, counters.release))
+            row = self._row((scope, finest_s, start_s, release))
             if not row.reports:
-                self._fold(scope, counters.release, resolutions, start_s)
-                self._begin(scope, counters.release, start_s)
+                self._fold(scope, release, resolutions, start_s)
+                self._begin(scope, release, start_s)
             rows.append(row)
-        else:
-            self._begun.setdefault(scope, {}).setdefault(counters.release, set())
         if not rows or rows[0].folded:
-            rows += [self._row((scope, r, _start(at_s, r), counters.release)) for r in coarser]
+            rows += [self._row((scope, r, _start(at_s, r), release)) for r in coarser]
         for row in rows:
-            row.sums.add(counters)
+            if isinstance(counters, ModelCounters):
+                row.sums.add(counters)
+            else:
+                row.sums.add_plain(counters)
             row.reports += 1
 
     def _begin(self, scope: str, release: str, start_s: int) -> None:
@@ -128,19 +138,6 @@ class RollupTable:
                 into.sums.add_plain(plain)
                 into.sums.left_out += row.sums.left_out
                 into.reports += row.reports
-
-    def _is_one_too_many(self, device: str, release: str, at_s: float, now_s: float) -> bool:
-        """Return whether a device that ran `MAX_RELEASES` comes with another one."""
-        resolution_s = HOUR_S if slot(at_s, HOUR_S) + KEEP_S[HOUR_S] > now_s else DAY_S
-        key = (device, resolution_s, slot(at_s, resolution_s), release)
-        if self._row(key).reports:
-            return False
-        found = self._database.sql.execute("select distinct release from rollup where scope = ?", (device,))
-        known = {name for (name,) in found} | self._begun.get(device, {}).keys()
-        if release in known or len(known) < MAX_RELEASES:
-            return False
-        del self._rows[key], self._changed[key]
-        return True
 
     def _row(self, key: _Key) -> _Row:
         """Return a row to be changed, as it is in memory or in the table, or a new one."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from fleet.adapters.database import Database
+from fleet.spans import NOTHING, Measured, merge_measured
 from fleet.timing import HOUR_S, slot
-from wire.messages import Vitals
 
 #: The columns' prefixes, and what they hold.
 MEASURES: Final = {
@@ -40,20 +41,23 @@ class VitalsTable:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._rows: list[tuple[object, ...]] = []
+        # By device and hour: `_PARTS` of each measure.
+        self._rows: dict[tuple[str, int], list[Measured]] = {}
 
     def forget(self) -> None:
         """Drop what is in memory: the transaction that it belonged to has failed."""
         self._rows.clear()
 
-    def add(self, device: str, at_s: float, vitals: Vitals) -> None:
-        row: list[object] = [device, slot(at_s, HOUR_S)]
-        for field in MEASURES.values():
-            value = getattr(vitals, field)
-            row += (0, 0, None, None) if value is None else (1, value, value, value)
-        self._rows.append(tuple(row))
+    def add(self, device: str, at_s: float, vitals: Mapping[str, Any]) -> None:
+        """Add one reading; `vitals` is by the names of `Vitals`."""
+        key = (device, slot(at_s, HOUR_S))
+        values = (vitals.get(field) for field in MEASURES.values())
+        read = [NOTHING if v is None else (1, v, v, v) for v in values]
+        known = self._rows.get(key)
+        self._rows[key] = [merge_measured(both) for both in zip(known, read, strict=True)] if known else read
 
     def flush(self) -> None:
         """Write what was added."""
-        self._database.sql.executemany(_ADD, self._rows)
+        rows = [(*key, *(part for measured in row for part in measured)) for key, row in self._rows.items()]
+        self._database.sql.executemany(_ADD, rows)
         self._rows.clear()

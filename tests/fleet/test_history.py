@@ -222,7 +222,7 @@ def test_a_batch_that_fails_leaves_no_trace_in_the_sums(kept: Kept, monkeypatch:
     kept.say(DAY0_S)
     word = Arrival("pi-1", "telemetry", Head("b1", 2, 1, DAY0_S + 1.0), telemetry())
     with monkeypatch.context() as broken:
-        broken.setattr(kept.store._vitals, "flush", lambda: 1 / 0)  # after the sums were written
+        broken.setattr(kept.store._device_sums._vitals, "flush", lambda: 1 / 0)  # after the sums were written
         with pytest.raises(ZeroDivisionError):
             kept.store.take([word])
     assert kept.history.total("digits/1").reports == 1
@@ -242,7 +242,7 @@ def test_what_a_batch_that_fails_complains_of_is_counted_and_told_once(
         Refusal("pi-1", "telemetry", Head("b1", 2, 1, DAY0_S), MessageError("Telemetry", "cannot be")),
     ]
     with monkeypatch.context() as broken:
-        broken.setattr(kept.store._vitals, "flush", lambda: 1 / 0)
+        broken.setattr(kept.store._device_sums._vitals, "flush", lambda: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             kept.store.take(words)
     assert [error.kind for error in kept.store.take(words).refused] == ["Telemetry"]
