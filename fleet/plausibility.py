@@ -119,9 +119,8 @@ def beyond(counters: ModelCounters, classes: int) -> bool:
 
 def are_possible(vitals: Vitals) -> bool:
     """Return whether a board can be so."""
-    values = vars(vitals)
     for name, (low, high) in _RANGES.items():
-        value = values[name]
+        value = getattr(vitals, name)
         if value is not None and not low <= value <= high:
             return False
     return True
