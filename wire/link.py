@@ -115,7 +115,7 @@ class Link(Protocol):
 
     @property
     def taken(self) -> int:
-        """How many assured publishes were taken: the number of the last one. Of these the broker has answered
+        """How many publishes were taken: the number of the last one. Of these the broker has answered
         all but the last `unacknowledged`, since it answers in their order."""
 
     @property

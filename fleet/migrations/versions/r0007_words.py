@@ -5,7 +5,7 @@ from __future__ import annotations
 from fleet.migrations.statements import run
 
 revision = "0007"
-down_revision = "0005"
+down_revision = "0006"
 
 _SCHEMA = """
 create table words (
