@@ -37,6 +37,7 @@ MAX_CELLS: Final = 20_000
 MAX_SLICES: Final = 256
 MAX_FEATURES: Final = 512
 
+_NO_MOMENTS: Final = asdict(Moments())
 _PAIR: Final = 1 << 16  # a pair of classes as one number: (truth * _PAIR) + predicted
 
 
@@ -89,7 +90,10 @@ class Sums:
         return self
 
     def add_plain(self, plain: Mapping[str, Any]) -> Sums:
-        """Add a sum as it lies in the store (see `plain`), and return self."""
+        """Add a sum as it lies in the store (see `plain`), or a report's part, and return self.
+
+        What has its default is left out by devices (wire/codec.py).
+        """
         get = plain.get
         self.inferences += plain["inferences"]
         self.errors += plain["errors"]
@@ -110,11 +114,13 @@ class Sums:
         for feature in get("features", ()):
             self._add_feature(feature["name"], feature["counts"])
         for part in get("slices", ()):
-            self._add_slice(part["tag"], (part["inferences"], part["labelled"], part["correct"]))
+            right_of = (part["inferences"], part.get("labelled", 0), part.get("correct", 0))
+            self._add_slice(part["tag"], right_of)
         for one in get("values", ()):
-            answers, errors = (_made(Moments, **one[name]) for name in ("answers", "errors"))
+            answers, errors = (_made(Moments, **_NO_MOMENTS | one.get(n, {})) for n in ("answers", "errors"))
+            off = one.get("off", 0.0)
             self._add_values(
-                _made(ValueCounters, column=one["column"], answers=answers, errors=errors, off=one["off"])
+                _made(ValueCounters, column=one["column"], answers=answers, errors=errors, off=off)
             )
         return self
 

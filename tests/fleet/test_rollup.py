@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from fleet.adapters.msgspec_codec import encode, parse
 from fleet.reliability_sums import middles
 from fleet.rollup import MAX_CELLS, MAX_FEATURES, MAX_SLICES, Sums
+from wire import codec
 from wire.counters import (
     CONFIDENCE_BINS,
     MAX_COUNT,
@@ -56,10 +57,10 @@ def _counters(draw: st.DrawFn) -> ModelCounters:
         draw(_bins(CONFIDENCE_BINS)),
         Reliability(labelled, tuple(n // 2 for n in labelled), tuple(middles(labelled))),
         tuple(FeatureCounts(name, tuple(n)) for name, n in features.items()),
-        tuple(SliceCounters(tag, draw(_N), 5, draw(st.integers(0, 5))) for tag in tags),
+        tuple(SliceCounters(tag, draw(_N), *draw(st.sampled_from([(0, 0), (5, 0), (5, 3)]))) for tag in tags),
         draw(_N), draw(_N),
         tuple(
-            ValueCounters(column, draw(_moments()), draw(_moments()), float(draw(_N)))
+            ValueCounters(column, draw(_moments()), *draw(st.just(()) | st.tuples(_moments(), _N.map(float))))
             for column in draw(st.lists(st.integers(0, 7), unique=True, max_size=2))
         ),
     )  # fmt: skip
@@ -114,6 +115,12 @@ def test_a_sum_comes_back_from_the_store_as_it_was(parts: list[ModelCounters]) -
         sums.add(part)
     stored = parse(encode(sums.plain("digits/1")))
     assert Sums().add_plain(stored).counters("digits/1") == sums.counters("digits/1")
+
+
+@given(_counters())
+def test_a_report_is_added_as_a_device_wrote_it(report: ModelCounters) -> None:
+    """Without what has its default: a tag of which nothing is known, a value that was never off."""
+    assert Sums().add_plain(parse(codec.encode(report))).counters("digits/1") == merge([report])
 
 
 def test_a_sum_may_be_larger_than_what_one_device_may_say() -> None:

@@ -48,9 +48,10 @@ def test_without_a_truth_there_are_no_errors() -> None:
 
 
 def test_they_are_on_the_page_in_the_api_and_in_the_metrics() -> None:
-    page = model_page(RELEASE_1, ModelReadings((), TWO, None, 2), SPANS[0])
+    read = ModelReadings((), TWO, None, 2)
+    page = model_page(RELEASE_1, read, SPANS[0])
     assert page.values == [["0", "3", "20", "1.633", "18", "22", "3", "0", "2", "2.16"]]
-    (answer,) = model_answer("digits/1", TWO, ()).values
+    (answer,) = model_answer(RELEASE_1, read).values
     assert (answer.answers, answer.mean_absolute_error) == (3, 2.0)
     whole = Sums().add(TWO["pi-1"]).add(TWO["pi-2"]).counters("digits/1")
     text = exposition(
