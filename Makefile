@@ -1,6 +1,6 @@
 # One command for people and for CI. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-tools test-long page flash flash-arguments clean
+.PHONY: help demo test test-tools test-long page flash flash-arguments packages clean
 # DEVICE is what NAME was called at first. Not `?=`: some systems have a NAME in the environment.
 NAME = $(DEVICE)
 PYTHON_FILES := setup.cfg pyproject.toml requirements/constraints.txt package-lock.json
@@ -25,6 +25,7 @@ test-tools: .venv/.dev
 	@scripts/ensure-prometheus
 	@scripts/ensure-nspawn
 	@scripts/ensure-card-tools
+	@scripts/ensure-arm
 	@scripts/build-page
 
 page:  ## bring in the scripts of the fleet's page (npm), for charts and pages that move by themselves
@@ -35,13 +36,19 @@ flash: flash-arguments .venv/.demo  ## make a card or image a device: make flash
 	@.venv/bin/edgeflock flash $(if $(IMAGE),--image "$(IMAGE)" $(if $(OUT),--out "$(OUT)",--write-to "$(DISK)"),--boot "$(BOOT)") \
 		--device "$(NAME)" $(ARGS)
 
+# The times in the packages are those of the commit: the same source gives the same bytes.
+packages: .venv/.demo  ## make what devices without a network install: Debian packages and wheels, in packages/
+	@SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct 2>/dev/null || echo 315532800) .venv/bin/edgeflock package \
+		--target bookworm-arm64 --target bookworm-armhf --target trixie-arm64 \
+		--constraint requirements/constraints.txt --out packages $(ARGS)
+
 flash-arguments:
 	@[ -n "$(NAME)" ] && { [ -n "$(BOOT)" ] || { [ -n "$(IMAGE)" ] && [ -n "$(OUT)$(DISK)" ]; }; } || { \
 		echo "say which: make flash BOOT=/media/boot NAME=pi-1" >&2; \
 		echo "       or: make flash IMAGE=raspios.img.xz NAME=pi-1 DISK=/dev/sdX (or OUT=pi-1.img)" >&2; exit 2; }
 
 clean:  ## remove what the other targets made
-	rm -rf .venv fleet/web/static/vendor demo-run build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv fleet/web/static/vendor demo-run packages build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 
 # The development environment holds the demo's, so that one .venv serves both.
 .venv/.demo: $(PYTHON_FILES)

@@ -32,6 +32,7 @@ COMMANDS: Final = {
     "serve": ("edge.serve_cli", "serve", "serve models over HTTP on this machine"),
     "fleet": ("fleet.cli", "fleet", "serve, push to and watch a fleet"),
     "flash": ("fleet.provision.cli", "fleet", "prepare a boot partition for one device"),
+    "package": ("fleet.packages.cli", "fleet", "make what devices without a network install"),
     "demo": ("demo.cli", "demo", "see the whole system work on this machine"),
 }
 

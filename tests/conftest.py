@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support.training import Bundles, Trained, convert_all, train
+from tests.support.training import Bundles, Trained, bundles_in, convert_all, train, trained_in
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ settings.register_profile("long", max_examples=LONG.examples, **_PATIENT)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long-results", type=Path, metavar="FOLDER", help="full counts, and a JSON in FOLDER")
+    parser.addoption("--trained", type=Path, metavar="FOLDER", help="take the models there, and train none")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -96,10 +97,11 @@ def seed(pytestconfig: pytest.Config) -> int:
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    return train(tmp_path_factory.mktemp("trained"))
+def trained(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Trained:
+    there: Path | None = pytestconfig.getoption("--trained")
+    return train(tmp_path_factory.mktemp("trained")) if there is None else trained_in(there)
 
 
 @pytest.fixture(scope="session")
-def bundles(trained: Trained) -> Bundles:
-    return convert_all(trained)
+def bundles(trained: Trained, pytestconfig: pytest.Config) -> Bundles:
+    return convert_all(trained) if pytestconfig.getoption("--trained") is None else bundles_in(trained.folder)

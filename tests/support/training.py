@@ -50,6 +50,16 @@ def train(folder: Path) -> Trained:
     return Trained(folder, data, v1, v2, done.stdout)
 
 
+def trained_in(folder: Path) -> Trained:
+    """Return what `train` left in a folder: a device's Python has no TensorFlow to train with."""
+    return Trained(folder, *(folder / name for name in ("digits.npz", "v1.keras", "v2.keras")), log="")
+
+
+def bundles_in(folder: Path) -> Bundles:
+    """Return what `convert_all` left there."""
+    return Bundles(*(folder / f"digits-{version}.bundle" for version in ("1", "2", "2f", "3", "4", "8")))
+
+
 def convert_all(trained: Trained) -> Bundles:
     one, two = (
         _convert(trained, source, version, "--recipe", "int8")

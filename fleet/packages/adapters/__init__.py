@@ -1,0 +1,1 @@
+"""Packages' edges: pip, files, dpkg-deb."""
