@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from packaging.specifiers import SpecifierSet
@@ -108,9 +108,9 @@ def make_deb(
             "control": debian.control(version, target, installed_bytes=size, backend=wanted.backend),
             "md5sums": debian.md5sums(contents),
         }
-        told = {Path("DEBIAN") / name: debian.Script(text) for name, text in about.items()}
+        told = {PurePosixPath("DEBIAN", name): debian.Script(text) for name, text in about.items()}
         told |= {
-            Path("DEBIAN") / name: debian.Script(text, executable=True)
+            PurePosixPath("DEBIAN", name): debian.Script(text, executable=True)
             for name, text in debian.scripts(version, target).items()
         }
         tree.write(root, told, {})
