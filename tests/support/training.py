@@ -52,7 +52,8 @@ def train(folder: Path) -> Trained:
 
 def trained_in(folder: Path) -> Trained:
     """Return what `train` left in a folder: a device's Python has no TensorFlow to train with."""
-    return Trained(folder, *(folder / name for name in ("digits.npz", "v1.keras", "v2.keras")), log="")
+    data, v1, v2 = (folder / name for name in ("digits.npz", "v1.keras", "v2.keras"))
+    return Trained(folder, data, v1, v2, log="")
 
 
 def bundles_in(folder: Path) -> Bundles:
