@@ -45,6 +45,7 @@ from wire.blob import compress
 from wire.bundle import Bundle, pack, unpack
 from wire.errors import EdgeflockError, ModelError, SettingsError, UnavailableError
 from wire.manifest import MACHINES, Manifest, Postprocessing, Preprocessing
+from wire.software import SOFTWARE
 from wire.topics import check_name
 
 #: The recipe that is no recipe: the smallest of a few that suit every device, if it keeps its accuracy.
@@ -167,6 +168,8 @@ def _declared(label: Label, request: ConvertRequest, converted: Converted) -> La
 
 def _check_request(request: ConvertRequest) -> None:
     check_name("model name (--name)", request.model)
+    if request.model == SOFTWARE:
+        raise SettingsError(f"{SOFTWARE} is the name by which the agents' own software travels")
     check_name("version (--version)", request.version)
     if request.recipe != AUTO and request.recipe not in RECIPES:
         raise SettingsError(f"--recipe {request.recipe!r}: choose {AUTO}, {', '.join(RECIPES)}")

@@ -8,6 +8,7 @@ start of the agent with other software asks anew: nothing is remembered.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
@@ -15,7 +16,7 @@ from math import prod
 from edge.flatfile.model import level_of
 from edge.flatfile.schema import KNOWN_CUSTOM, OPERATORS
 from edge.preflight import runtime_level
-from wire.manifest import Manifest, TensorSpec
+from wire.manifest import Manifest, Software, TensorSpec
 
 _BYTES = {"float64": 8, "int64": 8, "uint64": 8, "float16": 2, "int16": 2, "uint16": 2, "int8": 1, "uint8": 1,
           "bool": 1}  # fmt: skip
@@ -26,18 +27,21 @@ class Board:
     """What a model would find here; what is not known refuses nothing.
 
     `machine` is the userland's (`aarch64`, `armv7l`, `x86_64`), `backend` the interpreter with its
-    version, `memory_bytes` what a trial lets a model take.
+    version, `memory_bytes` what a trial lets a model take, `python` the version of Python.
     """
 
     machine: str = ""
     backend: str = ""
     memory_bytes: int | None = None
+    python: str = ""
 
 
 def unfit(manifest: Manifest, board: Board) -> str | None:
     """Return why a model of this manifest cannot run on `board`, in one line; None when it may."""
     if manifest.machines and board.machine and board.machine not in manifest.machines:
         return f"is for {', '.join(manifest.machines)}, this is {board.machine}"
+    if manifest.software is not None:
+        return _unfit_software(manifest.software, board.python)
     unknown = _unknown(manifest.operators)
     if unknown:
         return f"needs operators that no interpreter here has: {', '.join(unknown)}"
@@ -49,6 +53,20 @@ def unfit(manifest: Manifest, board: Board) -> str | None:
     if board.memory_bytes is not None and needs > board.memory_bytes:
         return f"needs {_mib(needs)} MiB of memory, a model may take {_mib(board.memory_bytes)} here"
     return None
+
+
+def _unfit_software(software: Software, python: str) -> str | None:
+    here, first, end = map(_numbers, (python, software.python_from, software.python_below))
+    if not here or (first <= here and (not end or here < end)):
+        return None
+    below = f" and below {software.python_below}" if software.python_below else ""
+    return f"is for Python {software.python_from}{below}, this is {python}"
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """Return the leading numbers of a version: (3, 11) of "3.11"; none of what is no version."""
+    found = re.match(r"\d+(\.\d+)*", version)
+    return tuple(int(part) for part in found[0].split(".")) if found else ()
 
 
 def _unknown(operators: Iterable[str]) -> list[str]:

@@ -6,9 +6,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-#: With 64 groups (wire/messages.py) fewer plans than the 1,020 retained messages of which a broker may drop
-#: the rest in silence (wire/window.py); the reported state of so many fits one message.
-MOST_MODELS: Final = 15
+#: With 64 groups (wire/messages.py), and the software's plans besides, fewer plans than the 1,020 retained
+#: messages of which a broker may drop the rest in silence (wire/window.py); the reported state of so many
+#: fits one message.
+MOST_MODELS: Final = 14
 
 
 @dataclass(frozen=True)

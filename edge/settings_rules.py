@@ -19,6 +19,7 @@ from edge.settings import (
 from edge.swapping import SwapPolicy
 from edge.tags import checked_tags
 from wire.errors import SettingsError
+from wire.software import SOFTWARE
 from wire.topics import Topics, check_name
 
 
@@ -56,6 +57,7 @@ def _models_rules(settings: AgentSettings) -> dict[str, bool]:
     names = [model.name for model in settings.model]
     rules = {
         f"there must be 1 to {MOST_MODELS} models, not {len(names)}": 0 < len(names) <= MOST_MODELS,
+        f"no model can be named {SOFTWARE}: so the agent's own software is": SOFTWARE not in names,
         "a model is there twice: give each [[model]] a name of its own": len(set(names)) == len(names),
         f"source.model must be one of {', '.join(names)}": settings.source.model in ("", *names),
     }

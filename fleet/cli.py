@@ -38,6 +38,7 @@ from fleet.packing import pack, read_bundle
 from fleet.releasing import Built
 from fleet.signed_release import released
 from fleet.signing import no_keys
+from fleet.software_cli import add_pack_software
 from fleet.updates import travels
 from fleet.view import DeviceRow, one_each
 from fleet.watch_cli import add_watch
@@ -110,7 +111,7 @@ def add_parser(commands: _SubParsersAction[argparse.ArgumentParser], version: st
     add_home_option(server, "tell Home Assistant of the devices (homeassistant)")
     server.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     push = _part(parts, "push", "release a bundle to a group", _PUSH_HELP, _run_push)
-    push.add_argument("bundle", type=Path, help="a bundle made by `edgeflock convert`")
+    push.add_argument("bundle", type=Path, help="made by `edgeflock convert`, or `fleet pack-software`")
     push.add_argument("--to", metavar="GROUP", default=EVERYONE, help="the group (%(default)s)")
     push.add_argument("--percent", type=float, help="share of the group that takes part (100)")
     push.add_argument("--devices", metavar="A,B", help="only these, or besides --percent")
@@ -133,6 +134,7 @@ def add_parser(commands: _SubParsersAction[argparse.ArgumentParser], version: st
     add_watch(partial(_part, parts))
     simulate_cli.add_parts(partial(_part, parts))
     add_agree(partial(_part, parts))
+    add_pack_software(parts)
 
 
 def _part(

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from fleet.adapters.registry import Registry
 from fleet.adapters.terminal import steps_shown
-from fleet.releasing import Built, build
+from fleet.releasing import Built, build, read_release
 from fleet.updates import with_updates
-from wire.bundle import unpack
 from wire.errors import BundleError
 from wire.messages import ModelState
 
@@ -29,7 +28,7 @@ def read_bundle(path: Path) -> BundleFile:
         data = path.read_bytes()
     except OSError as error:
         raise BundleError(f"{path}: {error.strerror}") from error
-    unpack(data, name=str(path))
+    read_release(data, name=str(path))
     return BundleFile(str(path), data)
 
 

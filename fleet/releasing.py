@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from fleet.release_words import ReleaseWords, words_of
 from wire.blob import Told, compress, describe, digest_list
-from wire.bundle import unpack
+from wire.bundle import Bundle, unpack
 from wire.codec import encode
-from wire.errors import SettingsError
+from wire.errors import BundleError, SettingsError
 from wire.messages import MAX_PAYLOAD_BYTES, Blob, Envelope, Release
+from wire.protocol import OLDEST, VERSION
+from wire.software import SOFTWARE, inspect, is_software
 from wire.targets import payload_type
 
 #: What to do when a fleet has too many models: nothing takes one out of it.
@@ -55,16 +58,35 @@ def quiet(_step: str) -> Told:
 
 def build(data: bytes, *, name: str, begin: Begin = quiet) -> Built:
     """Check the bundle `data` and make a release of it; raise BundleError when it is none."""
-    bundle = unpack(data, name=name)
-    blob = compress(data, begin(f"packing {bundle.manifest.model}/{bundle.manifest.version}"))
+    bundle = read_release(data, name=name)
+    manifest = bundle.manifest
+    blob = compress(data, begin(f"packing {manifest.model}/{manifest.version}"))
     release = Release(
-        name=f"{bundle.manifest.model}/{bundle.manifest.version}",
+        name=f"{manifest.model}/{manifest.version}",
         bundle_sha256=hashlib.sha256(data).hexdigest(),
         bundle_bytes=len(data),
         blobs=(describe(blob),),
-        manifest=bundle.manifest,
+        manifest=manifest,
     )
     return Built(release, blob, digest_list(blob), words=words_of(bundle))
+
+
+def read_release(data: bytes, *, name: str) -> Bundle:
+    """Check a bundle, or a release of software, which has a manifest alone; raise BundleError."""
+    if not is_software(data):
+        bundle = unpack(data, name=name)
+        if bundle.manifest.model == SOFTWARE:
+            raise BundleError(f"{name} is a model by the name of {SOFTWARE}: convert it with another --name")
+        return bundle
+    manifest = inspect(io.BytesIO(data), name=name)
+    software = manifest.software
+    assert software is not None, "inspect refuses it"
+    if software.protocol < OLDEST or software.protocol_from > VERSION:
+        raise BundleError(
+            f"{name} speaks the protocol {software.protocol_from} to {software.protocol}, "
+            f"this server {OLDEST} to {VERSION}: update the server first"
+        )
+    return Bundle(manifest, b"", (), b"")
 
 
 def counted(names: Iterable[str]) -> str:

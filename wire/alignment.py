@@ -21,6 +21,7 @@ import numpy.typing as npt
 from wire.buffers import buffers
 from wire.bundle import inspect
 from wire.errors import BundleError
+from wire.software import is_software
 
 #: Smaller buffers (biases of a narrow layer) are worth no anchor.
 _SMALLEST_BUFFER: Final = 64
@@ -76,6 +77,8 @@ def zigzag(new: bytes, old: bytes) -> npt.NDArray[np.uint32]:
 
 
 def _model_bytes(bundle: bytes) -> int:
+    if is_software(bundle):
+        return 0
     try:
         return min(len(bundle), max(0, inspect(BytesIO(bundle)).manifest.tflite_bytes))
     except BundleError:

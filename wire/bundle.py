@@ -40,12 +40,12 @@ _LIMITS: Final[Mapping[str, int]] = {
     REFERENCE: 256 * 1024,
 }
 #: What zipfile raises for damage: besides its own error, those of its codecs and of encrypted entries.
-_ZIP_ERRORS: Final = (
+ZIP_ERRORS: Final = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, ValueError, RuntimeError,
     OverflowError, struct.error,
 )  # fmt: skip
 _PIECE_BYTES: Final = 1 << 18
-_EPOCH: Final = (2020, 1, 1, 0, 0, 0)  # a fixed date: equal inputs make equal bundles
+EPOCH: Final = (2020, 1, 1, 0, 0, 0)  # a fixed date: equal inputs make equal bundles
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def pack(bundle: Bundle) -> bytes:
         entries[REFERENCE] = encode(bundle.reference)
     with zipfile.ZipFile(out, "a", zipfile.ZIP_DEFLATED) as archive:
         for name, data in entries.items():
-            archive.writestr(zipfile.ZipInfo(name, _EPOCH), data, zipfile.ZIP_DEFLATED)
+            archive.writestr(zipfile.ZipInfo(name, EPOCH), data, zipfile.ZIP_DEFLATED)
     return out.getvalue()
 
 
@@ -102,7 +102,7 @@ def inspect(file: BinaryIO, *, name: str = "bundle") -> Bundle:
         raise BundleError(f"{name} lacks {error.args[0]}: make bundles with `edgeflock convert`") from error
     except MessageError as error:
         raise BundleError(f"{name}: {error}") from error
-    except _ZIP_ERRORS as error:
+    except ZIP_ERRORS as error:
         raise BundleError(
             f"{name} has no readable zip behind the model: it is cut off, or a bare .tflite, "
             "of which `edgeflock convert` makes a bundle"

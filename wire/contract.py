@@ -14,7 +14,10 @@ from wire.manifest import Manifest, Postprocessing, Preprocessing, TensorSpec
 
 @dataclass(frozen=True)
 class Contract:
-    """Inputs and outputs with dtypes, shapes and quantization, how they are prepared and read."""
+    """Inputs and outputs with dtypes, shapes and quantization, how they are prepared and read.
+
+    `software` is the digest of its files: nothing that is released automatically keeps to that.
+    """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
@@ -23,6 +26,7 @@ class Contract:
     preprocessing: Preprocessing
     postprocessing: Postprocessing
     labels_sha256: str = ""
+    software: str = ""
 
 
 def contract_of(manifest: Manifest) -> Contract:
@@ -35,6 +39,7 @@ def contract_of(manifest: Manifest) -> Contract:
         preprocessing=manifest.preprocessing,
         postprocessing=manifest.postprocessing,
         labels_sha256=manifest.labels_sha256,
+        software=manifest.tflite_sha256 if manifest.software else "",
     )
 
 

@@ -114,6 +114,22 @@ class Postprocessing:
 
 
 @dataclass(frozen=True)
+class Software:
+    """What a release of our own software (wire/software.py) needs of a board, and what it speaks.
+
+    `python_from` is the first Python that it runs on (`3.11`), `python_below` the first one that it does
+    not (empty: none is known). It speaks the protocol `protocol`, and that of servers back to
+    `protocol_from` (wire/protocol.py). `packages` are the distributions in it with their versions.
+    """
+
+    python_from: str
+    protocol: int
+    protocol_from: int
+    python_below: str = ""
+    packages: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Manifest:
     """Everything a device or a server needs to know before it reads the model.
 
@@ -128,6 +144,8 @@ class Manifest:
     `metrics` are measured on the held-out split, `float_accuracy` among them.
     `source` is the SHA-256 of what was converted, `provenance` what else took part, by name:
     the data's digest and the versions of packages.
+    `software` is set where there is no model: the release is one of our own software, `tflite_sha256` and
+    `tflite_bytes` are those of its list of files and of the files, and nothing is said of tensors.
     """
 
     model: str
@@ -151,4 +169,5 @@ class Manifest:
     provenance: dict[str, str] = field(default_factory=dict)
     machines: tuple[str, ...] = ()
     memory_bytes: int = 0
+    software: Software | None = None
     v: int = 1

@@ -33,6 +33,8 @@ class BundleReferences:
 
     def of(self, release: Release, now_s: float) -> Reference | None:
         """Return what a release's bundle holds; None for nothing, and for what cannot be read now."""
+        if release.manifest.software is not None:
+            return None
         if release.name in self._found:
             return self._found[release.name]
         if now_s - self._failed_s.get(release.name, -_AGAIN_S) < _AGAIN_S:

@@ -34,6 +34,7 @@ def test_convert_writes_the_bundle_and_the_report_and_prints_both(
     ("arguments", "line"),
     [
         (["my model.keras"], "edgeflock: model name (--name) 'my model': use 1 to 64 letters"),
+        (["m.keras", "--name", "edgeflock-software"], "edgeflock: edgeflock-software is the name by which"),
         (["m.keras", "--version", "a/b"], "edgeflock: version (--version) 'a/b': use 1 to 64 letters"),
         (["m.keras", "--out", "no/such/folder"], "its folder is not there or cannot be written"),
         (["m.keras", "--out", "x", "--json", "x"], "--out and --json name the same file: x"),

@@ -8,8 +8,26 @@ import pytest
 
 from edge.fitness import Board, unfit
 from tests.support.examples import MANIFEST
+from wire.manifest import Software
 
 PI = Board("aarch64", "tflite-runtime 2.14.0", 256 << 20)
+
+
+SOFTWARE = replace(MANIFEST, software=Software("3.11", 1, 1, python_below="3.12"), machines=("aarch64",))
+
+
+@pytest.mark.parametrize(
+    ("board", "why"),
+    [
+        (Board("aarch64", python="3.11.2"), None),
+        (Board("aarch64"), None),
+        (Board("aarch64", python="3.9.18"), "is for Python 3.11 and below 3.12, this is 3.9.18"),
+        (Board("aarch64", python="3.12.0"), "is for Python 3.11 and below 3.12, this is 3.12.0"),
+        (Board("armv7l", python="3.11.2"), "is for aarch64, this is armv7l"),
+    ],
+)
+def test_software_is_for_some_boards_and_pythons(board: Board, why: str | None) -> None:
+    assert unfit(SOFTWARE, board) == why
 
 
 def test_what_says_nothing_is_fit() -> None:

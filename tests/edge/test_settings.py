@@ -59,14 +59,15 @@ def test_a_mistake_of_one_among_several_models_says_whose(tmp_path: Path) -> Non
     ("text", "reason"),
     [
         ('[device]\nname = "pi-1"\n', "model.name is missing"),
-        ("model = []\n" + GOOD.partition("[model]")[0], "there must be 1 to 15 models, not 0"),
+        (GOOD.replace('"digits"', '"edgeflock-software"'), "no model can be named edgeflock-software"),
+        ("model = []\n" + GOOD.partition("[model]")[0], "there must be 1 to 14 models, not 0"),
         (SEVERAL.replace("faces", "digits"), "a model is there twice"),
         (SEVERAL.replace('name = "faces"', ""), "model.name is missing"),
         (SEVERAL.replace("faces", "a/b"), "model.name 'a/b'"),
         (SEVERAL + '[source]\nmodel = "face"\n', "source.model must be one of digits, faces"),
         (
             '[device]\nname = "a"\n' + "".join(f'[[model]]\nname = "m{n}"\n' for n in range(16)),
-            "there must be 1 to 15 models, not 16",
+            "there must be 1 to 14 models, not 16",
         ),
         (
             GOOD + '[[sink]]\nkind = "ndjson"\n[[sink]]\nkind = "csv"\n',
