@@ -131,6 +131,12 @@ def try_bundle(settings: ModelSettings, *, strict: bool) -> str:
     release = release_name(read_bundle(path))
     if strict and release.rpartition("/")[0] != settings.name:
         raise ModelError(f"{path} holds {release}, which is no release of {settings.name}")
+    prove(settings, path)
+    return release
+
+
+def prove(settings: ModelSettings, path: Path) -> None:
+    """Put the bundle at `path` through the trial of a model and wait for it; raise ModelError."""
     trial = _make_trial(settings)
     verdict: Verdict | None = None
     trial.start(path)
@@ -143,7 +149,6 @@ def try_bundle(settings: ModelSettings, *, strict: bool) -> str:
         trial.kill()
     if verdict is None or not verdict.passed:
         raise ModelError(f"{path} failed its trial: {verdict.reason if verdict else 'no answer'}")
-    return release
 
 
 def _how_to_serve(settings: ModelSettings) -> HowToServe:

@@ -54,6 +54,7 @@ from edge.recorder import Recorder
 from edge.remembered import Remembered
 from edge.reporting import Reporting, ReportParts
 from edge.runtime import Runtime
+from edge.selfupdate.app import OwnSoftware
 from edge.serving import Serving
 from edge.settings import AgentSettings, SourceSettings
 from edge.status_line import status_line
@@ -62,7 +63,7 @@ from edge.trusting import make_trust
 from edge.turns import Turns
 from wire.adapters.files import only_owner
 from wire.adapters.paho_link import PahoLink
-from wire.adapters.signals import stop_on_signals
+from wire.adapters.signals import end_on_signals, stop_on_signals
 from wire.codec import encode
 from wire.errors import UnavailableError
 from wire.link import Will
@@ -76,23 +77,26 @@ _SWITCH_INTERVAL_S: Final = 0.0005
 
 _WATCHDOG_EVERY_S: Final = 1.0
 _CONNECT_S: Final = 5.0
+#: A signal that was taken is known to all threads after so long.
+_SIGNAL_S: Final = 0.05
 #: What systemd lets a start take for one model: its load, and the trial of a first bundle before it.
 _LOAD_S: Final = 180.0
 _TRIAL_S: Final = DEADLINE_S[State.STAGE] + _LOAD_S
 
 
-def run(settings: AgentSettings, software: str) -> int:
+def run(settings: AgentSettings, software: str, path: Path) -> int | None:
     """Be the agent until SIGTERM, SIGINT or the end of the source; return the exit code.
 
+    None: begin anew, as other software. `path` is the settings' file, for software that is pushed.
     Raises an EdgeflockError for settings, a first bundle or a source that cannot be used.
     """
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     stop = threading.Event()
     state = Path(settings.device.state)
     with only_owner(state / "lock", "agent"):
-        agent = _Agent(settings, software, stop)
+        agent = _Agent(settings, software, stop, path)
         agent.open()
-        stop_on_signals(stop)
+        stop_on_signals(stop, agent.told)
         return agent.work()
 
 
@@ -125,7 +129,7 @@ def check(settings: AgentSettings) -> str:
 class _Agent:
     """The parts of one agent, put together."""
 
-    def __init__(self, settings: AgentSettings, software: str, stop: threading.Event) -> None:
+    def __init__(self, settings: AgentSettings, software: str, stop: threading.Event, path: Path) -> None:
         self._settings = settings
         self._identity = Identity(
             settings.device.name, secrets.token_hex(6), software, board_name() or None, userland()
@@ -137,7 +141,12 @@ class _Agent:
         self._models: dict[str, AgentModel] = {}
         self._tally = Tally(log.warning)
         self._trust: Trust = NoTrust()
+        self._software = OwnSoftware(
+            Path(settings.device.state), path, broker_address(settings), end=stop.set
+        )
         self._crashed = False
+        #: A signal has asked for the end.
+        self.told = threading.Event()
         self._manager = ServiceManager()
         self._heartbeat = Heartbeat(time.monotonic)
 
@@ -151,14 +160,15 @@ class _Agent:
         for name, own in self._models.items():
             self._manager.starting(f"looking at the first bundle of {name}", _TRIAL_S)
             own.open(alone=len(self._models) == 1)
+        self._software.open()
 
     @property
     def _fed(self) -> Serving:
         """What answers the source."""
         return self._models[self._settings.fed].serving
 
-    def work(self) -> int:
-        """Infer until told to stop; return the exit code."""
+    def work(self) -> int | None:
+        """Infer until told to stop; return the exit code, or None to begin anew."""
         settings, runtime = self._settings, self._fed.runtime
         sinks_settings = [sink for sink in settings.sink if sink.kind != "none"]
         source = open_source(
@@ -193,7 +203,10 @@ class _Agent:
         try:
             _inference_loop(source, self._fed, _pause_s(settings.source), self._stop, pinger)
         finally:
-            self._manager.stopping()
+            if self._software.wants_restart:  # the service goes on
+                self._manager.restarting()
+            else:
+                self._manager.stopping()
             http.stop()
             enrol.close()
             source.close()
@@ -202,7 +215,15 @@ class _Agent:
             sinks.close()
             outbox.close()
             self._store.close()
-        return 1 if self._crashed else 0
+            self._software.close(told=self.told.is_set() and not self._crashed)
+        if self._crashed:
+            return 1
+        return None if self._software.wants_restart and not self._told_meanwhile() else 0
+
+    def _told_meanwhile(self) -> bool:
+        """Return whether a signal came while we ended for a restart: then the next start is the restart."""
+        end_on_signals()
+        return self.told.wait(_SIGNAL_S)
 
     def _run_control(self, control: Control, answered: threading.Event) -> None:
         try:
@@ -234,6 +255,7 @@ class _Agent:
         )
         models = tuple(self._recover(name, shared) for name in self._models)
         servings = [model.serving for model in self._models.values()]
+        self._software.recover(shared, {name: model.serving for name, model in self._models.items()})
         observing = make_observing(settings, self._recorder, self._remembered, servings, self._store)
         parts = Parts(
             link=link,
@@ -251,6 +273,7 @@ class _Agent:
             wall_clock=time.time,
             renewal=make_renewal(settings),
             turned=self._turned,
+            software=self._software,
         )
         return Control(self._identity, parts)
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge import settings_file
 from edge.adapters.board import read_serial
 from edge.app import check, run
+from edge.selfupdate.takeover import take_over
+from launcher.launch import relaunch
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -52,6 +55,11 @@ def add_parser(commands: _SubParsersAction[argparse.ArgumentParser], version: st
     parser.add_argument(
         "--check", action="store_true", help="say whether the agent could start, and do not start it"
     )
+    parser.add_argument(
+        "--trial",
+        action="store_true",
+        help="say whether this software could take over from the agent that runs (it asks before an update)",
+    )
     parser.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     parser.set_defaults(run=lambda arguments: _run(arguments, version))
 
@@ -62,4 +70,10 @@ def _run(arguments: argparse.Namespace, version: str) -> int:
     if arguments.check:
         print(check(settings))
         return 0
-    return run(settings, f"edgeflock {version}")
+    if arguments.trial:
+        print(take_over(settings))
+        return 0
+    code = run(settings, f"edgeflock {version}", arguments.settings)
+    if code is None:
+        relaunch(sys.argv[2:])
+    return code

@@ -11,7 +11,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Protocol
 
 from edge.golden_watch import GoldenWatch
 from edge.observing import Observing
@@ -47,6 +47,8 @@ log = logging.getLogger(__name__)
 _IDLE_WAIT_S: Final = 0.1
 _REPORT_PROGRESS_EVERY_S: Final = 0.2
 _FLUSH_S: Final = 10.0
+#: Before other software starts, which sends what is left: until then nobody gets an answer.
+_SHORT_FLUSH_S: Final = 1.0
 _BATCH: Final = 64
 _DETAIL: Final = 500
 
@@ -79,6 +81,28 @@ class OwnModel:
     golden: GoldenWatch | None = None
 
 
+class Software(Protocol):
+    """The agent's own software, which is updated as a model is (edge/selfupdate/app.py)."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def updater(self) -> Updater: ...
+
+    @property
+    def wants_restart(self) -> bool:
+        """Whether the agent ends only to begin anew."""
+
+    def tick(self) -> None: ...
+
+    def linked(self, *, up: bool) -> None:
+        """Take note of the link."""
+
+    def acknowledged(self, ack: Ack, boot: str) -> None:
+        """Take note of what the server has committed."""
+
+
 @dataclass(frozen=True)
 class Parts:
     """What the control thread works with; each is made in edge/app.py. There is one model at least."""
@@ -99,6 +123,7 @@ class Parts:
     renewal: Renewal | None = None
     #: Hears at each turn what the models do, and whether there is a link.
     turned: Callable[[Sequence[ModelState], bool], None] = lambda _models, _up: None
+    software: Software | None = None
 
 
 class Control:
@@ -107,8 +132,11 @@ class Control:
     def __init__(self, identity: Identity, parts: Parts) -> None:
         self._identity = identity
         self._parts = parts
+        self._updaters = {model.name: model.updater for model in parts.models}
+        if parts.software is not None:
+            self._updaters[parts.software.name] = parts.software.updater
         self._orders = Orders(
-            Addressee(identity.device, tuple(model.name for model in parts.models), identity.boot),
+            Addressee(identity.device, tuple(self._updaters), identity.boot),
             parts.trust,
             Ways(parts.link, parts.topics, self._refuse, self._count, parts.clock),
         )
@@ -130,8 +158,8 @@ class Control:
                 self._step(_IDLE_WAIT_S)
             self._say_goodbye()
         finally:
-            for model in parts.models:
-                model.updater.close()
+            for updater in self._updaters.values():
+                updater.close()
             parts.link.close()
 
     def _step(self, wait_s: float) -> None:
@@ -143,6 +171,8 @@ class Control:
         self._follow_orders()
         for model in self._parts.models:
             model.updater.tick()
+        if self._parts.software:
+            self._parts.software.tick()
         if self._parts.renewal:
             self._parts.renewal.tick(self._parts.link)
         self._drain_results()
@@ -168,13 +198,13 @@ class Control:
                 self._handle_message(event)
             case LinkUp():
                 log.info("connected")
-                self._up = True
+                self._set_up(True)
                 self._last_down = ""
                 self._birth_due = True
                 self._told = None
                 self._parts.outbox.reconnected()
-                for model in self._parts.models:
-                    model.updater.link_restored()
+                for updater in self._updaters.values():
+                    updater.link_restored()
                 if self._parts.renewal:
                     self._parts.renewal.link_up()
             case LinkDown(reason, refused):
@@ -182,10 +212,10 @@ class Control:
                     self._parts.renewal.link_down(refused=refused)
                 if reason != self._last_down:
                     log.warning("%s; inference goes on, trying again", reason)
-                self._up = False
+                self._set_up(False)
                 self._last_down = reason
-                for model in self._parts.models:
-                    model.updater.link_lost()
+                for updater in self._updaters.values():
+                    updater.link_lost()
                 self._orders.link_lost()
             case PublishRefused(_, reason):
                 log.warning("the broker refuses a report: %s", reason)
@@ -196,8 +226,8 @@ class Control:
         try:
             match self._parts.topics.parse(message.topic):
                 case BlobTopic() as topic:
-                    for model in self._parts.models:  # who has not asked for it passes it over
-                        model.updater.receive(topic, message.payload)
+                    for updater in self._updaters.values():  # who has not asked for it passes it over
+                        updater.receive(topic, message.payload)
                 case DeviceTopic(device, leaf) if device == self._identity.device:
                     self._handle_own(leaf, message.payload)
                 case PlanTopic(group, about):
@@ -224,17 +254,27 @@ class Control:
             case "echo":
                 self._orders.take_echo(payload)
             case "ack":
-                self._parts.outbox.acknowledge(decode(Ack, payload))
+                self._acknowledge(decode(Ack, payload))
             case "truth":
                 self._parts.observing.judge(decode(Truths, payload))
             case "crt" if self._parts.renewal:
                 self._parts.renewal.receive(payload, self._parts.link)
             case "cmd" if decode(Command, payload).name == "check-now":
                 self._orders.look_again()
-                for model in self._parts.models:
-                    model.updater.check_now()
+                for updater in self._updaters.values():
+                    updater.check_now()
             case _:
                 raise MessageError(leaf, "not a message to a device")
+
+    def _acknowledge(self, ack: Ack) -> None:
+        self._parts.outbox.acknowledge(ack)
+        if self._parts.software:
+            self._parts.software.acknowledged(ack, self._identity.boot)
+
+    def _set_up(self, up: bool) -> None:
+        self._up = up
+        if self._parts.software:
+            self._parts.software.linked(up=up)
 
     def _follow_orders(self) -> None:
         try:
@@ -244,8 +284,8 @@ class Control:
             self._bad["crash"] += 1
             return
         if wishes is not None:
-            for model in self._parts.models:
-                model.updater.wish(wishes_about(model.name, wishes))
+            for name, updater in self._updaters.items():
+                updater.wish(wishes_about(name, wishes))
 
     def _refuse(self, about: str, error: RefusedError, whose: str | None) -> None:
         """Journal what was refused: who attacks a device should be seen in its log.
@@ -253,10 +293,9 @@ class Control:
         What is about no model stands under the first one.
         """
         self._bad[error.rule] += 1
-        models = self._parts.models
-        model = next((model for model in models if model.name == whose), models[0])
-        state, detail = str(model.updater.state), f"{error} ({about})"
-        self._store("event", Event(model.name, state, state, "refused", None, detail[:_DETAIL]))
+        name = whose if whose in self._updaters else self._parts.models[0].name
+        state, detail = str(self._updaters[name].state), f"{error} ({about})"
+        self._store("event", Event(name, state, state, "refused", None, detail[:_DETAIL]))
 
     # --- to the outbox and the link -----------------------------------------------------------
 
@@ -342,7 +381,7 @@ class Control:
             boot=self._identity.boot,
             sequence=self._sequence,
             time_s=parts.wall_clock(),
-            models=tuple(map(self._model_state, parts.models)),
+            models=tuple(self._model_state(*named) for named in self._updaters.items()),
             groups=self._orders.groups,
             free_bytes=parts.free_bytes(),
             targets_version=standing.targets,
@@ -353,10 +392,10 @@ class Control:
             machine=self._identity.machine,
         )
 
-    def _model_state(self, model: OwnModel) -> ModelState:
+    def _model_state(self, name: str, updater: Updater) -> ModelState:
         """Return the state of a model, with what is refused now among its errors."""
-        state = model.updater.report()
-        errors = dict.fromkeys(e for e in (state.error, self._orders.error(model.name)) if e)
+        state = updater.report()
+        errors = dict.fromkeys(e for e in (state.error, self._orders.error(name)) if e)
         return replace(state, error="; ".join(errors)[:_DETAIL] or None)
 
     def _publish_own(self, leaf: Leaf, payload: bytes) -> bool:
@@ -369,7 +408,8 @@ class Control:
         self._report(final=True)
         while parts.reporting.late:
             self._report(final=True)
-        deadline = Deadline.after(_FLUSH_S if self._up else 0.0, parts.clock)
+        flush_s = _SHORT_FLUSH_S if parts.software and parts.software.wants_restart else _FLUSH_S
+        deadline = Deadline.after(flush_s if self._up else 0.0, parts.clock)
 
         def settled() -> bool:
             event = parts.link.receive(0.02)

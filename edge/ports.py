@@ -12,6 +12,7 @@ from edge.download import Download, Part
 from edge.fitness import Board
 from edge.golden import Verdict
 from edge.pointer import Pointer
+from edge.probation import Outcome
 from edge.shadow import Pairs
 from edge.turns import Turns
 from wire.deadline import Clock
@@ -96,12 +97,20 @@ class Serving(Protocol):
         """Run some of the golden set on what serves; counts as no answer."""
 
 
+class Watch(Protocol):
+    """Looks at what is on probation (edge/probation.py, edge/selfupdate/health.py)."""
+
+    def step(self) -> Outcome | None:
+        """Look at it; return the outcome once there is one."""
+
+
 @dataclass(frozen=True)
 class Ports:
     """What the updater acts through. `journal` must have stored the event when it returns.
 
     `board` is what a model would find here; a median latency of more than `slower_limit` times the usual
-    one sends a model on probation back (0: none does). `turns` is shared by all models of the device.
+    one sends a model on probation back (0: none does). `turns` is shared by all models of the device. `watch`
+    begins a probation by name of the release; None begins that of a model.
     """
 
     store: Store
@@ -113,6 +122,7 @@ class Ports:
     board: Board = field(default_factory=Board)
     slower_limit: float = 0.0
     turns: Turns = field(default_factory=Turns)
+    watch: Callable[[str], Watch] | None = None
 
 
 class Outbox(Protocol):

@@ -7,6 +7,7 @@ from typing import Final
 
 from edge.lifecycle import State
 from wire.messages import ModelState
+from wire.software import SOFTWARE
 
 _LONGEST_ERROR: Final = 120
 
@@ -16,14 +17,16 @@ def status_line(models: Sequence[ModelState], *, connected: bool) -> str:
 
     `digits/1 serves, digits/2: download 40 %`; several models are told apart by semicolons.
     """
-    told = [_about(model) for model in models]
+    told = [text for model in models if (text := _about(model))]
     return "; ".join(told if connected else [*told, "no broker"])
 
 
 def _about(model: ModelState) -> str:
-    serves = f"{model.current} serves" if model.current else f"waiting for a first model of {model.model}"
-    news = _news(model)
-    return f"{serves}, {news}" if news else serves
+    if model.model == SOFTWARE:  # without a release it is the one that was installed, which is no news
+        serves = f"{model.current} runs" if model.current else ""
+    else:
+        serves = f"{model.current} serves" if model.current else f"waiting for a first model of {model.model}"
+    return ", ".join(filter(None, (serves, _news(model))))
 
 
 def _news(model: ModelState) -> str:

@@ -25,7 +25,7 @@ from edge import pointer as pointers
 from edge.download import NoSpaceError
 from edge.lifecycle import DEADLINE_S, Cause, State, advance
 from edge.pointer import Pointer, Slot
-from edge.ports import Ports
+from edge.ports import Ports, Watch
 from edge.probation import Probation, median
 from edge.rollout import Choice, Holdings, Wishes, choose
 from edge.standing import Standing
@@ -71,7 +71,7 @@ class Updater:
         self._error: str | None = None
         self._standing = Standing(ports.store, ports.serving, self._failed)
         self._link_up = True
-        self._probation: Probation | None = None
+        self._probation: Watch | None = None
         self._needs_bytes = 0  # of the candidate, as its trial measured
         self._trial_us: float | None = None  # its median, from there too
         self.state = State.IDLE
@@ -92,6 +92,11 @@ class Updater:
         if self._pointer.on_probation and self._pointer.current:
             self.state = State.PROBATION
             self._watch(self._pointer.current.release)
+
+    def fell_back(self, reason: str) -> None:
+        """Report what was on probation and was rolled back before this start. Call after `recover`."""
+        self.state = State.PROBATION
+        self._guard(lambda: self._roll_back(reason))
 
     def wish(self, wishes: Wishes) -> None:
         """Take note of what the server wants now, and act on it as soon as the state allows."""
@@ -443,6 +448,9 @@ class Updater:
 
     def _watch(self, release: str) -> None:
         """Begin the probation. How fast is usual counts only where there is a model to go back to."""
+        if self._ports.watch is not None:
+            self._probation = self._ports.watch(release)
+            return
         serving, previous = self._ports.serving, self._pointer.previous
         usual_us = (median(serving.latencies(previous.release)) or self._trial_us) if previous else None
         self._probation = Probation(

@@ -21,16 +21,18 @@ from tests.support.training import Bundles, Trained, bundles_in, convert_all, tr
 
 @dataclass(frozen=True)
 class Counts:
-    """How often to try: examples of a random test, SIGKILLs of a kill test, of update cycles, power cuts."""
+    """How often to try: examples of a random test, SIGKILLs of a kill test, of update cycles, power cuts,
+    changes of software with two SIGKILLs each."""
 
     examples: int
     kills: int
     update_kills: int
     power_cuts: int
+    software_updates: int
 
 
-SHORT = Counts(examples=60, kills=3, update_kills=8, power_cuts=3)
-LONG = Counts(examples=1000, kills=50, update_kills=200, power_cuts=40)
+SHORT = Counts(examples=60, kills=3, update_kills=8, power_cuts=3, software_updates=5)
+LONG = Counts(examples=1000, kills=50, update_kills=200, power_cuts=40, software_updates=50)
 
 # A noisy machine is no fault of a test.
 _PATIENT = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}

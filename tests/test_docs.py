@@ -66,6 +66,7 @@ def test_the_readme_stays_short() -> None:
             "keys",
             "serve",
             "push",
+            "pack-software",
             "devices",
             "alerts",
             "agree",

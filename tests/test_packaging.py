@@ -33,8 +33,8 @@ def test_it_holds_the_packages_and_the_device_files_and_no_tests(wheel: zipfile.
     given = [p for p in (ROOT / "firmware-config").rglob("*") if p.is_file()]
     assert sorted(data) == sorted(str(p.relative_to(ROOT / "firmware-config")) for p in given)
     tops = {n.split("/")[0] for n in names if not n.startswith("edgeflock-")}
-    assert tops == {"wire", "edge", "converter", "fleet", "demo", "edgeflock.py"}
-    assert {f"{p}/py.typed" for p in ("wire", "edge", "converter", "fleet", "demo")} <= set(names)
+    assert tops == {"wire", "launcher", "edge", "converter", "fleet", "demo", "edgeflock.py"}
+    assert {f"{p}/py.typed" for p in ("wire", "launcher", "edge", "converter", "fleet", "demo")} <= set(names)
 
 
 def test_it_holds_the_page_and_where_npm_is_the_scripts_of_others(wheel: zipfile.ZipFile) -> None:

@@ -54,44 +54,17 @@ class Request:
     signed: Manifest | None = None
 
 
-class ChildTrial:
-    """One trial at a time, polled by the control thread. A model above `p99_us` is refused."""
+class VerdictChild:
+    """A child that prints a verdict and ends: one at a time, polled by the control thread."""
 
-    def __init__(
-        self,
-        backend: str,
-        threads: int,
-        *,
-        memory_bytes: int = MEMORY_BYTES,
-        processor_s: int = _PROCESSOR_S,
-        wall_s: float = _WALL_S,
-        p99_us: float | None = None,
-    ) -> None:
-        self._backend = backend
-        self._threads = threads
-        self._bounds = Bounds(memory_bytes, processor_s, wall_s)
-        self._p99_us = p99_us
+    def __init__(self) -> None:
         self._child: subprocess.Popen[bytes] | None = None
 
-    def start(self, bundle: Path, *, serving: Path | None = None, signed: Manifest | None = None) -> None:
-        """Begin to try `bundle`; a trial that runs is ended.
-
-        With `serving`, a bundle that its callers could not call is refused; with `signed`, one with another
-        manifest than this.
-        """
+    def begin(self, module: str, *arguments: str) -> None:
+        """Start the child; one that runs is ended."""
         self.kill()
-        request = Request(
-            backend=self._backend,
-            threads=self._threads,
-            memory_bytes=self._bounds.memory_bytes,
-            processor_s=self._bounds.processor_s,
-            wall_s=self._bounds.wall_s,
-            p99_us=self._p99_us,
-            signed=signed,
-        )
-        arguments = (encode(request).decode(), str(bundle), str(serving or ""))
         self._child = subprocess.Popen(
-            tied(python_module(_MODULE, *arguments), how="KILL"),
+            tied(python_module(module, *arguments), how="KILL"),
             env=python_environment() | {"OPENBLAS_NUM_THREADS": "1"},  # it forks: no other threads
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -120,6 +93,43 @@ class ChildTrial:
             assert self._child.stdout is not None
             self._child.stdout.close()
             self._child = None
+
+
+class ChildTrial(VerdictChild):
+    """Trials of models. One above `p99_us` is refused."""
+
+    def __init__(
+        self,
+        backend: str,
+        threads: int,
+        *,
+        memory_bytes: int = MEMORY_BYTES,
+        processor_s: int = _PROCESSOR_S,
+        wall_s: float = _WALL_S,
+        p99_us: float | None = None,
+    ) -> None:
+        super().__init__()
+        self._backend = backend
+        self._threads = threads
+        self._bounds = Bounds(memory_bytes, processor_s, wall_s)
+        self._p99_us = p99_us
+
+    def start(self, bundle: Path, *, serving: Path | None = None, signed: Manifest | None = None) -> None:
+        """Begin to try `bundle`; a trial that runs is ended.
+
+        With `serving`, a bundle that its callers could not call is refused; with `signed`, one with another
+        manifest than this.
+        """
+        request = Request(
+            backend=self._backend,
+            threads=self._threads,
+            memory_bytes=self._bounds.memory_bytes,
+            processor_s=self._bounds.processor_s,
+            wall_s=self._bounds.wall_s,
+            p99_us=self._p99_us,
+            signed=signed,
+        )
+        self.begin(_MODULE, encode(request).decode(), str(bundle), str(serving or ""))
 
 
 def read_verdict(code: int, answer: bytes) -> Verdict:
@@ -169,14 +179,19 @@ def _manifest(serving: Path) -> Manifest | None:
 
 def main(arguments: list[str]) -> int:
     """Be the child."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # a shutdown signals whole groups; our parent ends us
-        signal.signal(number, signal.SIG_IGN)
-    os.nice(_LOWEST_PRIORITY)
-    _offer_to_oom_killer()
+    stand_back()
     request, bundle, serving = arguments
     verdict = try_here(decode(Request, request.encode()), Path(bundle), Path(serving) if serving else None)
     sys.stdout.buffer.write(encode(verdict))
     return 0
+
+
+def stand_back(nice: int = _LOWEST_PRIORITY) -> None:
+    """Let everything else on the board go first, and only our parent end us."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shutdown signals whole groups
+        signal.signal(number, signal.SIG_IGN)
+    os.nice(nice)
+    _offer_to_oom_killer()
 
 
 def _offer_to_oom_killer() -> None:

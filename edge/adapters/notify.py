@@ -7,6 +7,8 @@ import socket
 from typing import Final
 
 _LONGEST_STATUS: Final = 400
+#: Until other software is ready; as long as the unit gives a start.
+_RESTART_S: Final = 180
 
 
 class ServiceManager:
@@ -24,7 +26,13 @@ class ServiceManager:
         notify(f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
 
     def ready(self) -> None:
-        notify("READY=1")
+        """Say that this process serves, and put the watchdog back to what the unit says."""
+        usec = os.environ.get("WATCHDOG_USEC")
+        notify(f"READY=1\nWATCHDOG_USEC={usec}" if usec else "READY=1")
+
+    def restarting(self) -> None:
+        """Say that this process begins anew, as other software: the watchdog is to wait for a start."""
+        notify(f"WATCHDOG=1\nWATCHDOG_USEC={_RESTART_S * 1_000_000}\nSTATUS=starting other software")
 
     def alive(self) -> None:
         notify("WATCHDOG=1")

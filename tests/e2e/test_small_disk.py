@@ -6,31 +6,15 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from tests.support.local_fleet import BROKERS, LocalFleet
+from tests.support.small_disk import SmallDisk
+from tests.support.software import make_software
 from tests.support.training import Bundles
-
-
-class SmallDisk:
-    """A file system of so many megabytes in memory. Needs root."""
-
-    def __init__(self, mount: Path, megabytes: int) -> None:
-        self.mount = mount
-        mount.mkdir()
-        self._do("mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "none", str(mount))
-
-    def grow(self, megabytes: int) -> None:
-        """Give it room, as who tidies up does."""
-        self._do("mount", "-o", f"remount,size={megabytes}m", str(self.mount))
-
-    def remove(self) -> None:
-        self._do("umount", "-l", str(self.mount))
-
-    @staticmethod
-    def _do(*command: str) -> None:
-        subprocess.run(command, check=True, capture_output=True)
+from wire.software import SOFTWARE
 
 
 @pytest.fixture
@@ -67,4 +51,21 @@ def test_an_update_that_does_not_fit_is_refused_before_its_first_byte_and_goes_o
     disk.grow(40)
     fleet.wait_for_release("digits/8")
     assert set(fleet.answered()) == {"digits/1", "digits/8"}
+    assert fleet.end("pi-1") == 0
+
+
+@pytest.mark.timeout(900)
+def test_software_that_does_not_fit_is_refused_before_its_first_byte_and_goes_on_with_space(
+    disk: SmallDisk, fleet: LocalFleet, bundles: Bundles, tmp_path: Path
+) -> None:
+    fleet.start_device()
+    fleet.push(bundles.one)
+    fleet.wait_for_release("digits/1")
+    fleet.push(make_software(tmp_path, "0.2.0", ballast=Random(1).randbytes(1_000_000)))
+    fleet.wait("it is refused", lambda: "bytes free" in str(fleet.row(model=SOFTWARE).error))
+    software = disk.mount / "software"
+    assert [path.name for path in software.rglob("*") if path.is_file()] == []
+    disk.grow(60)
+    fleet.wait("it runs", lambda: fleet.row(model=SOFTWARE).current == f"{SOFTWARE}/0.2.0", 200)
+    fleet.wait("it is trusted", lambda: fleet.row(model=SOFTWARE).state == "idle", 200)
     assert fleet.end("pi-1") == 0

@@ -15,6 +15,7 @@ from edge.heartbeat import SILENT_S, Heartbeat
 from edge.status_line import status_line
 from tests.support.fakes import TurnedClock
 from wire.messages import ModelState
+from wire.software import SOFTWARE
 
 
 class Systemd:
@@ -123,3 +124,13 @@ def test_the_status_says_what_serves_and_what_is_under_way(model: ModelState, li
 def test_the_status_holds_every_model_and_a_missing_broker() -> None:
     line = status_line([IDLE, ModelState("bees", "idle")], connected=False)
     assert line == "digits/1 serves; waiting for a first model of bees; no broker"
+
+
+def test_the_agents_software_is_told_where_it_was_pushed_or_something_is_under_way() -> None:
+    pushed = ModelState(SOFTWARE, "idle", current=f"{SOFTWARE}/0.2.0")
+    assert status_line([IDLE, ModelState(SOFTWARE, "idle")], connected=True) == status_line(
+        [IDLE], connected=True
+    )
+    assert status_line([pushed], connected=True) == f"{SOFTWARE}/0.2.0 runs"
+    staged = ModelState(SOFTWARE, "stage", target=f"{SOFTWARE}/0.3.0")
+    assert status_line([staged], connected=True) == f"{SOFTWARE}/0.3.0: stage"

@@ -16,21 +16,28 @@ from typing import Final
 _ENDING: Final = (signal.SIGTERM, signal.SIGINT)
 
 
-def stop_on_signals(stop: threading.Event) -> None:
-    """Set `stop` on SIGTERM or SIGINT. Call on the main thread, once."""
+def stop_on_signals(*events: threading.Event) -> None:
+    """Set `events` on SIGTERM or SIGINT. Call on the main thread, once."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     for number in _ENDING:
         signal.signal(number, _do_nothing)
-    threading.Thread(target=_wait, args=(reader, stop), name="signals", daemon=True).start()
+    threading.Thread(target=_wait, args=(reader, events), name="signals", daemon=True).start()
+
+
+def end_on_signals() -> None:
+    """Let SIGTERM and SIGINT end the process again, as before: for who has nothing left to do but exec."""
+    for number in _ENDING:
+        signal.signal(number, signal.SIG_DFL)
 
 
 def _do_nothing(number: int, frame: object) -> None:
     """Be a handler: without one the signal would end the process."""
 
 
-def _wait(reader: int, stop: threading.Event) -> None:
+def _wait(reader: int, events: tuple[threading.Event, ...]) -> None:
     while numbers := os.read(reader, 64):
         if set(numbers) & set(_ENDING):
-            stop.set()
+            for event in events:
+                event.set()
