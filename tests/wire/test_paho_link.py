@@ -14,7 +14,7 @@ import pytest
 from tests.support.locked_broker import LockedBroker, needs_mosquitto
 from wire.adapters import paho_link
 from wire.adapters.paho_link import BrokerAddress, PahoLink
-from wire.adapters.publish_tap import PublishTap
+from wire.adapters.publish_tap import PublishTap, packet
 from wire.deadline import Deadline, wait_until
 from wire.enrolment import SERVER_NAME
 from wire.link import Incoming, LinkUp
@@ -27,9 +27,10 @@ _TOPIC: Final = "edgeflock/d/pi-1/event"
 
 
 class DeafBroker:
-    """Lets one client in, takes everything, and acknowledges nothing."""
+    """Lets one client in, says what it was told to, takes everything, and acknowledges nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, says: bytes = b"") -> None:
+        self._says = says
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._taken = b""
         self._thread = threading.Thread(target=self._serve)
@@ -53,7 +54,7 @@ class DeafBroker:
         connection, _ = self._listener.accept()
         with connection:
             connection.recv(4096)
-            connection.sendall(_CONNACK)
+            connection.sendall(_CONNACK + self._says)
             while piece := connection.recv(1 << 16):
                 self._taken += piece
 
@@ -103,6 +104,18 @@ def test_one_that_nobody_acknowledges_is_no_acknowledgement_of_an_earlier_one(
         skip_numbers(link, _NUMBERS - 1)
         send_what_may_be_lost(link, deaf_broker)
         assert link.unacknowledged == 1
+
+
+def test_a_link_that_has_no_room_still_tells_the_broker_that_it_lives(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(paho_link, "_MAX_EVENTS", 1)
+    monkeypatch.setattr(paho_link, "_ALIVE_EVERY_S", 0.05)
+    broker = DeafBroker(b"".join(packet(_TOPIC, bytes(100)) for _ in range(2000))).start()
+    with closing(PahoLink(broker.address, "pi-1")) as link:
+        link.start()
+        assert broker.has(b"\xc0\x00\xc0\x00"), "a PINGREQ, and another one"
+    broker.stop()
 
 
 @pytest.fixture(scope="module")

@@ -70,6 +70,9 @@ _PACKET_OVERHEAD: Final = 66 * 1024  # the longest topic that MQTT knows, and pr
 _MAX_EVENTS: Final = 20_000  # past them the network thread waits, and the broker holds the rest back
 _MAX_WAITING_BYTES: Final = 32 * 1024 * 1024
 _ROOM_EVERY_S: Final = 0.02
+#: While there is no room the broker still hears of us: it would end the connection, and all begin anew.
+_ALIVE_EVERY_S: Final = _KEEPALIVE_S / 2
+_PINGREQ: Final = b"\xc0\x00"
 _FEW_BYTES: Final = 32 * 1024
 
 
@@ -354,8 +357,7 @@ class PahoLink:
 
     def _take(self, messages: list[Incoming], answers: bytes) -> None:
         """Hand messages over, and acknowledge them; wait for room before, which holds the broker back."""
-        while not self._closed and self._is_full():
-            time.sleep(_ROOM_EVERY_S)
+        self._wait_for_room()
         for message in messages:
             if self._largest_bytes is None or len(message.payload) <= self._largest_bytes:
                 self._taken_bytes += len(message.payload)
@@ -366,6 +368,15 @@ class PahoLink:
             self._client.send(answers)
         if self._gather_s and sum(len(message.payload) for message in messages) < _FEW_BYTES:
             time.sleep(self._gather_s)
+
+    def _wait_for_room(self) -> None:
+        said_s = time.monotonic()
+        while not self._closed and self._is_full():
+            time.sleep(_ROOM_EVERY_S)
+            if time.monotonic() - said_s >= _ALIVE_EVERY_S:
+                said_s = time.monotonic()
+                self._client.send(_PINGREQ)
+                self._client.loop_write()
 
     def _drop(self, message: Incoming) -> None:
         if not self._told_large:
