@@ -80,8 +80,9 @@ class RunningBroker:
 
     @property
     def missed(self) -> bool:
-        """Whether it has ended though nobody stopped it."""
-        return self.wanted and not self.alive
+        """Whether it has ended though nobody stopped it; while it is started anew one waits."""
+        with self.lock:
+            return self.wanted and not self.alive
 
     def restart(self) -> None:
         """End it and start it anew with the files as they are now; raise UnavailableError if it does not.

@@ -36,10 +36,14 @@ def test_a_broker_that_was_stopped_stays_so(tmp_path: Path) -> None:
     assert not broker.missed
 
 
-def test_a_restart_is_no_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_restart_is_no_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fleet.adapters.broker_watch._LOOK_EVERY_S", 0.001)
     broker = start(tmp_path)
     watch = BrokerWatch(broker, "the broker", lambda: 0.0).start()
     broker.restart()
+    assert "has ended" not in caplog.text
     broker.process.kill()
     assert wait_until(lambda: "has ended" in caplog.text, Deadline.after(30))
     broker.restart()  # for a list, while the watch pauses
