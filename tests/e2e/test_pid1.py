@@ -16,7 +16,9 @@ import numpy as np
 import pytest
 
 from fleet.provision import templates
-from fleet.provision.render import DeviceCard, render
+from fleet.provision.card import DeviceCard
+from fleet.provision.formats import render
+from fleet.provision.systems import Os
 from tests.support.booted_system import UNIT, BootedSystem
 from tests.support.debian_root import debian_root, why_none
 from tests.support.local_fleet import LocalFleet
@@ -60,7 +62,7 @@ class Device:
         system.lay()
         root = (self.fleet.state / "root.json").read_text()
         card = DeviceCard(_DEVICE, "127.0.0.1", "tiny", self.fleet.address.port, root=root)
-        for name, text in render(templates.load(), card).items():
+        for name, text in render(templates.load(), card, Os.TRIXIE).items():
             if name.startswith("edgeflock/"):
                 (system.card.parent / name).write_text(text)
         text = self.settings.read_text()
