@@ -1,6 +1,6 @@
 # One command for people and for CI. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-tools test-long page flash flash-arguments packages clean
+.PHONY: help demo test test-tools test-long page flash flash-arguments packages image boot-test clean
 # DEVICE is what NAME was called at first. Not `?=`: some systems have a NAME in the environment.
 NAME = $(DEVICE)
 PYTHON_FILES := setup.cfg pyproject.toml requirements/constraints.txt package-lock.json
@@ -46,6 +46,14 @@ flash-arguments:
 	@[ -n "$(NAME)" ] && { [ -n "$(BOOT)" ] || { [ -n "$(IMAGE)" ] && [ -n "$(OUT)$(DISK)" ]; }; } || { \
 		echo "say which: make flash BOOT=/media/boot NAME=pi-1" >&2; \
 		echo "       or: make flash IMAGE=raspios.img.xz NAME=pi-1 DISK=/dev/sdX (or OUT=pi-1.img)" >&2; exit 2; }
+
+image: .venv/.dev  ## make an arm64 image like a stock one, and our package for it, in build/image (root; minutes)
+	@scripts/ensure-boot-tools
+	@scripts/build-stock-image build/image
+	@.venv/bin/edgeflock package --target bookworm-arm64 --out build/image/packages --deb
+
+boot-test: image test-tools  ## flash that image, boot it in QEMU, update it, cut its power (20 minutes)
+	@.venv/bin/python -m pytest tests/boot --boot-image build/image -rA
 
 clean:  ## remove what the other targets made
 	rm -rf .venv fleet/web/static/vendor demo-run packages build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

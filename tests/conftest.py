@@ -43,20 +43,23 @@ settings.register_profile("long", max_examples=LONG.examples, **_PATIENT)
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long-results", type=Path, metavar="FOLDER", help="full counts, and a JSON in FOLDER")
     parser.addoption("--trained", type=Path, metavar="FOLDER", help="take the models there, and train none")
+    parser.addoption("--boot-image", type=Path, metavar="FOLDER", help="boot what `make image` made there")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("long" if config.getoption("--long-results") else "short")
     config.addinivalue_line("markers", "long: takes minutes or gigabytes; runs with --long-results only")
+    config.addinivalue_line("markers", "boot: boots an image in QEMU; runs with --boot-image only")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--long-results"):
-        return
-    skip = pytest.mark.skip(reason="long: make test-long runs it")
-    for item in items:
-        if item.get_closest_marker("long"):
-            item.add_marker(skip)
+    asked = {"long": config.getoption("--long-results"), "boot": config.getoption("--boot-image")}
+    command = {"long": "make test-long", "boot": "make boot-test"}
+    for mark in (mark for mark, given in asked.items() if not given):
+        skip = pytest.mark.skip(reason=f"{mark}: {command[mark]} runs it")
+        for item in items:
+            if item.get_closest_marker(mark):
+                item.add_marker(skip)
 
 
 def pytest_report_header(config: pytest.Config) -> str:
