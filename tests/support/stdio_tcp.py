@@ -9,13 +9,13 @@ import sys
 def main() -> None:
     peer = socket.create_connection((sys.argv[1], int(sys.argv[2])))
     while True:
-        ready, _, _ = select.select([0, peer], [], [])
+        ready, _, _ = select.select([0, peer.fileno()], [], [])
         if 0 in ready:
             data = os.read(0, 65536)
             if not data:
                 return
             peer.sendall(data)
-        if peer in ready:
+        if peer.fileno() in ready:
             data = peer.recv(65536)
             if not data:
                 return
