@@ -108,7 +108,6 @@ def power(board: Board) -> Iterator[list[Guest]]:
     guests: list[Guest] = []
     yield guests
     for guest in guests:
-        (board.image.parent / f"console-{time.monotonic():.0f}.log").write_text(guest.console)
         guest.pull_the_plug()
 
 

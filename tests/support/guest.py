@@ -50,6 +50,7 @@ class Guest:
         self.board = board
         self.began_s = time.monotonic()
         self.lines: list[str] = []
+        self.log = board.image.with_suffix(f".{int(time.time())}.console")
         self._ssh_port = free_port()
         self._process = subprocess.Popen(
             [*self._command(words), *more],
@@ -127,9 +128,12 @@ class Guest:
         ]  # fmt: skip
 
     def _read(self) -> None:
+        """Keep what the console says, and write it to a file, where a person can follow it."""
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self.lines.append(f"{self.age_s:7.1f} {line.decode(errors='replace').rstrip()}")
+        with self.log.open("w", encoding="utf-8") as log:
+            for line in self._process.stdout:
+                self.lines.append(f"{self.age_s:7.1f} {line.decode(errors='replace').rstrip()}")
+                print(self.lines[-1], file=log, flush=True)
 
 
 def read_boot_file(image: Path, name: str) -> bytes:
