@@ -79,7 +79,10 @@ class ArmBoard:
 
 def stand_board(root: Path, target: Target, deb: Path) -> ArmBoard:
     """Unpack a Debian package on a fresh board."""
-    shutil.copytree(CACHE / target.name, root, symlinks=True)
+    system = CACHE / target.name
+    # Where root made it, there are device files: /dev/full would be read for ever.
+    devices = {str(system): {"dev"}}
+    shutil.copytree(system, root, symlinks=True, ignore=lambda folder, _: devices.get(folder, set()))
     subprocess.run(["dpkg-deb", "-x", deb, root], check=True)
     part = f"Features\t: {_FEATURES[target.architecture]}\nCPU implementer\t: 0x41\nCPU architecture: 8\n"
     part += "CPU variant\t: 0x0\nCPU part\t: 0xd08\nCPU revision\t: 3\n\n"
