@@ -22,6 +22,7 @@ from fleet.home_topics import Home
 from fleet.quality import latency
 from fleet.statistics import wilson
 from wire.codec import encode
+from wire.software import SOFTWARE
 from wire.topics import NAME
 
 #: A hub draws each of them; past this a fleet needs a page of its own.
@@ -172,7 +173,7 @@ def _model_state(model: ModelNow) -> Json:
 
 def _device(health: HealthFacts, facts: FleetFacts) -> DeviceNow:
     said = health.reported.models if health.reported else ()
-    named = [model for model in said if NAME.fullmatch(model.model)]
+    named = [model for model in said if model.model != SOFTWARE and NAME.fullmatch(model.model)]
     return DeviceNow(
         device=health.device,
         verdict=facts.devices[health.device],

@@ -11,6 +11,7 @@ from fleet.ingest import ReleaseTotal
 from fleet.statistics import wilson
 from wire.histogram import quantile
 from wire.messages import ModelState, Reported, Telemetry
+from wire.software import SOFTWARE
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,9 @@ def rows(facts: DeviceFacts) -> list[DeviceRow]:
 
     What a release did stands in the row of its model, and in the first what is of no model that is
     reported: each is there once. Resources and what was dropped are the device's, the same in all rows.
+    The agent's own software has a row once a release of it was pushed.
     """
-    models = facts.reported.models if facts.reported else ()
+    models = tuple(model for model in (facts.reported.models if facts.reported else ()) if _is_news(model))
     first, further = models[0] if models else None, models[1:]
     theirs = frozenset(model.model for model in further)
     others = [_row(facts, model, partial(_is_of, frozenset({model.model}))) for model in further]
@@ -79,6 +81,10 @@ def one_each(found: Iterable[DeviceRow], model: str) -> list[DeviceRow]:
         if row.device not in chosen or row.model == model:
             chosen[row.device] = row
     return list(chosen.values())
+
+
+def _is_news(model: ModelState) -> bool:
+    return model.model != SOFTWARE or any((model.current, model.target, model.error))
 
 
 def _is_of(models: frozenset[str], release: str) -> bool:

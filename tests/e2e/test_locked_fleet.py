@@ -169,6 +169,36 @@ def test_a_fleet_is_made_once(fleet: Locked) -> None:
 PAGE = (ROOT / "docs/how-to/secure-the-broker.md").read_text()
 
 
+def boot_partition(folder: Path) -> Path:
+    boot = folder / "bootfs"
+    boot.mkdir()
+    for name in ("cmdline.txt", "config.txt", "user-data", "meta-data", "network-config"):
+        (boot / name).write_text("# as Raspberry Pi OS has it\n")
+    (boot / "issue.txt").write_text("Raspberry Pi reference 2025-10-01\n")
+    return boot
+
+
+def assert_card(boot: Path, device: str, token: Path) -> None:
+    card = b"".join(path.read_bytes() for path in boot.rglob("*") if path.is_file())
+    for part in (b"BEGIN CERTIFICATE", f'name = "{device}"'.encode(), token.read_bytes().strip()):
+        assert part in card
+
+
+def test_the_pages_commands_make_a_card_that_lets_its_device_in(fleet: Locked) -> None:
+    fleet.serve()
+    fleet.prepare("kitchen-1")  # the card's token ends this one
+    boot = boot_partition(fleet.folder)
+    (block,) = [b for b in re.findall(r"```sh\n(.*?)```", PAGE, re.S) if "flash" in b]
+    block = block.replace("/srv/fleet", str(fleet.state)).replace("/media/$USER/bootfs", str(boot))
+    for line in block.replace("\\\n", " ").splitlines():
+        fleet.command(*shlex.split(line)[1:])
+    (token,) = boot.rglob("claim-token")
+    assert_card(boot, "kitchen-1", token)
+    (fleet.folder / "kitchen-1" / "claim-token").write_bytes(token.read_bytes())
+    fleet.start_device("kitchen-1")
+    fleet.wait("kitchen-1 online", lambda: fleet.presence("kitchen-1") == "online")
+
+
 @pytest.mark.parametrize("source", ["page", "hint"])
 def test_the_settings_by_hand_let_a_device_in(fleet: Locked, source: str) -> None:
     fleet.serve()
@@ -193,14 +223,11 @@ def test_the_settings_by_hand_let_a_device_in(fleet: Locked, source: str) -> Non
 
 
 def test_the_hint_of_enroll_makes_a_card(fleet: Locked) -> None:
-    boot, token = fleet.folder / "bootfs", fleet.folder / "token"
-    boot.mkdir()
-    for name in ("cmdline.txt", "config.txt", "user-data", "meta-data", "network-config"):
-        (boot / name).write_text("# as Raspberry Pi OS has it\n")
-    (boot / "issue.txt").write_text("Raspberry Pi reference 2025-10-01\n")
+    boot, token = boot_partition(fleet.folder), fleet.folder / "token"
     said = fleet.command("fleet", "enroll", "pi-1", "--state", fleet.state, "--out", token)
     hint = said[said.index("edgeflock flash") :].replace("\\\n", " ").replace("FOLDER", str(boot))
     fleet.command(*shlex.split(hint)[1:])
+    assert_card(boot, "pi-1", token)
 
 
 @pytest.mark.parametrize(

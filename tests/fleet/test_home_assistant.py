@@ -26,6 +26,7 @@ from tests.support.locked_broker import LockedBroker, Voice, needs_mosquitto
 from wire.adapters.paho_link import BrokerAddress
 from wire.enrolment import SERVER_NAME
 from wire.messages import ModelState, Reported
+from wire.software import SOFTWARE
 
 HOME = Home("homeassistant", "edgeflock")
 NOBODY_LISTENS = 0x10
@@ -105,6 +106,11 @@ def test_a_device_writes_no_template_and_no_message_that_is_too_large() -> None:
     (now,) = devices_now(facts(lying))
     assert [model.model for model in now.models] == [f"m{i}" for i in range(MAX_MODELS - 1)] + ["m7"]
     assert "states" not in json.dumps(shown(facts(lying)))
+
+
+def test_the_agents_own_software_is_no_model() -> None:
+    (now,) = devices_now(facts(health("pi-1", SOFTWARE, "digits")))
+    assert [model.model for model in now.models] == ["digits"]
 
 
 def test_every_name_has_an_id_of_its_own_that_home_assistant_takes() -> None:

@@ -13,9 +13,11 @@ from fleet.view import DeviceFacts, DeviceRow, one_each, rows
 from tests.support.examples import VITALS, counters
 from wire.counters import Buckets
 from wire.messages import Loss, ModelState, Reported, Telemetry
+from wire.software import SOFTWARE
 
 NOTHING = Buckets(0, ())
 ANTS = ModelState("ants", "idle", "ants/2")
+AS_INSTALLED = ModelState(SOFTWARE, "idle", None)
 BEES = ModelState("bees", "wait-turn", None, None, "bees/1", error="the disk is full")
 
 
@@ -57,6 +59,17 @@ def test_every_count_is_in_one_row_whatever_is_reported() -> None:
         assert sum(row.inferences for row in found) == 55
         assert sum(row.errors for row in found) == 6
         assert {row.dropped for row in found} == {3}
+
+
+def test_the_software_has_a_row_once_a_release_of_it_was_pushed() -> None:
+    for models in ((ANTS, AS_INSTALLED), (AS_INSTALLED, ANTS)):
+        assert [row.model for row in rows(facts(*models))] == ["ants"]
+    assert [row.model for row in rows(facts(AS_INSTALLED))] == [None]
+    fetches = replace(AS_INSTALLED, state="download", target="edgeflock-software/2.0.0")
+    runs = replace(AS_INSTALLED, current="edgeflock-software/2.0.0")
+    refused = replace(AS_INSTALLED, error="the disk is full")
+    for told in (fetches, runs, refused):
+        assert [row.model for row in rows(facts(ANTS, told))] == ["ants", SOFTWARE]
 
 
 def test_of_several_rows_of_a_device_that_of_the_model_is_looked_at() -> None:
