@@ -12,7 +12,8 @@ from edge import settings_file
 from edge.adapters.board import read_serial
 from edge.app import check, run
 from edge.selfupdate.takeover import take_over
-from launcher.launch import relaunch
+from launcher.launch import on_probation, relaunch
+from wire.errors import SettingsError, UnavailableError
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -66,6 +67,16 @@ def add_parser(commands: _SubParsersAction[argparse.ArgumentParser], version: st
 
 def _run(arguments: argparse.Namespace, version: str) -> int:
     logging.basicConfig(level=arguments.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        return _do(arguments, version)
+    except SettingsError as error:
+        if not on_probation():
+            raise
+        # By its code nobody would start us again, and the software before us took these settings.
+        raise UnavailableError(str(error)) from error
+
+
+def _do(arguments: argparse.Namespace, version: str) -> int:
     settings = settings_file.load(arguments.settings, read_serial)
     if arguments.check:
         print(check(settings))

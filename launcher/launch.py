@@ -22,6 +22,8 @@ from wire.adapters.files import only_owner
 RUNNING: Final = "EDGEFLOCK_SOFTWARE"
 _FACTORY: Final = "EDGEFLOCK_FACTORY"
 _OUTSIDE: Final = "EDGEFLOCK_OUTSIDE"
+#: Set for what was launched on probation.
+_PROBATION: Final = "EDGEFLOCK_PROBATION"
 
 #: Software on probation that has not ended it by then is ended (SIGALRM outlives exec): nobody else may
 #: notice a control thread that hangs. Longer than a probation takes (edge/selfupdate/health.py).
@@ -51,10 +53,11 @@ def launch(arguments: list[str]) -> None:
         with only_owner(state / "lock", "agent"):
             choice = _choose(disk)
     if choice.slot is not None:
-        if choice.on_probation and not asked.check:
+        on_probation = choice.on_probation and not asked.check
+        if on_probation:
             signal.alarm(ALARM_S)
         with contextlib.suppress(OSError):  # no Python here, no memory: then as the factory's software
-            _become(disk, choice.slot.sha256, arguments)
+            _become(disk, choice.slot.sha256, arguments, on_probation=on_probation)
         signal.alarm(0)
 
 
@@ -63,7 +66,8 @@ def relaunch(arguments: list[str]) -> NoReturn:
 
     Nothing may be open that must be closed: threads and files end here.
     """
-    environment = {k: v for k, v in os.environ.items() if k not in (RUNNING, _FACTORY, _OUTSIDE)}
+    ours = (RUNNING, _FACTORY, _OUTSIDE, _PROBATION)
+    environment = {k: v for k, v in os.environ.items() if k not in ours}
     outside = os.environ.get(_OUTSIDE, os.environ.get("PYTHONPATH", ""))
     factory = os.environ.get(_FACTORY, str(_ROOT))
     _exec(environment | {"PYTHONPATH": _joined(factory, outside)}, arguments)
@@ -77,6 +81,11 @@ def disarm() -> None:
 def running() -> str | None:
     """Return the digest of the software that runs; None for the factory's."""
     return os.environ.get(RUNNING)
+
+
+def on_probation() -> bool:
+    """Return whether what runs was on probation when it was started."""
+    return _PROBATION in os.environ
 
 
 def environment_of(folder: Path, sha256: str) -> dict[str, str]:
@@ -108,8 +117,9 @@ def _choose(disk: Disk) -> Choice:
     return choice
 
 
-def _become(disk: Disk, sha256: str, arguments: list[str]) -> None:
-    _exec(environment_of(disk.environment(sha256), sha256), arguments)
+def _become(disk: Disk, sha256: str, arguments: list[str], *, on_probation: bool) -> None:
+    probation = {_PROBATION: "1"} if on_probation else {}
+    _exec(environment_of(disk.environment(sha256), sha256) | probation, arguments)
 
 
 def _exec(environment: dict[str, str], arguments: list[str]) -> NoReturn:

@@ -34,9 +34,9 @@ class Board:
         self.environments = Environments(self.disk.folder / "env")
         self.environments.open()
 
-    def install(self, version: str) -> Slot:
+    def install(self, version: str, script: str = "") -> Slot:
         release = self.state / "release"
-        release.write_bytes(tiny_software(version, _SAYS % version))
+        release.write_bytes(tiny_software(version, script or _SAYS % version))
         sha256 = version * 64
         self.environments.build(release, sha256)
         return Slot(f"{SOFTWARE}/{version}", sha256)
@@ -134,3 +134,16 @@ def test_newer_software_may_write_more_into_the_pointer_than_the_launcher_knows(
     assert decode(Pointer, text.encode()).current == slot
     board.start()
     assert board.said.split()[0] == "1"
+
+
+@pytest.mark.parametrize(("on_probation", "code"), [(True, 1), (False, 2)])
+def test_settings_that_only_new_software_refuses_are_not_its_last_start(
+    board: Board, *, on_probation: bool, code: int
+) -> None:
+    """A service manager starts nothing again after code 2: see RestartPreventExitStatus of the unit."""
+    ours = str(ROOT / "edgeflock.py")
+    script = f"import runpy\nrunpy.run_path({ours!r}, run_name='__main__')\n"
+    board.point(Pointer(current=board.install("1", script), on_probation=on_probation))
+    assert board.start().returncode == code
+    assert "model.name is missing" in board.complained
+    assert board.disk.starts().of("1" * 64) == 1
