@@ -43,6 +43,8 @@ def launch(arguments: list[str]) -> None:
         return
     signal.alarm(0)
     asked = _asked(arguments)
+    if asked.trial:  # it is asked of this software, and starts nothing
+        return
     state = _state(asked.settings) if asked.settings else None
     if state is None or not Disk(state).folder.is_dir():
         return
@@ -134,15 +136,16 @@ def _joined(*paths: str) -> str:
 
 
 def _asked(arguments: list[str]) -> argparse.Namespace:
-    """Return the settings file and whether only a check is asked for; the agent's parser refuses the rest."""
+    """Return the settings file and whether no start is asked for; the agent's parser refuses the rest."""
     parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
     parser.add_argument("settings", nargs="?")
     parser.add_argument("--check", action="store_true")
+    parser.add_argument("--trial", action="store_true")
     parser.add_argument("--log-level")
     try:
         asked, _ = parser.parse_known_args(arguments)
     except argparse.ArgumentError:
-        return argparse.Namespace(settings=None, check=False)
+        return argparse.Namespace(settings=None, check=False, trial=False)
     return asked
 
 

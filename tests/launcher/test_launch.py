@@ -15,7 +15,7 @@ from launcher.choosing import PROBATION_STARTS, Starts
 from launcher.disk import Disk
 from tests.support.local_fleet import ROOT
 from tests.support.tiny_software import tiny_software
-from wire.adapters.files import write_atomic
+from wire.adapters.files import only_owner, write_atomic
 from wire.codec import decode, encode
 from wire.software import SOFTWARE
 
@@ -147,3 +147,11 @@ def test_settings_that_only_new_software_refuses_are_not_its_last_start(
     assert board.start().returncode == code
     assert "model.name is missing" in board.complained
     assert board.disk.starts().of("1" * 64) == 1
+
+
+def test_a_trial_by_hand_is_no_start_and_waits_for_no_lock(board: Board) -> None:
+    board.point(Pointer(current=board.install("1")))
+    with only_owner(board.state / "lock", "agent"):
+        assert board.start("--trial").returncode == 2
+    assert "model.name is missing" in board.complained
+    assert board.disk.starts() == Starts()
