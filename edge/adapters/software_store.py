@@ -6,6 +6,8 @@
 
 Rules:
 - what runs is here, whatever its release's file says: it is not given up for a file that nothing reads;
+- a file here that the disk does not give back is as one that is not there, as for the launcher: no software,
+  the factory's included, may fail to start for it;
 - a pointer to other software begins with no starts counted, and they are forgotten before it is written:
   a crash between the two gives starts, and takes none.
 """
@@ -47,7 +49,12 @@ class SoftwareStore(ModelStore):
 
     def read_pointer(self) -> Pointer:
         """Return the pointer without its own count of starts: the launcher has counted this one."""
-        return replace(self._assumed or super().read_pointer(), probation_starts=0)
+        try:
+            pointer = self._assumed or super().read_pointer()
+        except OSError as error:
+            log.error("pointer.json is unreadable, as if none of the software was pushed: %s", error)
+            return Pointer()
+        return replace(pointer, probation_starts=0)
 
     def write_pointer(self, pointer: Pointer) -> None:
         before = self.read_pointer().current
@@ -108,6 +115,6 @@ class SoftwareStore(ModelStore):
             return decode(Situation, (self._folder / "before.json").read_bytes())
         except FileNotFoundError:
             return Situation()
-        except MessageError as error:
+        except (OSError, MessageError) as error:
             log.error("before.json is unreadable: %s", error)
             return Situation()

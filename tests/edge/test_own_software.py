@@ -215,3 +215,17 @@ def test_environments_that_nothing_names_are_removed_and_the_running_one_stays(d
     own._store.collect(frozenset())
     assert [path.name for path in (device.disk.folder / "env").iterdir()] == [three.sha256]
     assert not own._store.path(one.sha256).exists()
+
+
+@pytest.mark.parametrize("name", ["pointer.json", "before.json", "starts.json"])
+def test_a_file_that_the_disk_does_not_give_back_keeps_no_software_from_starting(
+    device: Device, name: str
+) -> None:
+    new = device.install("1")
+    device.point(current=new, on_probation=True)
+    (device.disk.folder / name).unlink(missing_ok=True)
+    (device.disk.folder / name).mkdir()  # to read it fails
+    running = None if name == "pointer.json" else new
+    own = device.start(running)
+    device.pass_time(own, PATIENCE_S)
+    assert (own.wants_restart, device.ended) == (False, 0)
