@@ -125,8 +125,9 @@ def _check_names(names: list[str]) -> None:
         folders = {"/".join(parts[:i]) for i in range(1, len(parts))}
         if len(name) > _LONGEST_NAME or not _NAME.fullmatch(name) or name == SUMS or folders & known:
             raise BundleError(f"{_shown(name)} is no name that a file may have")
-        if parts[0].removesuffix(".py") in sys.stdlib_module_names:
-            raise BundleError(f"{_shown(name)} would stand in for Python's own {parts[0]}")
+        module = parts[0].partition(".")[0]  # json/, json.py, json.abi3.so
+        if module in sys.stdlib_module_names:
+            raise BundleError(f"{_shown(name)} would stand in for Python's own {module}")
 
 
 def _manifest(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], name: str) -> Manifest:

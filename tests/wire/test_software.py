@@ -47,6 +47,7 @@ def test_it_holds_what_was_packed_and_the_same_packs_to_the_same() -> None:
         ".pth",
         "edge\\app.py", "C:edge.py", "edge/", "", "edge/a\n.py", "ünï.py", "a" * 241,
         "/".join("a" * 20), SUMS, "json.py", "json/__init__.py", "ssl/x.py",
+        "json.abi3.so", "json.pyc",
     ],
 )  # fmt: skip
 def test_a_name_that_leads_elsewhere_or_stands_in_for_pythons_own_is_refused(name: str) -> None:
