@@ -70,9 +70,8 @@ def try_here(release: Path, environments: Environments, settings: str, signed: M
         place = environments.build(release, release.stem)
     except EdgeflockError as error:
         return refusal(error)
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        return Verdict(False, f"its environment: {error.strerror or error}", conclusive=not full)
+    except OSError as error:  # the disk's fault, and no word about the release
+        return Verdict(False, f"its environment: {error.strerror or error}", conclusive=False)
     return _asked(place, release.stem, settings, deadline)
 
 

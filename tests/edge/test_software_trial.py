@@ -103,15 +103,16 @@ def test_a_release_whose_manifest_is_not_the_signed_one_is_refused(bench: Bench)
     assert bench.made == []
 
 
-def test_a_disk_that_fills_up_leaves_nothing_and_is_held_against_nobody(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EROFS])
+def test_a_disk_that_fails_leaves_nothing_and_is_held_against_nobody(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    def full(_folder: Path) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    def fail(_folder: Path) -> None:
+        raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(environments_module, "_seal", full)
+    monkeypatch.setattr(environments_module, "_seal", fail)
     verdict = bench.attempt(tiny_software("1"))
-    assert verdict == Verdict(False, "its environment: No space left on device", conclusive=False)
+    assert verdict == Verdict(False, f"its environment: {os.strerror(number)}", conclusive=False)
     assert bench.made == []
 
 
