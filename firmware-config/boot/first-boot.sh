@@ -283,8 +283,8 @@ report_enrolment() {
 # copy of a sector, nobody can reach from here.
 scrub() {
   for name in claim-token identity.pem; do
-    # Renamed first: half a file of zeros must not pass for a secret at the next boot.
-    [ ! -e "$card/$name" ] || mv "$card/$name" "$card/$name.used" || return 1
+    # Renamed first, and on the card so: half a file of zeros must not pass for a secret at the next boot.
+    [ ! -e "$card/$name" ] || { mv "$card/$name" "$card/$name.used" && sync "$card"; } || return 1
     wipe "$card/$name.used" || return 1
   done
   for name in custom.toml firstrun.sh; do

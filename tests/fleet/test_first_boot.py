@@ -301,3 +301,10 @@ def test_what_a_cut_has_left_of_a_scrubbed_file_is_removed(board: Board) -> None
     (board.boot / "edgeflock/claim-token.used").touch()
     assert board.run() == 0
     assert not list(board.boot.rglob("*.used"))
+
+
+def test_a_secret_is_renamed_on_the_card_before_its_first_byte_is_overwritten(board: Board) -> None:
+    board.insert(CARD, TRIXIE)
+    board.run()
+    renamed = board.step("mv ", "claim-token.used")
+    assert renamed < board.step("sync ", "/boot/firmware/edgeflock") < board.step("dd ", "claim-token.used")

@@ -45,6 +45,7 @@ read -r count < "$BOARD/count"
 count=$((count + 1))
 echo "$count" > "$BOARD/count"
 [ "$count" != "$CUT" ] || kill -9 0
+echo "$name $*" >> "$BOARD/steps"
 case $name in systemctl|apt-get|dpkg|pip|hostnamectl) echo "$name $*" >> "$BOARD/calls" ;; esac
 """
 _STAND_INS: Final = {
@@ -158,6 +159,11 @@ class Board:
     def calls(self) -> list[str]:
         path = self.folder / "calls"
         return path.read_text().splitlines() if path.exists() else []
+
+    def step(self, *words: str) -> int:
+        """Return which of the changes so far was the first with all of these in its command."""
+        steps = (self.folder / "steps").read_text().splitlines()
+        return next(i for i, step in enumerate(steps) if all(word in step for word in words))
 
     def touch(self, name: str) -> None:
         """Set a switch of the stand-ins: no-hub, no-index or broken."""
