@@ -65,6 +65,7 @@ lay_out_system() {
   if [ ! -e "$card/system.tar" ] || cmp -s "$card/system.tar" "$target/system.tar"; then return 0; fi
   tar -C "$root/" --no-same-owner --keep-directory-symlink -xf "$card/system.tar" &&
     sh "$root/usr/local/lib/edgeflock/apply-system" "$card" &&
+    sync && # what is noted as done is on the disk
     install -D -m 0644 "$card/system.tar" "$target/system.tar" &&
     say "system files: laid out"
 }
@@ -87,8 +88,9 @@ name_host() {
   [ -n "$serial" ] || { say "host name: this board tells no serial number"; return 1; }
   name=$(echo "$name" | sed "s/{serial}/$serial/g" | tr 'A-Z._' 'a-z--')
   [ "$(cat "$root/etc/hostname" 2>/dev/null)" = "$name" ] && return 0
-  hostnamectl set-hostname "$name" &&
-    sed -i "s/^127\.0\.1\.1[[:space:]].*/127.0.1.1\t$name/" "$root/etc/hosts" &&
+  # Last what the line above looks at.
+  sed -i "s/^127\.0\.1\.1[[:space:]].*/127.0.1.1\t$name/" "$root/etc/hosts" &&
+    hostnamectl set-hostname "$name" &&
     say "host name: $name"
 }
 
@@ -102,6 +104,7 @@ let_in() {
     { grep -qxF -f "$card/authorized_keys" "$keys" 2>/dev/null || cat "$card/authorized_keys" >>"$keys"; } &&
     chmod 0700 "${keys%/*}" && chmod 0600 "$keys" && chown fleet:fleet "${keys%/*}" "$keys" &&
     systemctl enable --now ssh &&
+    sync &&
     install -D -m 0644 "$card/authorized_keys" "$target/authorized_keys" &&
     say "SSH: the key on the card may log in as fleet"
 }

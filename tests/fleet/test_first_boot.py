@@ -308,3 +308,27 @@ def test_a_secret_is_renamed_on_the_card_before_its_first_byte_is_overwritten(bo
     board.run()
     renamed = board.step("mv ", "claim-token.used")
     assert renamed < board.step("sync ", "/boot/firmware/edgeflock") < board.step("dd ", "claim-token.used")
+
+
+@pytest.mark.parametrize("noted", ["system.tar", "authorized_keys"])
+def test_what_is_noted_as_done_is_on_the_disk(board: Board, noted: str) -> None:
+    board.insert(CARD, TRIXIE)
+    board.run()
+    at = board.step("install ", f"opt/edgeflock/{noted}")
+    assert board.steps[at - 1].split() == ["sync"]
+
+
+def test_a_cut_leaves_no_host_with_two_names(tmp_path: Path) -> None:
+    new = Board(tmp_path / "new")
+    new.insert(replace(PLAIN, name="Pi_{serial}"), TRIXIE)
+    (new.root / "proc/device-tree").mkdir()
+    (new.root / "proc/device-tree/serial-number").write_bytes(b"10000000DEADBEEF\0")
+    whole = new.copy(tmp_path / "whole")
+    whole.run()
+    named = whole.step("hostnamectl ") + 1
+    for cut in range(named - 1, named + 3):
+        board = new.copy(tmp_path / str(cut))
+        board.run(cut=cut)
+        board.boot_again()
+        assert (board.root / "etc/hostname").read_text() == "pi-10000000deadbeef\n", cut
+        assert "127.0.1.1\tpi-10000000deadbeef\n" in (board.root / "etc/hosts").read_text(), cut

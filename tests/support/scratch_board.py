@@ -160,10 +160,13 @@ class Board:
         path = self.folder / "calls"
         return path.read_text().splitlines() if path.exists() else []
 
+    @property
+    def steps(self) -> list[str]:
+        return (self.folder / "steps").read_text().splitlines()
+
     def step(self, *words: str) -> int:
         """Return which of the changes so far was the first with all of these in its command."""
-        steps = (self.folder / "steps").read_text().splitlines()
-        return next(i for i, step in enumerate(steps) if all(word in step for word in words))
+        return next(i for i, step in enumerate(self.steps) if all(word in step for word in words))
 
     def touch(self, name: str) -> None:
         """Set a switch of the stand-ins: no-hub, no-index or broken."""
