@@ -20,9 +20,10 @@ boot=$root/boot/firmware
 card=$boot/edgeflock
 target=$root/opt/edgeflock
 log=$boot/edge-firstboot.log
+# Gone while what is on the device has yet to be seen to run. On the disk, because a cut forgets what a shell knows.
+proven=$target/first-boot-done
 tries=$root/run/edgeflock-first-boot.tries
 words=$root/run/edgeflock-first-boot.words
-changed=no
 quiet=no
 
 say() {
@@ -128,8 +129,8 @@ take() { # NAME
   if ! cmp -s "$card/$1" "$folder/$1"; then
     move_in "$1" "$folder" || { say "$1: cannot be moved into $folder"; return 1; }
   fi
+  rm -f "$proven"
   mkdir -p "$target" && echo "$digest" >>"$target/taken" && sync "$target/taken" || return 1
-  changed=yes
   say "$1: is in the state folder"
 }
 
@@ -166,11 +167,11 @@ install_runtime() {
   needs_runtime || return 0
   packages=$(packages)
   install_deb || install_wheels || install_from_index || { say "runtime: not installed; trying again"; return 1; }
+  rm -f "$proven"
   sync
   echo "$packages" >"$target/from-card"
   [ -e "$target/installed" ] || echo "$how" >"$target/installed"
   sync "$target/installed" "$target/from-card"
-  changed=yes
   say "runtime: installed from $how"
 }
 
@@ -225,13 +226,12 @@ make_venv() {
 set_up_service() {
   unit=$root/etc/systemd/system/edgeflock.service
   if [ -e "$root/usr/lib/systemd/system/edgeflock.service" ]; then # the package's own is the newer one
-    cmp -s "$card/edgeflock.service" "$unit" && rm -f "$unit" && changed=yes
+    cmp -s "$card/edgeflock.service" "$unit" && rm -f "$proven" "$unit"
   elif [ -e "$card/edgeflock.service" ] && ! cmp -s "$card/edgeflock.service" "$unit"; then
+    rm -f "$proven"
     install -m 0644 "$card/edgeflock.service" "$unit" || return 1
-    changed=yes
   fi
-  [ "$changed" = yes ] || [ ! -e "$target/first-boot-done" ] || return 0
-  rm -f "$target/first-boot-done"
+  [ ! -e "$proven" ] || return 0
   systemctl daemon-reload && systemctl enable edgeflock.service && systemctl restart --no-block edgeflock.service
 }
 
@@ -332,14 +332,14 @@ run() {
   name_host || { say "host name: not set"; failed=yes; }
   let_in || { say "SSH: the key was not put in its place"; failed=yes; }
   take claim-token && take identity.pem && install_runtime && set_up_service || return 1
-  if [ ! -e "$target/first-boot-done" ]; then
+  if [ ! -e "$proven" ]; then
     report || return 1
   fi
   scrub || { say "the card cannot be scrubbed: it still holds secrets"; return 1; }
-  if [ ! -e "$target/first-boot-done" ]; then
+  if [ ! -e "$proven" ]; then
     report_enrolment
     say "done"
-    : >"$target/first-boot-done"
+    : >"$proven"
     sync
   fi
   forget_claim

@@ -332,3 +332,20 @@ def test_a_cut_leaves_no_host_with_two_names(tmp_path: Path) -> None:
         board.boot_again()
         assert (board.root / "etc/hostname").read_text() == "pi-10000000deadbeef\n", cut
         assert "127.0.1.1\tpi-10000000deadbeef\n" in (board.root / "etc/hosts").read_text(), cut
+
+
+def test_a_cut_lets_no_secret_leave_the_card_before_the_agent_ran_with_it(tmp_path: Path) -> None:
+    old, new = Board(tmp_path / "old"), f"another-{TOKEN}"
+    old.insert(CARD, TRIXIE)
+    old.run()
+    old.insert(replace(CARD, claim_token=new), TRIXIE)
+    whole = old.copy(tmp_path / "whole")
+    before = len(whole.steps)
+    whole.run()
+    restarted = whole.step("systemctl restart", after=before) - before
+    for cut in range(restarted - 12, restarted + 2):
+        board = old.copy(tmp_path / str(cut))
+        board.run(cut=cut)
+        board.touch("broken")
+        assert board.boot_again() == 1, cut
+        assert board.on_card(new) == ["claim-token"], cut

@@ -105,7 +105,7 @@ class Board:
 
     def copy(self, folder: Path) -> Board:
         """Return another board that is just as this one."""
-        return Board(shutil.copytree(self.folder, folder))
+        return Board(shutil.copytree(self.folder, folder, symlinks=True))
 
     def _make(self) -> None:
         for place in ("etc/systemd/system", "proc", "run", "opt", "home/fleet"):
@@ -164,9 +164,10 @@ class Board:
     def steps(self) -> list[str]:
         return (self.folder / "steps").read_text().splitlines()
 
-    def step(self, *words: str) -> int:
-        """Return which of the changes so far was the first with all of these in its command."""
-        return next(i for i, step in enumerate(self.steps) if all(word in step for word in words))
+    def step(self, *words: str, after: int = 0) -> int:
+        """Return which of the changes, from that one on, was the first with all of these in its command."""
+        steps = enumerate(self.steps)
+        return next(i for i, step in steps if i >= after and all(word in step for word in words))
 
     def touch(self, name: str) -> None:
         """Set a switch of the stand-ins: no-hub, no-index or broken."""
