@@ -159,14 +159,23 @@ packages() {
 }
 
 needs_runtime() {
-  [ -e "$target/installed" ] || return 0
+  works || return 0
   [ -n "$(packages)" ] && [ "$(packages)" != "$(cat "$target/from-card" 2>/dev/null)" ]
 }
 
+# Where a runtime works, what is on the card must be seen to go in before it gives way, and no index is tried: the
+# device would be without an agent for as long as there is no network.
 install_runtime() {
   needs_runtime || return 0
   packages=$(packages)
-  install_deb || install_wheels || install_from_index || { say "runtime: not installed; trying again"; return 1; }
+  if ! { install_deb || install_wheels || { ! works && install_from_index; }; }; then
+    if works; then
+      say "runtime: what is on the card cannot be installed; the one before it stays"
+    else
+      say "runtime: not installed; trying again"
+    fi
+    return 1
+  fi
   rm -f "$proven"
   sync
   echo "$packages" >"$target/from-card"
@@ -174,6 +183,8 @@ install_runtime() {
   sync "$target/installed" "$target/from-card"
   say "runtime: installed from $how"
 }
+
+works() { [ -e "$target/installed" ]; }
 
 install_deb() {
   how=$(find "$card" -maxdepth 1 -name "edgeflock_*_$(dpkg --print-architecture).deb" | sort | tail -n 1)
@@ -193,6 +204,10 @@ install_wheels() {
   say "runtime: installing $how"
   if [ -e "$card/wheels/SHA256SUMS" ]; then
     (cd "$card/wheels" && try sha256sum -c --quiet SHA256SUMS) || return 1
+  fi
+  if works && [ -e "$target/venv/bin/pip" ]; then # a package's environment has none
+    try "$target/venv/bin/pip" install --quiet --dry-run --ignore-installed --no-index --no-deps "$card"/wheels/*.whl ||
+      return 1
   fi
   # The set is complete and chosen: what a wheel asks for besides is left out on purpose.
   make_venv && try "$target/venv/bin/pip" install --quiet --no-index --no-deps "$card"/wheels/*.whl
@@ -331,7 +346,9 @@ run() {
   lay_out_system || { say "system files: not laid out"; failed=yes; }
   name_host || { say "host name: not set"; failed=yes; }
   let_in || { say "SSH: the key was not put in its place"; failed=yes; }
-  take claim-token && take identity.pem && install_runtime && set_up_service || return 1
+  take claim-token && take identity.pem || return 1
+  install_runtime || { works && failed=yes; } || return 1
+  set_up_service || return 1
   if [ ! -e "$proven" ]; then
     report || return 1
   fi

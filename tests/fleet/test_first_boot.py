@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -185,7 +186,7 @@ def test_wheels_on_the_card_need_no_index(board: Board) -> None:
     (wheels / "edgeflock-0.1.0-py3-none-any.whl").unlink()
     (wheels / "edgeflock-0.2.0-py3-none-any.whl").write_bytes(b"wheel")
     assert board.run() == 0
-    assert len([call for call in board.calls if call.startswith("pip")]) == 2
+    assert ["--dry-run" in call for call in board.calls if call.startswith("pip")] == [False, True, False]
 
 
 def test_a_damaged_wheel_is_not_installed(board: Board) -> None:
@@ -197,6 +198,27 @@ def test_a_damaged_wheel_is_not_installed(board: Board) -> None:
     assert board.run() == 0
     assert "a.whl: FAILED" in board.log
     assert "installed from the package index" in board.log
+
+
+@pytest.mark.parametrize("why", ["damaged", "no-fit"])
+def test_a_runtime_that_works_does_not_give_way_to_wheels_that_do_not_go_in(board: Board, why: str) -> None:
+    board.insert(CARD, TRIXIE)
+    assert board.run() == 0
+    wheels = board.boot / "edgeflock/wheels"
+    wheels.mkdir()
+    (wheels / "a.whl").write_bytes(b"wheel")
+    digest = hashlib.sha256(b"another" if why == "damaged" else b"wheel").hexdigest()
+    (wheels / "SHA256SUMS").write_text(f"{digest}  a.whl\n")
+    for switch in ("no-index", why):
+        board.touch(switch)
+    board.insert(replace(CARD, claim_token="another-" + TOKEN), TRIXIE)
+    assert [board.run() for _ in range(2)] == [1, 0], "not a try a minute for ever"
+    assert (board.root / "opt/edgeflock/installed").exists()
+    assert (board.root / "opt/edgeflock/venv/whole").exists()
+    assert not [call for call in board.calls if call == "systemctl stop edgeflock.service"][1:]
+    assert "what is on the card cannot be installed; the one before it stays" in board.log
+    assert (board.state / "identity.pem").read_text() == f"made with another-{TOKEN}\n"
+    assert board.on_card(TOKEN) == []
 
 
 def test_without_an_index_it_is_told_why_and_tried_again(board: Board) -> None:

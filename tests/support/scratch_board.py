@@ -69,7 +69,11 @@ for last; do :; done
 rm -rf "$last"; mkdir -p "$last/bin"; cp "$BOARD/bin/pip" "$last/bin/pip"
 """,
     "pip": """\
-if [ -e "$BOARD/no-index" ]; then echo "ERROR: no route to the index" >&2; exit 1; fi
+case "$*" in
+*--no-index*) if [ -e "$BOARD/no-fit" ]; then echo "ERROR: not a supported wheel" >&2; exit 1; fi ;;
+*) if [ -e "$BOARD/no-index" ]; then echo "ERROR: no route to the index" >&2; exit 1; fi ;;
+esac
+case "$*" in *--dry-run*) exit 0 ;; esac
 : > "$EDGEFLOCK_ROOT/opt/edgeflock/venv/whole"
 """,
     "apt-get": """\
@@ -170,7 +174,7 @@ class Board:
         return next(i for i, step in steps if i >= after and all(word in step for word in words))
 
     def touch(self, name: str) -> None:
-        """Set a switch of the stand-ins: no-hub, no-index or broken."""
+        """Set a switch of the stand-ins: no-hub, no-index, no-fit or broken."""
         (self.folder / name).touch()
 
     def on_card(self, *secrets: str) -> list[str]:
