@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 class AgentHttp:
     """A server over the agent's runtimes, by model, or nothing where the settings ask for none.
 
-    `open` binds, `start` serves on a thread, `stop` answers what is inside and ends.
+    `open` binds, `start` serves on a thread, `stop` answers what is inside and ends. `failed` is called when
+    the thread breaks off: nobody is answered from then on.
     """
 
     def __init__(
@@ -79,9 +80,9 @@ class AgentHttp:
         )
         self._server.open()
 
-    def start(self) -> None:
+    def start(self, failed: Callable[[], None] = lambda: None) -> None:
         if self._server is not None:
-            self._server.start()
+            self._server.start(failed)
 
     def stop(self) -> None:
         if self._server is not None and self._application is not None:

@@ -195,7 +195,7 @@ class _Agent:
         thread.start()
         enrol = Enrolment(settings)
         enrol.start()
-        http.start()
+        http.start(self._crash)
         # Also without a model: a fresh device waits for its first push for as long as that takes, and the
         # one whose model is lost must stay within reach of the next.
         self._manager.ready()
@@ -229,9 +229,14 @@ class _Agent:
         try:
             control.run(answered)
         except Exception:
-            log.exception("the control thread failed; the agent ends so that it is started anew")
-            self._crashed = True
-            self._stop.set()
+            log.exception("the control thread failed")
+            self._crash()
+
+    def _crash(self) -> None:
+        """End for a thread that broke off: who starts us anew gets all of them."""
+        log.error("the agent ends so that it is started anew")
+        self._crashed = True
+        self._stop.set()
 
     def _make_control(self, outbox: Outbox, sinks: OpenSinks, http: AgentHttp) -> Control:
         settings, topics = self._settings, Topics(self._settings.broker.prefix)

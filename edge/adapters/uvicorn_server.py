@@ -109,10 +109,12 @@ class UvicornServer:
         with asyncio.Runner(loop_factory=factory) as runner:
             runner.run(self._serve(started))
 
-    def start(self) -> None:
-        """Serve on a thread of its own; return once it listens."""
+    def start(self, failed: Callable[[], None] = lambda: None) -> None:
+        """Serve on a thread of its own; return once it listens. `failed` is called should it break off."""
         ready = threading.Event()
-        self._thread = threading.Thread(target=self._run_thread, args=(ready,), name="http", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run_thread, args=(ready, failed), name="http", daemon=True
+        )
         self._thread.start()
         ready.wait()
 
@@ -125,11 +127,12 @@ class UvicornServer:
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
 
-    def _run_thread(self, ready: threading.Event) -> None:
+    def _run_thread(self, ready: threading.Event, failed: Callable[[], None]) -> None:
         try:
             self.run(ready.set)
         except Exception:
             log.exception("the HTTP server failed")
+            failed()
         finally:
             ready.set()
 

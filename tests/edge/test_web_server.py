@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -75,3 +76,15 @@ def test_an_encrypted_key_is_refused_and_not_asked_for(tmp_path: Path) -> None:
     certificate, key = make_server_certificate(tmp_path, password=b"secret")
     with pytest.raises(SettingsError, match="the key is encrypted"):
         server_context(certificate, key)
+
+
+def test_a_server_that_breaks_off_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def break_off(_started: object) -> None:
+        raise RuntimeError("broken")
+
+    http, failed = server_at(tmp_path / "s"), threading.Event()
+    http.open()
+    monkeypatch.setattr(http, "_serve", break_off)
+    http.start(failed.set)
+    assert failed.wait(30)
+    http.stop()
