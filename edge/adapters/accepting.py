@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import socket
 import ssl
@@ -19,6 +20,8 @@ log = logging.getLogger(__name__)
 
 #: How long nothing is accepted after the system had no file left.
 _PAUSE_S: Final = 0.1
+#: Not a client's doing.
+_LACKING: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 @dataclass(frozen=True)
@@ -42,11 +45,14 @@ class Acceptor:
         self._welcome = welcome
         self._accepting: list[asyncio.Task[None]] = []
         self._greeting: dict[asyncio.Protocol, asyncio.Task[None]] = {}
+        self._told: set[int | None] = set()
 
     def start(self, sockets: Sequence[socket.socket]) -> None:
         for listening in sockets:
             listening.setblocking(False)
-            self._accepting.append(asyncio.create_task(self._accept(listening)))
+            task = asyncio.create_task(self._accept(listening))
+            task.add_done_callback(_told_of)
+            self._accepting.append(task)
 
     async def stop(self) -> None:
         """Accept no more, and give up handshakes; what is open stays so."""
@@ -61,7 +67,7 @@ class Acceptor:
             try:
                 connection, _ = await loop.sock_accept(listening)
             except OSError as error:  # no file left, or a client that has gone
-                log.debug("not accepted: %s", error)
+                self._not_accepted(error)
                 await asyncio.sleep(_PAUSE_S)
                 continue
             await asyncio.sleep(0)  # however many come, the others have their turn
@@ -70,6 +76,14 @@ class Acceptor:
                 continue
             protocol = self._welcome.make_protocol()
             self._greeting[protocol] = asyncio.create_task(self._greet(connection, protocol))
+
+    def _not_accepted(self, error: OSError) -> None:
+        """Tell a person what the system lacks, once: it may be so ten times a second."""
+        if error.errno in _LACKING and error.errno not in self._told:
+            self._told.add(error.errno)
+            log.warning("connections have to wait: %s (told once)", error.strerror)
+        else:
+            log.debug("not accepted: %s", error)
 
     def _count(self) -> int:
         made = self._welcome.made
@@ -92,3 +106,9 @@ class Acceptor:
                 raise
         finally:
             del self._greeting[protocol]
+
+
+def _told_of(task: asyncio.Task[None]) -> None:
+    """Log what ended the accepting but our own end: the socket is open, and nobody would come in any more."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("no connection is accepted any more", exc_info=error)

@@ -9,10 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import logging
 import queue
 import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
+
+from wire.errors import EdgeflockError
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -100,3 +105,5 @@ def _succeed(future: asyncio.Future[T], result: T) -> None:
 def _fail(future: asyncio.Future[T], error: BaseException) -> None:
     if not future.done():
         future.set_exception(error)
+    elif not isinstance(error, EdgeflockError):  # those are counted where they are raised
+        log.error("a job failed that nobody waits for any more", exc_info=error)
