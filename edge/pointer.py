@@ -9,6 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
+from launcher.choosing import Named, Slot
+
+__all__ = ["Pointer", "Slot"]
+
 #: A model on probation that did not survive this many starts of the agent is rolled back.
 MAX_PROBATION_STARTS: Final = 2
 
@@ -19,21 +23,13 @@ _REMEMBERED_BLOCKED: Final = 32
 
 
 @dataclass(frozen=True)
-class Slot:
-    """An installed bundle."""
+class Pointer(Named):
+    """What serves, what served before, and what failed here: bundles, and deltas that made no bundle.
 
-    release: str
-    sha256: str
+    What the launcher reads of it is Named.
+    """
 
-
-@dataclass(frozen=True)
-class Pointer:
-    """What serves, what served before, and what failed here: bundles, and deltas that made no bundle."""
-
-    current: Slot | None = None
-    previous: Slot | None = None
     blocked: tuple[str, ...] = ()
-    on_probation: bool = False
     probation_starts: int = 0
     attempted: str | None = None
     attempts: int = 0

@@ -25,7 +25,7 @@ TRUSTED_STARTS: Final = 10
 
 @dataclass(frozen=True)
 class Slot:
-    """Software by the digest of its release."""
+    """Something installed, by the digest of its release: software here, a model elsewhere."""
 
     release: str
     sha256: str
@@ -33,7 +33,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class Named:
-    """What is read of the pointer; the other fields are the agent's."""
+    """What is read of the pointer; the fields that edge/pointer.py adds are the agent's."""
 
     current: Slot | None = None
     previous: Slot | None = None
