@@ -20,10 +20,14 @@ class ServiceManager:
     def starting(self, what: str, seconds: float) -> None:
         """Say what the start is at, and that this may take so long; it must not count as a start that hangs.
 
-        Each step has its own limit, and none is renewed: a load that never ends still ends the start.
+        Each step has its own limit, and none is renewed: a load that never ends still ends the start. Where
+        other software begins in the place of this one, the service is started already, and it is the watchdog
+        that has to wait.
         """
         self.status(what)
-        notify(f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
+        usec = int(seconds * 1e6)
+        watchdog = f"\nWATCHDOG_USEC={usec}" if "WATCHDOG_USEC" in os.environ else ""
+        notify(f"EXTEND_TIMEOUT_USEC={usec}{watchdog}")
 
     def ready(self) -> None:
         """Say that this process serves, and put the watchdog back to what the unit says."""

@@ -55,6 +55,21 @@ def test_a_step_of_the_start_says_what_it_is_and_how_long_it_may_take(systemd: S
     assert systemd.heard() == ["STATUS=loading digits", "EXTEND_TIMEOUT_USEC=180000000", "READY=1"]
 
 
+def test_the_watchdog_waits_for_a_step_of_the_start_as_well(
+    systemd: Systemd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The start of other software in the same process is none to systemd: only its watchdog looks."""
+    monkeypatch.setenv("WATCHDOG_USEC", "60000000")
+    manager = ServiceManager()
+    manager.starting("loading digits", 180)
+    manager.ready()
+    assert systemd.heard() == [
+        "STATUS=loading digits",
+        "EXTEND_TIMEOUT_USEC=180000000\nWATCHDOG_USEC=180000000",
+        "READY=1\nWATCHDOG_USEC=60000000",
+    ]
+
+
 def test_a_status_is_sent_when_it_changes(systemd: Systemd) -> None:
     manager = ServiceManager()
     for text in ("a", "a", "b"):
