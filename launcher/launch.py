@@ -6,7 +6,6 @@ The process keeps its id, so a service manager that watches it sees one service:
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import signal
 import sys
@@ -58,8 +57,10 @@ def launch(arguments: list[str]) -> None:
         on_probation = choice.on_probation and not asked.check
         if on_probation:
             signal.alarm(ALARM_S)
-        with contextlib.suppress(OSError):  # no Python here, no memory: then as the factory's software
+        try:
             _become(disk, choice.slot.sha256, arguments, on_probation=on_probation)
+        except OSError as error:  # no Python here, no memory: then as the factory's software
+            print(f"edgeflock: {choice.slot.release} cannot be started: {error}", file=sys.stderr)
         signal.alarm(0)
 
 

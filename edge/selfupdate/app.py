@@ -157,7 +157,8 @@ class OwnSoftware:
                 pointer = pointers.rolled_back(pointer)
             else:
                 file = self._store.environments.broken(slot.sha256)
-                damaged = f"{slot.release} was not started: {file or 'its start could not be counted'}"
+                why = file or "its start could not be counted, or failed"
+                damaged = f"{slot.release} was not started: {why}"
                 pointer = pointers.lost(pointer)
         for problem in filter(None, (fallen, damaged)):
             log.error("%s", problem)
