@@ -14,10 +14,10 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from edge.adapters.tflite import backend_version, make_loader
-from edge.adapters.trial_worker import FROM_OUTSIDE, Bounds, Work, signal_name, supervise
+from edge.adapters.trial_worker import FROM_OUTSIDE, Bounds, Work, last_words, signal_name, supervise
 from edge.golden import Verdict
 from edge.loading import read_bundle
 from edge.preflight import runtime_level
@@ -59,16 +59,18 @@ class VerdictChild:
 
     def __init__(self) -> None:
         self._child: subprocess.Popen[bytes] | None = None
+        self._words: BinaryIO | None = None
 
     def begin(self, module: str, *arguments: str) -> None:
         """Start the child; one that runs is ended."""
         self.kill()
+        self._words = os.fdopen(os.memfd_create("last-words"), "w+b")  # of a mistake that is ours
         self._child = subprocess.Popen(
             tied(python_module(module, *arguments), how="KILL"),
             env=python_environment() | {"OPENBLAS_NUM_THREADS": "1"},  # it forks: no other threads
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=self._words,
         )
 
     def poll(self) -> Verdict | None:
@@ -80,19 +82,24 @@ class VerdictChild:
         if code is None:
             return None
         assert child.stdout is not None
-        answer = child.stdout.read()
-        child.stdout.close()
-        self._child = None
-        return read_verdict(code, answer)
+        assert self._words is not None
+        answer, words = child.stdout.read(), last_words(self._words.fileno())
+        self._let_go()
+        return read_verdict(code, answer, words)
 
     def kill(self) -> None:
         """End the trial, if one runs."""
         if self._child is not None:
             self._child.kill()
             self._child.wait()
-            assert self._child.stdout is not None
-            self._child.stdout.close()
-            self._child = None
+            self._let_go()
+
+    def _let_go(self) -> None:
+        assert self._child is not None
+        for file in (self._child.stdout, self._words):
+            assert file is not None
+            file.close()
+        self._child = self._words = None
 
 
 class ChildTrial(VerdictChild):
@@ -132,8 +139,8 @@ class ChildTrial(VerdictChild):
         self.begin(_MODULE, encode(request).decode(), str(bundle), str(serving or ""))
 
 
-def read_verdict(code: int, answer: bytes) -> Verdict:
-    """Turn the child's exit code and output into a verdict."""
+def read_verdict(code: int, answer: bytes, words: str = "") -> Verdict:
+    """Turn the child's exit code, output and last words into a verdict."""
     if code < 0:
         ended = f"the trial was ended by {signal_name(-code)}"
         return Verdict(False, ended, conclusive=-code not in FROM_OUTSIDE)
@@ -142,7 +149,7 @@ def read_verdict(code: int, answer: bytes) -> Verdict:
             return decode(Verdict, answer)
     except MessageError:
         pass
-    return Verdict(False, f"the trial ended with code {code} and no verdict")
+    return Verdict(False, f"the trial ended with code {code} and no verdict{': ' + words if words else ''}")
 
 
 def try_here(request: Request, bundle: Path, serving: Path | None = None) -> Verdict:

@@ -127,7 +127,7 @@ class _Watch:
                 pass
         if code == -signal.SIGXCPU:
             return self._failed(f"used more than {self._bounds.processor_s} s of processor time")
-        words = self._last_words()
+        words = last_words(self._words)
         if any(sign in words for sign in _OUT_OF_MEMORY):
             return self._failed(_memory_reason(self._bounds))
         if code < 0:
@@ -139,11 +139,12 @@ class _Watch:
         lines = [line for line in self._heard.splitlines() if not line.startswith(_VERDICT)]
         return Verdict(False, f"{reason} {lines[-1].decode()}" if lines else reason)
 
-    def _last_words(self) -> str:
-        """Return the last line that the worker wrote to its standard error."""
-        size = os.fstat(self._words).st_size
-        text = os.pread(self._words, _LAST_WORDS_BYTES, max(0, size - _LAST_WORDS_BYTES))
-        return (text.decode("utf-8", "replace").strip().splitlines() or [""])[-1][:200]
+
+def last_words(errors: int) -> str:
+    """Return the last line that a process wrote to the file that was its standard error."""
+    size = os.fstat(errors).st_size
+    text = os.pread(errors, _LAST_WORDS_BYTES, max(0, size - _LAST_WORDS_BYTES))
+    return (text.decode("utf-8", "replace").strip().splitlines() or [""])[-1][:200]
 
 
 def signal_name(number: int) -> str:

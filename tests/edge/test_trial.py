@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.adapters.child_trial import ChildTrial, read_verdict
+from edge.adapters.child_trial import ChildTrial, VerdictChild, read_verdict
 from edge.adapters.tflite import installed_backends, make_loader
 from edge.golden import Measured, Verdict
 from edge.trial import Limits, attempt, examine, judge_speed
@@ -20,6 +20,7 @@ from tests.support.training import Bundles
 from tests.support.trials import verdict_of
 from wire.bundle import pack, unpack
 from wire.codec import encode
+from wire.deadline import Deadline, wait_until
 from wire.manifest import Postprocessing, Preprocessing, TensorSpec
 
 MEASURED = Measured(100.0, 150.0, 300, 2.0, 40_000_000, 1, 7)
@@ -189,3 +190,18 @@ def test_a_trial_can_be_killed(bundles: Bundles) -> None:
 
 def test_a_backend_that_is_not_there_is_the_reason(bundles: Bundles) -> None:
     assert "choose auto" in verdict_of(bundles.two, "onnx").reason
+
+
+def test_a_trial_that_broke_off_says_why() -> None:
+    trial = VerdictChild()
+    verdicts: list[Verdict] = []
+    trial.begin("edge.no_such_trial")
+
+    def polled() -> bool:
+        verdict = trial.poll()
+        verdicts.extend([verdict] if verdict else [])
+        return bool(verdicts)
+
+    assert wait_until(polled, Deadline.after(60))
+    assert verdicts[0].reason.startswith("the trial ended with code 1 and no verdict: ")
+    assert verdicts[0].reason.endswith("No module named edge.no_such_trial")
