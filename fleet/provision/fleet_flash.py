@@ -23,6 +23,7 @@ from fleet.provision.many import Item, Result, make_all
 from fleet.provision.orders import check_order
 from fleet.provision.to_image import flash_image
 from wire.adapters.files import only_owner
+from wire.errors import SettingsError
 
 #: How often a reader is looked at for the next card: a person needs longer to change it.
 _POLL_S: Final = 1.0
@@ -84,6 +85,8 @@ def _card_maker(args: argparse.Namespace, image: CardImage) -> Iterator[_Maker]:
 
 @contextmanager
 def _image_maker(folder: Path, image: CardImage) -> Iterator[_Maker]:
+    if folder.exists() and not folder.is_dir():
+        raise SettingsError(f"--out {folder} is no folder: with --fleet, name one for the images")
     folder.mkdir(parents=True, exist_ok=True)
     with _unpacked(image, folder) as plain:
 

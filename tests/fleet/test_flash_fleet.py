@@ -122,6 +122,14 @@ def test_a_folder_without_packages_is_refused(
     assert "no wheel in it" in capsys.readouterr().err
 
 
+def test_a_file_in_the_place_of_the_folder_is_refused(
+    stock: Path, devices: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "images").write_bytes(b"someone's")
+    assert flash(stock, devices, "--out", str(tmp_path / "images")) == 2
+    assert "with --fleet, name one for the images" in capsys.readouterr().err
+
+
 def test_one_that_fails_is_told_and_the_others_are_made(
     stock: Path, devices: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

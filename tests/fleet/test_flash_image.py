@@ -209,6 +209,21 @@ def test_the_image_itself_is_refused_as_the_copy(
     assert digest(image) == digest(stock)
 
 
+def test_only_a_file_in_a_folder_that_is_there_becomes_the_copy(
+    stock: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node = tmp_path / "sdx"  # stands in for a disk, which --out would take from under its name
+    os.mkfifo(node)
+    assert flash(stock, node, "--force") == 2
+    assert "--write-to is for cards" in said(capsys)
+    assert node.is_fifo()
+    assert flash(stock, tmp_path, "--force") == 2
+    assert "is no file" in said(capsys)
+    assert flash(stock, tmp_path / "missing" / "out.img") == 2
+    assert f"there is no folder {tmp_path / 'missing'}, make it first" in said(capsys)
+    assert [*tmp_path.iterdir()] == [node]
+
+
 def test_a_file_that_is_no_image_is_refused_by_what_it_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
