@@ -97,8 +97,8 @@ def card_of(args: argparse.Namespace) -> DeviceCard:
     """Return what the options say; raise SettingsError for what cannot be."""
     card = DeviceCard(
         name=args.device,
-        broker_host=args.broker or _this_computer(),
-        broker_port=args.port or (8883 if args.ca else 1883),
+        broker_host=_this_computer() if args.broker is None else args.broker,
+        broker_port=(8883 if args.ca else 1883) if args.port is None else args.port,
         model=args.model,
         root=None if args.unsigned else _root(args.root or args.state / "root.json"),
         ssh_key=_first_line("--ssh-key", args.ssh_key) if args.ssh_key else None,
@@ -106,7 +106,7 @@ def card_of(args: argparse.Namespace) -> DeviceCard:
         wifi_password=_password(args),
         wifi_country=args.wifi_country,
         broker_ca=_read("--ca", args.ca) if args.ca else None,
-        claim_port=args.claim_port or 8884,
+        claim_port=8884 if args.claim_port is None else args.claim_port,
         host=args.host_name,
         tags=tuple(args.tag),
     )

@@ -86,7 +86,8 @@ def run(args: argparse.Namespace) -> int:
     """Flash, and tell what was written and what to do next."""
     if args.device is None and args.fleet is None:
         raise SettingsError("say which device it becomes: --device NAME, or --fleet CSV for all of a list")
-    args.device = args.device or "pi-{serial}"  # what a list's rows without an id are called
+    if args.device is None:
+        args.device = "pi-{serial}"  # what a list's rows without an id are called
     if args.image is None:
         if args.out or args.write_to or args.fleet:
             raise SettingsError("--out, --write-to and --fleet go with --image, not with --boot")

@@ -252,6 +252,23 @@ def test_the_command_refuses_a_bad_device_name(boot: Path) -> None:
     assert set(contents(boot)) == set(TRIXIE)
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "complaint"),
+    [
+        ("--device", "", "device ''"),
+        ("--broker", "", "broker ''"),
+        ("--port", "0", "broker port 0"),
+        ("--claim-port", "0", "claim port 0"),
+    ],
+)
+def test_an_option_that_says_nothing_is_not_the_default(
+    option: str, value: str, complaint: str, boot: Path
+) -> None:
+    with pytest.raises(SettingsError, match=complaint):
+        run("--boot", str(boot), "--device", "a", option, value)
+    assert set(contents(boot)) == set(TRIXIE)
+
+
 # --- the unit -----------------------------------------------------------------------------------
 
 
