@@ -10,7 +10,7 @@ from pathlib import Path
 from fleet.adapters.terminal import steps_shown
 from fleet.provision.adapters.card_image import CardImage, open_image
 from fleet.provision.adapters.file_medium import FileMedium
-from fleet.provision.adapters.fleet_desk import FleetDesk
+from fleet.provision.adapters.fleet_desk import FleetDesk, Identity
 from fleet.provision.adapters.linux_disks import LinuxDisks, check_system
 from fleet.provision.adapters.package_folder import read_packages
 from fleet.provision.boot_partition import BootPartition, find
@@ -34,8 +34,13 @@ def run(args: argparse.Namespace) -> int:
 
 def order_of(args: argparse.Namespace) -> Order:
     """Return the one device that the options describe, to be let into the fleet when it is written."""
-    desk = desk_of(args)
-    [order] = make_orders(desk.settle([Entry(card_of(args))]), desk, args)
+    desk, card = desk_of(args), card_of(args)
+    if card.broker_ca and not (card.claim_token or desk.mints or args.identity == Identity.NONE):
+        raise SettingsError(
+            "TLS needs a claim token: --claim FILE, or the fleet's --state, which makes one "
+            "(--identity none goes without)"
+        )
+    [order] = make_orders(desk.settle([Entry(card)]), desk, args)
     return order
 
 
