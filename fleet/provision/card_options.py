@@ -17,6 +17,8 @@ from wire.errors import SettingsError
 PASSWORD_ENV: Final = "EDGEFLOCK_WIFI_PASSWORD"  # noqa: S105  # the variable's name
 
 _STATE: Final = Path("fleet-state")
+#: ValueError is for what is not UTF-8, RuntimeError for the home of a user that there is not (~name/).
+_UNREADABLE: Final = (OSError, ValueError, RuntimeError)
 
 
 def add_card_options(parser: argparse.ArgumentParser) -> None:
@@ -124,7 +126,7 @@ def desk_of(args: argparse.Namespace) -> FleetDesk:
 def _root(path: Path) -> str:
     try:
         return path.expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         raise SettingsError(
             f"no root of trust in {path}: name the fleet's root.json with --root "
             "(`edgeflock fleet init` makes it), or say --unsigned"
@@ -151,7 +153,7 @@ def _first_line(option: str, path: Path) -> str:
 def _read(option: str, path: Path) -> str:
     try:
         return path.expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         raise SettingsError(f"{option} {path}: {error}") from error
 
 

@@ -240,6 +240,12 @@ def test_the_command_takes_password_and_key_from_files(boot: Path, tmp_path: Pat
     assert json.dumps(KEY) in (boot / "user-data").read_text()
 
 
+@pytest.mark.parametrize("option", ["--ssh-key", "--ca", "--claim", "--root"])
+def test_a_file_of_a_user_that_there_is_not_is_told(option: str, boot: Path) -> None:
+    with pytest.raises(SettingsError, match="~nobody-of-this-name/x"):
+        run("--boot", str(boot), "--device", "a", option, "~nobody-of-this-name/x")
+
+
 def test_the_command_refuses_wifi_without_a_password(boot: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("EDGEFLOCK_WIFI_PASSWORD", raising=False)
     with pytest.raises(SettingsError, match="EDGEFLOCK_WIFI_PASSWORD"):
