@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import socket
+from collections.abc import Callable
 from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
@@ -65,16 +67,16 @@ def add_card_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--identity",
-        type=Identity,
-        choices=list(Identity),
+        type=_one_of(Identity),
         default=Identity.CLAIM,
+        metavar=_all_of(Identity),
         help="how a device gets its certificate: by a one-time token, or made now (default: claim)",
     )
     parser.add_argument(
         "--os",
-        type=Os,
-        choices=list(Os),
+        type=_one_of(Os),
         dest="system",
+        metavar=_all_of(Os),
         help="what the image holds (default: what its boot partition shows)",
     )
     parser.add_argument("--host-name", metavar="NAME", help="of the device (default: follows from its name)")
@@ -121,6 +123,22 @@ def card_of(args: argparse.Namespace) -> DeviceCard:
 def desk_of(args: argparse.Namespace) -> FleetDesk:
     """Return what the fleet's state folder does for cards, if there is one."""
     return FleetDesk(args.state, args.identity)
+
+
+def _one_of(kinds: type[StrEnum]) -> Callable[[str], StrEnum]:
+    """Return what reads an option; argparse's own `choices` would not tell them to who wrote another."""
+
+    def read(text: str) -> StrEnum:
+        try:
+            return kinds(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(kinds)}") from error
+
+    return read
+
+
+def _all_of(kinds: type[StrEnum]) -> str:
+    return "{" + ",".join(kinds) + "}"
 
 
 def _root(path: Path) -> str:

@@ -240,6 +240,16 @@ def test_the_command_takes_password_and_key_from_files(boot: Path, tmp_path: Pat
     assert json.dumps(KEY) in (boot / "user-data").read_text()
 
 
+@pytest.mark.parametrize(("option", "known"), [("--os", "raspios-trixie, ubuntu"), ("--identity", "claim")])
+def test_a_word_that_an_option_does_not_have_is_told_with_those_it_has(
+    option: str, known: str, boot: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run("--boot", str(boot), "--device", "a", option, "trixie")
+    assert ended.value.code == 2
+    assert f"argument {option}: 'trixie' is none of {known}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("option", ["--ssh-key", "--ca", "--claim", "--root"])
 def test_a_file_of_a_user_that_there_is_not_is_told(option: str, boot: Path) -> None:
     with pytest.raises(SettingsError, match="~nobody-of-this-name/x"):
