@@ -126,8 +126,11 @@ def _run_write(args: argparse.Namespace, order: Order, image: CardImage) -> int:
 def ask(disk: Disk) -> None:
     """Have a person type the disk's name; raise SettingsError for anything else."""
     print(f"everything on {disk.path} ({disk.model}, {show_size(disk.size_bytes)}) will be erased")
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         raise SettingsError("there is nobody to ask: --yes says that it is the right disk")
-    typed = input(f"type {disk.name} to go on: ").strip()
+    try:
+        typed = input(f"type {disk.name} to go on: ").strip()
+    except EOFError:  # Ctrl-D
+        typed = ""
     if typed != disk.name:
         raise SettingsError(f"{typed!r} is not {disk.name!r}: nothing was written")

@@ -240,6 +240,19 @@ def test_nobody_to_ask_means_no(loop: Path, image: CardImage, capsys: pytest.Cap
     assert hashlib.sha256(loop.read_bytes()).digest() == before
 
 
+def test_an_end_of_input_or_no_input_at_all_is_a_no(monkeypatch: pytest.MonkeyPatch) -> None:
+    def end(_: str) -> str:
+        raise EOFError
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", end)
+    with pytest.raises(SettingsError, match="nothing was written"):
+        image_flash.ask(FakeDisks().look(READER))
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(SettingsError, match="nobody to ask"):
+        image_flash.ask(FakeDisks().look(READER))
+
+
 @pytest.mark.parametrize("typed", ["", "sdy", "yes"])
 def test_anything_but_the_disks_name_is_a_no(typed: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
