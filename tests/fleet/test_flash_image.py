@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import bz2
 import contextlib
+import errno
 import gzip
 import hashlib
+import io
 import lzma
 import os
 import shutil
@@ -15,11 +17,12 @@ import zipfile
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from edgeflock import main
-from fleet.provision.adapters import image_copy
+from fleet.provision.adapters import card_image, image_copy
 from fleet.provision.adapters.file_medium import FileMedium
 from fleet.provision.fat_volume import open_fat
 from fleet.provision.partitions import Partition
@@ -145,6 +148,50 @@ def test_a_packed_image_that_is_cut_off_leaves_nothing(
     packed.write_bytes(whole[: len(whole) * 9 // 10])
     assert flash(packed, tmp_path / "out.img") == 2
     assert "is damaged or cut off" in said(capsys)
+    assert [*tmp_path.iterdir()] == [packed]
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({8: 1}, "is encrypted"),
+        ({10: 99}, "compression method"),
+        ({9: 8, 46: 0xFF}, "is damaged or cut off"),
+    ],
+    ids=["password", "unknown method", "name that is no UTF-8"],
+)
+def test_a_zip_that_python_cannot_unpack_is_told_in_one_line(
+    changes: dict[int, int], complaint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "raspios").write_bytes(bytes(MIB))
+    data = bytearray(zipped(tmp_path / "raspios"))
+    record = data.find(b"PK\x01\x02")  # of the table at the end
+    for place, value in changes.items():
+        data[record + place] = value
+    (tmp_path / "raspios.zip").write_bytes(data)
+    assert flash(tmp_path / "raspios.zip", tmp_path / "out.img") == 2
+    assert complaint in said(capsys)
+
+
+def test_an_image_that_cannot_be_read_is_not_taken_for_a_copy_that_cannot_be_written(
+    stock: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken(io.BytesIO):
+        def read(self, count: int | None = -1) -> bytes:
+            raise OSError(errno.EIO, "Input/output error")
+
+    opener = card_image._open_xz
+    packed = tmp_path / "raspios.img.xz"
+    packed.write_bytes(PACKERS["xz"](stock))
+    opened: list[object] = []
+
+    def fail_at_the_second(file: BinaryIO, path: Path) -> BinaryIO:
+        opened.append(file)
+        return Broken() if len(opened) > 1 else opener(file, path)
+
+    monkeypatch.setitem(card_image._OPENERS, b"\xfd7zXZ\0", fail_at_the_second)
+    assert flash(packed, tmp_path / "out.img") == 1
+    assert said(capsys) == f"edgeflock: {packed} cannot be read: Input/output error"
     assert [*tmp_path.iterdir()] == [packed]
 
 
