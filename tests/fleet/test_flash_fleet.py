@@ -20,6 +20,11 @@ pytestmark = needs_card_tools
 
 ROWS = ("kitchen-1,10000000deadbeef,A1", "kitchen-2,,A2", "kitchen-3,,A3")
 READER = "/dev/sdx"
+#: As auditwheel names them.
+LONG_WHEEL = (
+    "charset_normalizer-3.4.4-cp311-cp311-"
+    "manylinux2014_armv7l.manylinux_2_17_armv7l.manylinux_2_31_armv7l.whl"
+)
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +106,7 @@ def test_a_packed_image_is_unpacked_once_and_goes_away(stock: Path, devices: Pat
         (["edgeflock_1_arm64.deb", "wheels/x-1-py3-none-any.whl"], ["edgeflock/edgeflock_1_arm64.deb"]),
         (["wheels/x-1-py3-none-any.whl"], ["edgeflock/wheels/x-1-py3-none-any.whl"]),
         (["x-1-py3-none-any.whl"], ["edgeflock/wheels/x-1-py3-none-any.whl"]),
+        ([LONG_WHEEL], [f"edgeflock/wheels/{LONG_WHEEL}"]),
     ],
 )
 def test_packages_go_into_every_image(
@@ -120,6 +126,9 @@ def test_a_folder_without_packages_is_refused(
 ) -> None:
     assert flash(stock, devices, "--out", str(tmp_path / "images"), "--packages", str(tmp_path)) == 2
     assert "no wheel in it" in capsys.readouterr().err
+    (tmp_path / "edgeflock_1:2_arm64.deb").touch()
+    assert flash(stock, devices, "--out", str(tmp_path / "images"), "--packages", str(tmp_path)) == 2
+    assert "edgeflock_1:2_arm64.deb' cannot be a file on a boot partition" in capsys.readouterr().err
 
 
 def test_a_file_in_the_place_of_the_folder_is_refused(
