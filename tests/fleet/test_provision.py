@@ -119,6 +119,13 @@ def test_a_folder_that_is_no_boot_partition_is_refused_and_untouched(tmp_path: P
     assert set(contents(tmp_path)) == {"thesis.tex"}
 
 
+@pytest.mark.parametrize("force", [False, True])
+def test_names_on_a_mangled_card_do_not_steer_the_terminal(*, force: bool, tmp_path: Path) -> None:
+    (tmp_path / "\x1b[2j\nedgeflock: wrote it").write_text("x")
+    with pytest.raises(SettingsError, match=r"\?\[2j\?edgeflock: wrote it"):
+        flash(tmp_path, PLAIN, force=force)
+
+
 def test_force_takes_any_folder(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("x")
     assert flash(tmp_path, PLAIN, force=True, system=Os.UBUNTU)
