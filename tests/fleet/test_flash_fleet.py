@@ -80,6 +80,30 @@ def test_a_second_run_makes_nothing_again(
     assert capsys.readouterr().out.count(": done before\n") == 3
 
 
+def test_an_image_that_is_gone_is_made_again(
+    stock: Path, devices: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "images"
+    flash(stock, devices, "--out", str(out))
+    (out / "kitchen-2.img").unlink()
+    capsys.readouterr()
+    assert flash(stock, devices, "--out", str(out)) == 0
+    assert capsys.readouterr().out.count(": done before\n") == 2
+    assert name_in(out / "kitchen-2.img") == "kitchen-2"
+
+
+def test_packages_that_were_forgotten_or_are_new_make_an_image_again(stock: Path, tmp_path: Path) -> None:
+    devices = write_list(tmp_path / "devices.csv", ROWS[0])
+    packages, out = tmp_path / "packages", tmp_path / "images"
+    packages.mkdir()
+    flash(stock, devices, "--out", str(out))
+    for content in (b"first", b"second"):
+        (packages / "edgeflock_1_arm64.deb").write_bytes(content)
+        assert flash(stock, devices, "--out", str(out), "--packages", str(packages), "--force") == 0
+        files = read_files(out / "kitchen-1.img", offset=BOOT_START)
+        assert files["edgeflock/edgeflock_1_arm64.deb"] == content
+
+
 def test_a_changed_row_is_made_again_and_a_new_one_for_the_first_time(
     stock: Path, devices: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
