@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import contextlib
 import errno
+import fcntl
 import gzip
 import hashlib
 import io
@@ -342,6 +343,38 @@ def test_two_at_a_time_do_not_write_the_same_copy(
         assert "another flash writes" in said(capsys)
         os.write(descriptor, b"first")
     assert out.read_bytes() == b"first"
+
+
+def test_a_copy_that_was_finished_between_opening_and_locking_is_not_written_over(
+    stock: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out.img"
+    lock = fcntl.flock
+
+    def finish_first(descriptor: int, how: int) -> None:
+        (tmp_path / ".out.img.part").replace(out)
+        out.write_bytes(b"first")
+        lock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", finish_first)
+    assert flash(stock, out) == 1
+    assert "another flash writes" in said(capsys)
+    assert out.read_bytes() == b"first"
+
+
+def test_what_somebody_laid_under_the_name_of_the_unfinished_copy_gets_no_secrets(
+    stock: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    part, out, other = tmp_path / ".out.img.part", tmp_path / "out.img", tmp_path / "other"
+    other.write_bytes(b"someone's")
+    part.symlink_to(other)
+    assert flash(stock, out) == 2
+    assert "cannot be written" in said(capsys)
+    assert other.read_bytes() == b"someone's"
+    part.unlink()
+    part.touch(0o644)
+    assert flash(stock, out) == 0
+    assert out.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_process_that_is_killed_leaves_no_half_image_under_the_name(tmp_path: Path) -> None:
