@@ -110,6 +110,8 @@ class Spoiled(DiskMedium):
     def read_at(self, offset: int, count: int) -> bytes:
         if self._how == "unreadable" and offset + count > self._place:
             raise OSError(errno.ENXIO, os.strerror(errno.ENXIO))
+        if self._how == "pulled when verified" and count < MIB:
+            raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
         return super().read_at(offset, count)
 
     def sync(self) -> None:
@@ -124,6 +126,7 @@ class Spoiled(DiskMedium):
         ("pulled", r"/dev/sdx was pulled out or is broken, after 8 MB were written \(Input/output error\)"),
         ("pulled at the end", r"was pulled out or is broken, after 16 MB were written \(No such device\)"),
         ("unreadable", r"pulled out or is broken, after 8 MB were read back \(No such device or address\)"),
+        ("pulled when verified", r"cannot read /dev/sdx: No such device"),
         ("counterfeit", r"does not hold what was written, from 4 MB on: use another card"),
     ],
 )
