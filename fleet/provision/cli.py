@@ -10,6 +10,7 @@ from fleet.provision import fleet_flash, image_flash
 from fleet.provision.adapters.mounted_folder import MountedFolder
 from fleet.provision.card_options import PASSWORD_ENV, add_card_options
 from fleet.provision.image_flash import order_of, print_gaps, print_next
+from wire.adapters.files import as_text
 from wire.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -102,9 +103,9 @@ def _flash_folder(args: argparse.Namespace) -> int:
     boot = MountedFolder(args.boot)
     changes = order.write(boot)
     for name, data in changes.items():
-        print(f"{'removed' if data is None else 'wrote'} {args.boot / name}")
+        print(f"{'removed' if data is None else 'wrote'} {as_text(args.boot / name)}")
     if not changes:
-        print(f"nothing to write: {args.boot} is {order.card.name} already")
+        print(f"nothing to write: {as_text(args.boot)} is {order.card.name} already")
     print_gaps(boot)
     print_next(order.card, f"eject the card and start {order.card.name} with it")
     return 0

@@ -23,7 +23,7 @@ from fleet.provision.inventory import read_fleet
 from fleet.provision.many import Item, Result, make_all
 from fleet.provision.orders import check_order
 from fleet.provision.to_image import flash_image
-from wire.adapters.files import only_owner
+from wire.adapters.files import as_text, only_owner
 from wire.errors import SettingsError
 
 #: How often a reader is looked at for the next card: a person needs longer to change it.
@@ -108,7 +108,7 @@ def _image_maker(folder: Path, image: CardImage) -> Iterator[_Maker]:
             out = _place(folder, item)
             with steps_shown(in_bytes=True) as begin:
                 flash_image(item.order, plain, out, begin)
-            return str(out)
+            return as_text(out)
 
         yield make
 

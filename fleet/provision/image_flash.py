@@ -22,6 +22,7 @@ from fleet.provision.inventory import Entry
 from fleet.provision.orders import Order, check_order, open_boot
 from fleet.provision.reader import CardReader
 from fleet.provision.to_image import flash_image
+from wire.adapters.files import as_text
 from wire.errors import SettingsError
 
 
@@ -94,18 +95,17 @@ def eject(reader: CardReader, disk: Disk) -> str:
 def _run_out(out: Path, order: Order, image: CardImage) -> int:
     with steps_shown(in_bytes=True) as begin:
         written = flash_image(order, image, out, begin)
+    shown, name = as_text(out), order.card.name
     if written:
-        print(f"wrote {out}: {image.path.name} and {len(written)} files for {order.card.name}, read back")
+        print(f"wrote {shown}: {as_text(image.path.name)} and {len(written)} files for {name}, read back")
     else:
-        print(f"nothing to do: {out} is {order.card.name} already")
+        print(f"nothing to do: {shown} is {name} already")
     descriptor = os.open(out, os.O_RDONLY | os.O_CLOEXEC)
     try:
         print_gaps(open_boot(FileMedium(descriptor), image.layout.boot, str(out)))
     finally:
         os.close(descriptor)
-    print_next(
-        order.card, f"write {out} to a card, with no further settings, and start {order.card.name} with it"
-    )
+    print_next(order.card, f"write {shown} to a card, with no further settings, and start {name} with it")
     return 0
 
 
@@ -116,10 +116,11 @@ def _run_write(args: argparse.Namespace, order: Order, image: CardImage) -> int:
     disk = reader.get_ready(image)
     with steps_shown(in_bytes=True) as begin:
         written = reader.flash(order, image, disk, begin)
-    print(f"wrote {disk.path}: {image.path.name} and {len(written)} files for {order.card.name}, read back")
+    stock, name = as_text(image.path.name), order.card.name
+    print(f"wrote {disk.path}: {stock} and {len(written)} files for {name}, read back")
     with reader.disks.peek(disk) as medium:
         print_gaps(open_boot(medium, image.layout.boot, disk.path))
-    print_next(order.card, f"{eject(reader, disk)}, and start {order.card.name} with it")
+    print_next(order.card, f"{eject(reader, disk)}, and start {name} with it")
     return 0
 
 

@@ -219,6 +219,17 @@ def test_a_second_flash_has_nothing_to_do_and_says_so(
     assert (out.stat().st_ino, out.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
+def test_a_name_that_is_no_utf8_is_shown_and_not_stumbled_over(
+    stock: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / os.fsdecode(b"k\xff.img")
+    assert flash(stock, out) == 0
+    assert out.exists()
+    shown = capsys.readouterr().out
+    assert "k\\xff.img: raspios.img and " in shown
+    shown.encode()
+
+
 def test_another_devices_image_is_written_over_only_with_force(
     stock: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
