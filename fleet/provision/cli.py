@@ -41,7 +41,8 @@ program on this computer could read it:
   {PASSWORD_ENV}=... edgeflock flash ... --wifi-ssid "My network" --wifi-country DE
 
 The image itself is only read. A card's user-data, meta-data and network-config are replaced, and so are
-settings made in Raspberry Pi Imager; cmdline.txt and config.txt are added to. Flashing twice changes nothing.
+settings made in Raspberry Pi Imager; cmdline.txt and config.txt are added to. Flashing twice changes
+nothing but the claim token or certificate, where the fleet makes them: each flash has its own.
 """
 
 
