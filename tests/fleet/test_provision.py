@@ -98,6 +98,17 @@ def test_flashing_another_device_leaves_nothing_of_the_first(boot: Path) -> None
     assert (boot / "cmdline.txt").read_text().count("ds=nocloud") == 1
 
 
+def test_new_packages_take_the_place_of_those_of_an_earlier_flash(boot: Path) -> None:
+    old = {"edgeflock/edgeflock_0.9_arm64.deb": b"old", "edgeflock/wheels/x-0.9-py3-none-any.whl": b"old"}
+    app.flash(MountedFolder(boot), PLAIN, packages=old)
+    assert not app.flash(MountedFolder(boot), PLAIN), "without packages those that are there stay"
+    changes = app.flash(MountedFolder(boot), PLAIN, packages={"edgeflock/edgeflock_0.10_arm64.deb": b"new"})
+    assert dict(changes) == {**dict.fromkeys(old), "edgeflock/edgeflock_0.10_arm64.deb": b"new"}
+    assert [path.name for path in boot.rglob("*") if path.suffix in (".deb", ".whl")] == [
+        "edgeflock_0.10_arm64.deb"
+    ]
+
+
 def test_an_empty_folder_is_taken_for_the_system_that_is_named_and_gets_none_of_its_files(
     tmp_path: Path,
 ) -> None:
