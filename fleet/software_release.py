@@ -21,7 +21,8 @@ from wire.topics import NAME
 
 OURS: Final = "edgeflock"
 
-_AT_HOME: Final = ("converter/", "fleet/", "demo/")
+#: Ours, for workstation and server.
+AT_HOME: Final = ("converter/", "fleet/", "demo/")
 _PROTOCOL: Final = "wire/protocol.py"
 
 Version = tuple[int, int]
@@ -72,7 +73,7 @@ def make_release(wheels: Iterable[Wheel]) -> bytes:
 def _files(wheels: Iterable[Wheel]) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     for wheel in wheels:
-        mine = {n: d for n, d in wheel.files.items() if wheel.name != OURS or not n.startswith(_AT_HOME)}
+        mine = {n: d for n, d in wheel.files.items() if wheel.name != OURS or not n.startswith(AT_HOME)}
         if twice := sorted(files.keys() & mine.keys()):
             raise BundleError(f"{wheel.name} and another wheel both have {twice[0]}")
         files |= mine

@@ -66,6 +66,7 @@ def fetched(
         ours = pip.own_wheel(version, folder) if own is None else Path(shutil.copy(own, folder))
         paths = {"edgeflock": ours}
         root = pip.read_wheel(ours)
+        resolve.check_extras(wanted, root)
         held: dict[str, Distribution] = {}
         while missing := resolve.lacking(wanted, root, held):
             for name in missing.keys() & paths.keys():  # of a version that somebody else refuses

@@ -15,6 +15,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from fleet.packages.targets import Target
+from fleet.software_release import AT_HOME
 
 #: Where all of it lies; the service names it.
 HOME: Final = PurePosixPath("opt/edgeflock")
@@ -32,10 +33,7 @@ _PARTS: Final = (
     "ai_edge_litert/libLiteRtWebGpuAccelerator.so",
     "ai_edge_litert/aot/",
     "ai_edge_litert/tools/",
-    # Ours, for workstation and server.
-    "converter/",
-    "fleet/",
-    "demo/",
+    *AT_HOME,
 )
 #: Kept of each distribution's record: what it is, its version and its licence.
 _RECORDS: Final = ("RECORD", "WHEEL", "INSTALLER", "REQUESTED", "top_level.txt", "entry_points.txt", "sboms")

@@ -34,6 +34,7 @@ class Distribution:
     name: str
     version: str
     requires: tuple[str, ...] = ()
+    extras: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,14 @@ class Wanted:
     backend: str
     #: Extras of edgeflock.
     extras: tuple[str, ...] = ("edge",)
+
+
+def check_extras(wanted: Wanted, root: Distribution) -> None:
+    """Raise SettingsError for an extra that there is not: its package would lack what was asked for."""
+    known = {canonicalize_name(extra) for extra in root.extras}
+    unknown = [extra for extra in wanted.extras if canonicalize_name(extra) not in known]
+    if unknown:
+        raise SettingsError(f"--extra {unknown[0]!r}: choose {', '.join(sorted(known))}")
 
 
 def lacking(

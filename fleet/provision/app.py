@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from fleet.plain_text import printable
 from fleet.provision.boot_partition import BootPartition
 from fleet.provision.card import DeviceCard
 from fleet.provision.plan import plan, stale
@@ -97,6 +98,6 @@ def _check_boot(boot: BootPartition) -> None:
         return
     there = ", ".join(name.rstrip("/") for name in found[:3]) + (" and more" if len(found) > 3 else "")
     raise SettingsError(
-        f"{boot.where} is not a boot partition: no cmdline.txt or config.txt, but {there}"
+        f"{boot.where} is not a boot partition: no cmdline.txt or config.txt, but {printable(there)}"
         " (--force writes there anyway)"
     )

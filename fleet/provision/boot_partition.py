@@ -18,9 +18,10 @@ import re
 from collections.abc import Mapping
 from typing import Final, Protocol
 
-#: What FAT's long names can hold, but for a dot or a space at the end, which it loses.
+#: What FAT's long names can hold, but for a dot or a space at the end, which it loses. 127 characters are at
+#: most 254 UTF-16 units, of its 255; names of wheels have more than 100.
 _PART: Final = re.compile(
-    r'[^/\\:*?"<>|\x00-\x1f\x7f\ud800-\udfff]{0,99}[^/\\:*?"<>|\x00-\x1f\x7f\ud800-\udfff. ]'
+    r'[^/\\:*?"<>|\x00-\x1f\x7f\ud800-\udfff]{0,126}[^/\\:*?"<>|\x00-\x1f\x7f\ud800-\udfff. ]'
 )
 
 

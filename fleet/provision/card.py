@@ -68,8 +68,9 @@ class DeviceCard:
         Topics(self.prefix)
         if not _HOST.fullmatch(self.broker_host):
             raise SettingsError(f"broker {self.broker_host!r}: not a host name or address")
-        if not 1 <= self.broker_port <= 65535:
-            raise SettingsError(f"broker port {self.broker_port}: use 1 to 65535")
+        for what, port in (("broker", self.broker_port), ("claim", self.claim_port)):
+            if not 1 <= port <= 65535:
+                raise SettingsError(f"{what} port {port}: use 1 to 65535")
         if self.host is not None and not _LABEL.fullmatch(self.host):
             raise SettingsError(f"host name {self.host!r}: use lower case letters, digits and hyphens")
         if self.ssh_key is not None and not _SSH_KEY.fullmatch(self.ssh_key):

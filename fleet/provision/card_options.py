@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import socket
+from collections.abc import Callable
 from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +19,8 @@ from wire.errors import SettingsError
 PASSWORD_ENV: Final = "EDGEFLOCK_WIFI_PASSWORD"  # noqa: S105  # the variable's name
 
 _STATE: Final = Path("fleet-state")
+#: ValueError is for what is not UTF-8, RuntimeError for the home of a user that there is not (~name/).
+_UNREADABLE: Final = (OSError, ValueError, RuntimeError)
 
 
 def add_card_options(parser: argparse.ArgumentParser) -> None:
@@ -63,16 +67,16 @@ def add_card_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--identity",
-        type=Identity,
-        choices=list(Identity),
+        type=_one_of(Identity),
         default=Identity.CLAIM,
+        metavar=_all_of(Identity),
         help="how a device gets its certificate: by a one-time token, or made now (default: claim)",
     )
     parser.add_argument(
         "--os",
-        type=Os,
-        choices=list(Os),
+        type=_one_of(Os),
         dest="system",
+        metavar=_all_of(Os),
         help="what the image holds (default: what its boot partition shows)",
     )
     parser.add_argument("--host-name", metavar="NAME", help="of the device (default: follows from its name)")
@@ -97,8 +101,8 @@ def card_of(args: argparse.Namespace) -> DeviceCard:
     """Return what the options say; raise SettingsError for what cannot be."""
     card = DeviceCard(
         name=args.device,
-        broker_host=args.broker or _this_computer(),
-        broker_port=args.port or (8883 if args.ca else 1883),
+        broker_host=_this_computer() if args.broker is None else args.broker,
+        broker_port=(8883 if args.ca else 1883) if args.port is None else args.port,
         model=args.model,
         root=None if args.unsigned else _root(args.root or args.state / "root.json"),
         ssh_key=_first_line("--ssh-key", args.ssh_key) if args.ssh_key else None,
@@ -106,7 +110,7 @@ def card_of(args: argparse.Namespace) -> DeviceCard:
         wifi_password=_password(args),
         wifi_country=args.wifi_country,
         broker_ca=_read("--ca", args.ca) if args.ca else None,
-        claim_port=args.claim_port or 8884,
+        claim_port=8884 if args.claim_port is None else args.claim_port,
         host=args.host_name,
         tags=tuple(args.tag),
     )
@@ -121,10 +125,26 @@ def desk_of(args: argparse.Namespace) -> FleetDesk:
     return FleetDesk(args.state, args.identity)
 
 
+def _one_of(kinds: type[StrEnum]) -> Callable[[str], StrEnum]:
+    """Return what reads an option; argparse's own `choices` would not tell them to who wrote another."""
+
+    def read(text: str) -> StrEnum:
+        try:
+            return kinds(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(kinds)}") from error
+
+    return read
+
+
+def _all_of(kinds: type[StrEnum]) -> str:
+    return "{" + ",".join(kinds) + "}"
+
+
 def _root(path: Path) -> str:
     try:
         return path.expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         raise SettingsError(
             f"no root of trust in {path}: name the fleet's root.json with --root "
             "(`edgeflock fleet init` makes it), or say --unsigned"
@@ -151,7 +171,7 @@ def _first_line(option: str, path: Path) -> str:
 def _read(option: str, path: Path) -> str:
     try:
         return path.expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         raise SettingsError(f"{option} {path}: {error}") from error
 
 

@@ -10,6 +10,7 @@ from fleet.provision import fleet_flash, image_flash
 from fleet.provision.adapters.mounted_folder import MountedFolder
 from fleet.provision.card_options import PASSWORD_ENV, add_card_options
 from fleet.provision.image_flash import order_of, print_gaps, print_next
+from wire.adapters.files import as_text
 from wire.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ program on this computer could read it:
   {PASSWORD_ENV}=... edgeflock flash ... --wifi-ssid "My network" --wifi-country DE
 
 The image itself is only read. A card's user-data, meta-data and network-config are replaced, and so are
-settings made in Raspberry Pi Imager; cmdline.txt and config.txt are added to. Flashing twice changes nothing.
+settings made in Raspberry Pi Imager; cmdline.txt and config.txt are added to. Flashing twice changes
+nothing but the claim token or certificate, where the fleet makes them: each flash has its own.
 """
 
 
@@ -86,7 +88,8 @@ def run(args: argparse.Namespace) -> int:
     """Flash, and tell what was written and what to do next."""
     if args.device is None and args.fleet is None:
         raise SettingsError("say which device it becomes: --device NAME, or --fleet CSV for all of a list")
-    args.device = args.device or "pi-{serial}"  # what a list's rows without an id are called
+    if args.device is None:
+        args.device = "pi-{serial}"  # what a list's rows without an id are called
     if args.image is None:
         if args.out or args.write_to or args.fleet:
             raise SettingsError("--out, --write-to and --fleet go with --image, not with --boot")
@@ -101,9 +104,9 @@ def _flash_folder(args: argparse.Namespace) -> int:
     boot = MountedFolder(args.boot)
     changes = order.write(boot)
     for name, data in changes.items():
-        print(f"{'removed' if data is None else 'wrote'} {args.boot / name}")
+        print(f"{'removed' if data is None else 'wrote'} {as_text(args.boot / name)}")
     if not changes:
-        print(f"nothing to write: {args.boot} is {order.card.name} already")
+        print(f"nothing to write: {as_text(args.boot)} is {order.card.name} already")
     print_gaps(boot)
     print_next(order.card, f"eject the card and start {order.card.name} with it")
     return 0

@@ -6,6 +6,7 @@ import argparse
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -14,7 +15,7 @@ from rich.table import Table
 
 from fleet.adapters.terminal import make_console, steps_shown
 from fleet.provision.adapters.card_image import CardImage, open_image
-from fleet.provision.adapters.flash_record import open_record
+from fleet.provision.adapters.flash_record import Made, open_record
 from fleet.provision.adapters.image_copy import fill, new_image
 from fleet.provision.card_options import card_of, desk_of
 from fleet.provision.image_flash import eject, make_orders, make_reader
@@ -22,7 +23,8 @@ from fleet.provision.inventory import read_fleet
 from fleet.provision.many import Item, Result, make_all
 from fleet.provision.orders import check_order
 from fleet.provision.to_image import flash_image
-from wire.adapters.files import only_owner
+from wire.adapters.files import as_text, only_owner
+from wire.errors import SettingsError
 
 #: How often a reader is looked at for the next card: a person needs longer to change it.
 _POLL_S: Final = 1.0
@@ -49,14 +51,27 @@ def run(args: argparse.Namespace) -> int:
 def _make(items: list[Item], image: CardImage, args: argparse.Namespace) -> list[Result]:
     record = open_record(args.fleet.with_suffix(".flashed.json"))
     sha256 = image.sha256()
-    if all(record.is_made(item.device, sha256, item.digest) for item in items):
-        maker: AbstractContextManager[_Maker] = nullcontext(
-            _make_none
-        )  # nobody is asked, and nothing is unpacked
+    made = {
+        item.device
+        for item in items
+        if record.is_made(item.device, sha256, item.digest)
+        and (args.write_to or _place(args.out, item).exists())  # an image may be gone, and wanted again
+    }
+
+    def note(result: Result) -> None:
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        record.add(result.item.device, Made(sha256, result.item.digest, now, result.said))
+
+    if len(made) == len(items):  # nobody is asked, and nothing is unpacked
+        maker: AbstractContextManager[_Maker] = nullcontext(_make_none)
     else:
         maker = _card_maker(args, image) if args.write_to else _image_maker(args.out, image)
     with maker as make:
-        return make_all(items, make, record, sha256, _tell)
+        return make_all(items, made, make, note, _tell)
+
+
+def _place(folder: Path, item: Item) -> Path:
+    return folder / f"{item.device}.img"
 
 
 def _make_none(item: Item) -> str:
@@ -84,14 +99,16 @@ def _card_maker(args: argparse.Namespace, image: CardImage) -> Iterator[_Maker]:
 
 @contextmanager
 def _image_maker(folder: Path, image: CardImage) -> Iterator[_Maker]:
+    if folder.exists() and not folder.is_dir():
+        raise SettingsError(f"--out {folder} is no folder: with --fleet, name one for the images")
     folder.mkdir(parents=True, exist_ok=True)
     with _unpacked(image, folder) as plain:
 
         def make(item: Item) -> str:
-            out = folder / f"{item.device}.img"
+            out = _place(folder, item)
             with steps_shown(in_bytes=True) as begin:
                 flash_image(item.order, plain, out, begin)
-            return str(out)
+            return as_text(out)
 
         yield make
 

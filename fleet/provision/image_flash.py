@@ -10,7 +10,7 @@ from pathlib import Path
 from fleet.adapters.terminal import steps_shown
 from fleet.provision.adapters.card_image import CardImage, open_image
 from fleet.provision.adapters.file_medium import FileMedium
-from fleet.provision.adapters.fleet_desk import FleetDesk
+from fleet.provision.adapters.fleet_desk import FleetDesk, Identity
 from fleet.provision.adapters.linux_disks import LinuxDisks, check_system
 from fleet.provision.adapters.package_folder import read_packages
 from fleet.provision.boot_partition import BootPartition, find
@@ -22,6 +22,7 @@ from fleet.provision.inventory import Entry
 from fleet.provision.orders import Order, check_order, open_boot
 from fleet.provision.reader import CardReader
 from fleet.provision.to_image import flash_image
+from wire.adapters.files import as_text
 from wire.errors import SettingsError
 
 
@@ -34,8 +35,13 @@ def run(args: argparse.Namespace) -> int:
 
 def order_of(args: argparse.Namespace) -> Order:
     """Return the one device that the options describe, to be let into the fleet when it is written."""
-    desk = desk_of(args)
-    [order] = make_orders(desk.settle([Entry(card_of(args))]), desk, args)
+    desk, card = desk_of(args), card_of(args)
+    if card.broker_ca and not (card.claim_token or desk.mints or args.identity == Identity.NONE):
+        raise SettingsError(
+            "TLS needs a claim token: --claim FILE, or the fleet's --state, which makes one "
+            "(--identity none goes without)"
+        )
+    [order] = make_orders(desk.settle([Entry(card)]), desk, args)
     return order
 
 
@@ -89,18 +95,17 @@ def eject(reader: CardReader, disk: Disk) -> str:
 def _run_out(out: Path, order: Order, image: CardImage) -> int:
     with steps_shown(in_bytes=True) as begin:
         written = flash_image(order, image, out, begin)
+    shown, name = as_text(out), order.card.name
     if written:
-        print(f"wrote {out}: {image.path.name} and {len(written)} files for {order.card.name}, read back")
+        print(f"wrote {shown}: {as_text(image.path.name)} and {len(written)} files for {name}, read back")
     else:
-        print(f"nothing to do: {out} is {order.card.name} already")
+        print(f"nothing to do: {shown} is {name} already")
     descriptor = os.open(out, os.O_RDONLY | os.O_CLOEXEC)
     try:
         print_gaps(open_boot(FileMedium(descriptor), image.layout.boot, str(out)))
     finally:
         os.close(descriptor)
-    print_next(
-        order.card, f"write {out} to a card, with no further settings, and start {order.card.name} with it"
-    )
+    print_next(order.card, f"write {shown} to a card, with no further settings, and start {name} with it")
     return 0
 
 
@@ -111,18 +116,22 @@ def _run_write(args: argparse.Namespace, order: Order, image: CardImage) -> int:
     disk = reader.get_ready(image)
     with steps_shown(in_bytes=True) as begin:
         written = reader.flash(order, image, disk, begin)
-    print(f"wrote {disk.path}: {image.path.name} and {len(written)} files for {order.card.name}, read back")
+    stock, name = as_text(image.path.name), order.card.name
+    print(f"wrote {disk.path}: {stock} and {len(written)} files for {name}, read back")
     with reader.disks.peek(disk) as medium:
         print_gaps(open_boot(medium, image.layout.boot, disk.path))
-    print_next(order.card, f"{eject(reader, disk)}, and start {order.card.name} with it")
+    print_next(order.card, f"{eject(reader, disk)}, and start {name} with it")
     return 0
 
 
 def ask(disk: Disk) -> None:
     """Have a person type the disk's name; raise SettingsError for anything else."""
     print(f"everything on {disk.path} ({disk.model}, {show_size(disk.size_bytes)}) will be erased")
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         raise SettingsError("there is nobody to ask: --yes says that it is the right disk")
-    typed = input(f"type {disk.name} to go on: ").strip()
+    try:
+        typed = input(f"type {disk.name} to go on: ").strip()
+    except EOFError:  # Ctrl-D
+        typed = ""
     if typed != disk.name:
         raise SettingsError(f"{typed!r} is not {disk.name!r}: nothing was written")

@@ -30,6 +30,7 @@ COLUMNS: Final = (
 )  # fmt: skip
 _BY_BOARD: Final = "pi-{serial}"
 _SLOT: Final = re.compile(r"[^\x00-\x1f\x7f]{1,64}")
+_PORT: Final = re.compile(r"[0-9]{1,5}")
 _KEY: Final = re.compile(r"(ssh|ecdsa|sk)-")
 
 
@@ -89,8 +90,8 @@ class _Files:
         if name not in self._lines:
             try:
                 text = (self._folder / Path(name).expanduser()).read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError) as error:
-                raise SettingsError(f"{name}: {error}") from error
+            except (OSError, ValueError, RuntimeError) as error:  # a NUL in the name, ~nobody/
+                raise SettingsError(f"{name!r}: {error}") from error
             self._lines[name] = text.splitlines()[0] if text.strip() else ""
         return self._lines[name]
 
@@ -146,7 +147,7 @@ def _toml_rows(path: Path, text: str) -> Iterator[tuple[str, _Row]]:
     """One device at the top, or what all share there and each in a `[[device]]`."""
     try:
         raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # Python itself refuses numbers of too many digits
         raise SettingsError(f"{path} is not TOML: {error}") from error
     tables = raw.pop("device", [{}] if raw else [])
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
@@ -210,7 +211,7 @@ def _changes(text: Mapping[str, str], read: _Files) -> dict[str, Any]:
     if key := text.get("ssh_key"):
         changes["ssh_key"] = key if _KEY.match(key) else read.first_line(key)
     if port := text.get("port"):
-        if not port.isdecimal():
+        if not _PORT.fullmatch(port):
             raise SettingsError(f"port {port!r}: use 1 to 65535")
         changes["broker_port"] = int(port)
     return changes

@@ -2,7 +2,7 @@
 
 Rules:
 - A device is done when its card or image was read back, and is noted at once: a run that was interrupted
-  goes on with the next one. Another image, or another line in the list, makes it anew.
+  goes on with the next one. Another image, line in the list, system or package makes it anew.
 - One that fails is told, and the next one is made: its row is tried again by the next run.
 """
 
@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from functools import cached_property
 
-from fleet.provision.adapters.flash_record import FlashRecord, Made
 from fleet.provision.orders import Order
 from wire.errors import EdgeflockError
 
@@ -34,8 +32,10 @@ class Item:
 
     @cached_property
     def digest(self) -> str:
-        """16 digits that change with the card; slow, because passwords could be tried on them."""
-        text = json.dumps(asdict(self.order.card), sort_keys=True, default=str)
+        """16 digits that change with what is written; slow, because passwords could be tried on them."""
+        packages = {name: hashlib.sha256(data).hexdigest() for name, data in self.order.packages.items()}
+        told = {"card": asdict(self.order.card), "system": self.order.system, "packages": packages}
+        text = json.dumps(told, sort_keys=True, default=str)
         return hashlib.pbkdf2_hmac("sha256", text.encode(), b"edgeflock", 100_000, 8).hex()
 
     @property
@@ -56,21 +56,20 @@ class Result:
 
 def make_all(
     items: Iterable[Item],
+    made: Collection[str],
     make: Callable[[Item], str],
-    record: FlashRecord,
-    image_sha256: str,
+    note: Callable[[Result], None],
     tell: Callable[[Result], None],
 ) -> list[Result]:
-    """Have `make` make each device that is not made yet, and return its place; tell of each at once."""
+    """Have `make` make each device that is not `made` yet, and return its place; note and tell it at once."""
     results: list[Result] = []
     for item in items:
-        if record.is_made(item.device, image_sha256, item.digest):
+        if item.device in made:
             result = Result(item, "done before")
         else:
             result = _make(item, make)
             if result.problem is None:
-                now = datetime.now(UTC).isoformat(timespec="seconds")
-                record.add(item.device, Made(image_sha256, item.digest, now, result.said))
+                note(result)
         results.append(result)
         tell(result)
     return results

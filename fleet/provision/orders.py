@@ -16,6 +16,7 @@ from fleet.provision.fat_volume import FatVolume, open_fat
 from fleet.provision.medium import Medium
 from fleet.provision.partitions import Partition
 from fleet.provision.systems import Os
+from wire.errors import UnavailableError
 
 
 @dataclass(frozen=True)
@@ -78,4 +79,8 @@ def holds(medium: Medium, boot: Partition, files: Changes) -> bool:
 
 
 def open_boot(medium: Medium, boot: Partition, where: str) -> FatVolume:
-    return open_fat(medium, boot, where, datetime.now())  # FAT knows no zones
+    """Return the boot partition; raise UnavailableError where it cannot be read."""
+    try:
+        return open_fat(medium, boot, where, datetime.now())  # FAT knows no zones
+    except OSError as error:
+        raise UnavailableError(f"cannot read {where}: {error.strerror or error}") from error

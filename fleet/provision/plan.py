@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -17,6 +18,8 @@ _APPEND: Final[Mapping[str, Callable[[str, str], str]]] = {
     "cmdline.txt": append_cmdline,
     "config.txt": append_config,
 }
+#: What `package_folder` puts there.
+_PACKAGE: Final = re.compile(r"edgeflock/(edgeflock_[\w.+~-]+\.deb|wheels/[\w.+-]+\.whl)", re.ASCII)
 
 
 def plan(boot: BootPartition, card: DeviceCard, system: Os | None = None) -> dict[str, bytes]:
@@ -39,4 +42,14 @@ def plan(boot: BootPartition, card: DeviceCard, system: Os | None = None) -> dic
 
 def stale(boot: BootPartition, files: Mapping[str, bytes]) -> list[str]:
     """Return what an earlier flash has left that `files` do not replace: another device's token, say."""
-    return [name for name in OWN if name not in files and boot.read(name) is not None]
+    own = [name for name in OWN if boot.read(name) is not None]
+    # pip refuses two versions of a wheel, and of two packages the device might take the older one.
+    earlier = _packages(boot) if any(map(_PACKAGE.fullmatch, files)) else []
+    return [name for name in (*own, *earlier) if name not in files]
+
+
+def _packages(boot: BootPartition) -> list[str]:
+    found = (
+        f"{folder}/{name}" for folder in ("edgeflock", "edgeflock/wheels") for name in boot.names(folder)
+    )
+    return [name for name in found if _PACKAGE.fullmatch(name)]

@@ -17,6 +17,7 @@ import re
 from enum import StrEnum
 from typing import Final
 
+from fleet.plain_text import printable
 from fleet.provision.boot_partition import BootPartition
 from wire.errors import SettingsError
 
@@ -70,4 +71,6 @@ def _found(names: set[str]) -> str:
     seen = sorted(name.rstrip("/") for name in names if not name.startswith((".", "system volume")))
     if not seen:
         return "it is empty"
-    return "it has " + ", ".join(seen[:6]) + (f" and {len(seen) - 6} more" if len(seen) > 6 else "")
+    return (
+        "it has " + printable(", ".join(seen[:6])) + (f" and {len(seen) - 6} more" if len(seen) > 6 else "")
+    )

@@ -19,6 +19,7 @@ def flash_image(order: Order, image: CardImage, out: Path, begin: Begin) -> Chan
 
     The copy gets its name when it is finished and read back; `image` is only read.
     """
+    _check_place(out)
     check_order(order, image)
     if out.exists():
         if out.samefile(image.path):
@@ -34,10 +35,18 @@ def flash_image(order: Order, image: CardImage, out: Path, begin: Begin) -> Chan
         raise UnavailableError(f"{out} cannot be written: {error.strerror or error}") from error
 
 
+def _check_place(out: Path) -> None:
+    """Raise SettingsError where no image can be; --force would put one in the place of a disk's node."""
+    if out.exists() and not out.is_file():
+        raise SettingsError(f"--out {out} is no file: name the image to be made; --write-to is for cards")
+    if not out.parent.is_dir():
+        raise SettingsError(f"--out {out}: there is no folder {out.parent}, make it first")
+
+
 def _check_earlier(order: Order, image: CardImage, out: Path) -> None:
     """Raise SettingsError unless `out` is what would be made."""
     taken = SettingsError(f"{out} is there already: name another file, or --force to write over it")
-    if not out.is_file() or not is_copy(out, image):
+    if not is_copy(out, image):
         raise taken
     descriptor = os.open(out, os.O_RDONLY | os.O_CLOEXEC)
     try:

@@ -110,6 +110,8 @@ class Spoiled(DiskMedium):
     def read_at(self, offset: int, count: int) -> bytes:
         if self._how == "unreadable" and offset + count > self._place:
             raise OSError(errno.ENXIO, os.strerror(errno.ENXIO))
+        if self._how == "pulled when verified" and count < MIB:
+            raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
         return super().read_at(offset, count)
 
     def sync(self) -> None:
@@ -124,6 +126,7 @@ class Spoiled(DiskMedium):
         ("pulled", r"/dev/sdx was pulled out or is broken, after 8 MB were written \(Input/output error\)"),
         ("pulled at the end", r"was pulled out or is broken, after 16 MB were written \(No such device\)"),
         ("unreadable", r"pulled out or is broken, after 8 MB were read back \(No such device or address\)"),
+        ("pulled when verified", r"cannot read /dev/sdx: No such device"),
         ("counterfeit", r"does not hold what was written, from 4 MB on: use another card"),
     ],
 )
@@ -238,6 +241,19 @@ def test_nobody_to_ask_means_no(loop: Path, image: CardImage, capsys: pytest.Cap
     assert run(image.path, loop, "--force") == 2
     assert "--yes says that it is the right disk" in capsys.readouterr().err
     assert hashlib.sha256(loop.read_bytes()).digest() == before
+
+
+def test_an_end_of_input_or_no_input_at_all_is_a_no(monkeypatch: pytest.MonkeyPatch) -> None:
+    def end(_: str) -> str:
+        raise EOFError
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", end)
+    with pytest.raises(SettingsError, match="nothing was written"):
+        image_flash.ask(FakeDisks().look(READER))
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(SettingsError, match="nobody to ask"):
+        image_flash.ask(FakeDisks().look(READER))
 
 
 @pytest.mark.parametrize("typed", ["", "sdy", "yes"])

@@ -20,6 +20,11 @@ pytestmark = needs_card_tools
 
 ROWS = ("kitchen-1,10000000deadbeef,A1", "kitchen-2,,A2", "kitchen-3,,A3")
 READER = "/dev/sdx"
+#: As auditwheel names them.
+LONG_WHEEL = (
+    "charset_normalizer-3.4.4-cp311-cp311-"
+    "manylinux2014_armv7l.manylinux_2_17_armv7l.manylinux_2_31_armv7l.whl"
+)
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +80,30 @@ def test_a_second_run_makes_nothing_again(
     assert capsys.readouterr().out.count(": done before\n") == 3
 
 
+def test_an_image_that_is_gone_is_made_again(
+    stock: Path, devices: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "images"
+    flash(stock, devices, "--out", str(out))
+    (out / "kitchen-2.img").unlink()
+    capsys.readouterr()
+    assert flash(stock, devices, "--out", str(out)) == 0
+    assert capsys.readouterr().out.count(": done before\n") == 2
+    assert name_in(out / "kitchen-2.img") == "kitchen-2"
+
+
+def test_packages_that_were_forgotten_or_are_new_make_an_image_again(stock: Path, tmp_path: Path) -> None:
+    devices = write_list(tmp_path / "devices.csv", ROWS[0])
+    packages, out = tmp_path / "packages", tmp_path / "images"
+    packages.mkdir()
+    flash(stock, devices, "--out", str(out))
+    for content in (b"first", b"second"):
+        (packages / "edgeflock_1_arm64.deb").write_bytes(content)
+        assert flash(stock, devices, "--out", str(out), "--packages", str(packages), "--force") == 0
+        files = read_files(out / "kitchen-1.img", offset=BOOT_START)
+        assert files["edgeflock/edgeflock_1_arm64.deb"] == content
+
+
 def test_a_changed_row_is_made_again_and_a_new_one_for_the_first_time(
     stock: Path, devices: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -101,6 +130,7 @@ def test_a_packed_image_is_unpacked_once_and_goes_away(stock: Path, devices: Pat
         (["edgeflock_1_arm64.deb", "wheels/x-1-py3-none-any.whl"], ["edgeflock/edgeflock_1_arm64.deb"]),
         (["wheels/x-1-py3-none-any.whl"], ["edgeflock/wheels/x-1-py3-none-any.whl"]),
         (["x-1-py3-none-any.whl"], ["edgeflock/wheels/x-1-py3-none-any.whl"]),
+        ([LONG_WHEEL], [f"edgeflock/wheels/{LONG_WHEEL}"]),
     ],
 )
 def test_packages_go_into_every_image(
@@ -120,6 +150,17 @@ def test_a_folder_without_packages_is_refused(
 ) -> None:
     assert flash(stock, devices, "--out", str(tmp_path / "images"), "--packages", str(tmp_path)) == 2
     assert "no wheel in it" in capsys.readouterr().err
+    (tmp_path / "edgeflock_1:2_arm64.deb").touch()
+    assert flash(stock, devices, "--out", str(tmp_path / "images"), "--packages", str(tmp_path)) == 2
+    assert "edgeflock_1:2_arm64.deb' cannot be a file on a boot partition" in capsys.readouterr().err
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused(
+    stock: Path, devices: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "images").write_bytes(b"someone's")
+    assert flash(stock, devices, "--out", str(tmp_path / "images")) == 2
+    assert "with --fleet, name one for the images" in capsys.readouterr().err
 
 
 def test_one_that_fails_is_told_and_the_others_are_made(

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import bz2
 import contextlib
+import errno
+import fcntl
 import gzip
 import hashlib
+import io
 import lzma
 import os
 import shutil
@@ -15,11 +18,12 @@ import zipfile
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from edgeflock import main
-from fleet.provision.adapters import image_copy
+from fleet.provision.adapters import card_image, image_copy
 from fleet.provision.adapters.file_medium import FileMedium
 from fleet.provision.fat_volume import open_fat
 from fleet.provision.partitions import Partition
@@ -148,6 +152,50 @@ def test_a_packed_image_that_is_cut_off_leaves_nothing(
     assert [*tmp_path.iterdir()] == [packed]
 
 
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({8: 1}, "is encrypted"),
+        ({10: 99}, "compression method"),
+        ({9: 8, 46: 0xFF}, "is damaged or cut off"),
+    ],
+    ids=["password", "unknown method", "name that is no UTF-8"],
+)
+def test_a_zip_that_python_cannot_unpack_is_told_in_one_line(
+    changes: dict[int, int], complaint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "raspios").write_bytes(bytes(MIB))
+    data = bytearray(zipped(tmp_path / "raspios"))
+    record = data.find(b"PK\x01\x02")  # of the table at the end
+    for place, value in changes.items():
+        data[record + place] = value
+    (tmp_path / "raspios.zip").write_bytes(data)
+    assert flash(tmp_path / "raspios.zip", tmp_path / "out.img") == 2
+    assert complaint in said(capsys)
+
+
+def test_an_image_that_cannot_be_read_is_not_taken_for_a_copy_that_cannot_be_written(
+    stock: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken(io.BytesIO):
+        def read(self, count: int | None = -1) -> bytes:
+            raise OSError(errno.EIO, "Input/output error")
+
+    opener = card_image._open_xz
+    packed = tmp_path / "raspios.img.xz"
+    packed.write_bytes(PACKERS["xz"](stock))
+    opened: list[object] = []
+
+    def fail_at_the_second(file: BinaryIO, path: Path) -> BinaryIO:
+        opened.append(file)
+        return Broken() if len(opened) > 1 else opener(file, path)
+
+    monkeypatch.setitem(card_image._OPENERS, b"\xfd7zXZ\0", fail_at_the_second)
+    assert flash(packed, tmp_path / "out.img") == 1
+    assert said(capsys) == f"edgeflock: {packed} cannot be read: Input/output error"
+    assert [*tmp_path.iterdir()] == [packed]
+
+
 def test_a_zst_without_a_library_says_how_to_unpack_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,6 +217,17 @@ def test_a_second_flash_has_nothing_to_do_and_says_so(
     assert flash(stock, out) == 0
     assert f"nothing to do: {out} is kitchen-1 already" in capsys.readouterr().out
     assert (out.stat().st_ino, out.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_a_name_that_is_no_utf8_is_shown_and_not_stumbled_over(
+    stock: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / os.fsdecode(b"k\xff.img")
+    assert flash(stock, out) == 0
+    assert out.exists()
+    shown = capsys.readouterr().out
+    assert "k\\xff.img: raspios.img and " in shown
+    shown.encode()
 
 
 def test_another_devices_image_is_written_over_only_with_force(
@@ -207,6 +266,21 @@ def test_the_image_itself_is_refused_as_the_copy(
     assert flash(image, out, "--force") == 2
     assert "is the image itself" in said(capsys)
     assert digest(image) == digest(stock)
+
+
+def test_only_a_file_in_a_folder_that_is_there_becomes_the_copy(
+    stock: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node = tmp_path / "sdx"  # stands in for a disk, which --out would take from under its name
+    os.mkfifo(node)
+    assert flash(stock, node, "--force") == 2
+    assert "--write-to is for cards" in said(capsys)
+    assert node.is_fifo()
+    assert flash(stock, tmp_path, "--force") == 2
+    assert "is no file" in said(capsys)
+    assert flash(stock, tmp_path / "missing" / "out.img") == 2
+    assert f"there is no folder {tmp_path / 'missing'}, make it first" in said(capsys)
+    assert [*tmp_path.iterdir()] == [node]
 
 
 def test_a_file_that_is_no_image_is_refused_by_what_it_is(
@@ -280,6 +354,38 @@ def test_two_at_a_time_do_not_write_the_same_copy(
         assert "another flash writes" in said(capsys)
         os.write(descriptor, b"first")
     assert out.read_bytes() == b"first"
+
+
+def test_a_copy_that_was_finished_between_opening_and_locking_is_not_written_over(
+    stock: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out.img"
+    lock = fcntl.flock
+
+    def finish_first(descriptor: int, how: int) -> None:
+        (tmp_path / ".out.img.part").replace(out)
+        out.write_bytes(b"first")
+        lock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", finish_first)
+    assert flash(stock, out) == 1
+    assert "another flash writes" in said(capsys)
+    assert out.read_bytes() == b"first"
+
+
+def test_what_somebody_laid_under_the_name_of_the_unfinished_copy_gets_no_secrets(
+    stock: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    part, out, other = tmp_path / ".out.img.part", tmp_path / "out.img", tmp_path / "other"
+    other.write_bytes(b"someone's")
+    part.symlink_to(other)
+    assert flash(stock, out) == 2
+    assert "cannot be written" in said(capsys)
+    assert other.read_bytes() == b"someone's"
+    part.unlink()
+    part.touch(0o644)
+    assert flash(stock, out) == 0
+    assert out.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_process_that_is_killed_leaves_no_half_image_under_the_name(tmp_path: Path) -> None:

@@ -187,6 +187,16 @@ def test_a_flash_beside_the_fleet_needs_nothing_else(state: Path, tmp_path: Path
     assert Store(state).enroll(token, "kitchen-1", tmp_path)
 
 
+def test_tls_without_a_way_to_a_certificate_is_refused(state: Path, tmp_path: Path) -> None:
+    boot = lay(tmp_path / "bootfs", TRIXIE)
+    trust = ("--unsigned", "--ca", BrokerFiles(state).broker_ca)
+    elsewhere = ("flash", "--boot", boot, "--device", "a", "--state", tmp_path / "no", *trust)
+    with pytest.raises(SettingsError, match="TLS needs a claim token: --claim FILE"):
+        run(*elsewhere)
+    assert not (boot / "edgeflock").exists()
+    assert run(*elsewhere, "--identity", "none") == 0
+
+
 def test_a_card_of_the_wrong_content_costs_no_token(state: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="no system that we know"):
         run("flash", "--boot", tmp_path, "--force", "--device", "kitchen-1", "--state", state)

@@ -93,8 +93,11 @@ def test_a_device_without_an_id_is_called_by_its_board_or_its_slot(tmp_path: Pat
         ('id\n"a\n', "row 2: unexpected end of data"),
         ("model\nm\n", "row 2: it needs an id, a serial or a slot"),
         ("id,port\na,x\n", "row 2: port 'x'"),
+        (f"id,port\na,{'9' * 5000}\n", "row 2: port '9"),
         ("id,host\na,A b\n", "row 2: host name 'A b'"),
-        ("id,ssh_key\na,missing.pub\n", "row 2: missing.pub: .*No such file"),
+        ("id,ssh_key\na,missing.pub\n", "row 2: 'missing.pub': .*No such file"),
+        ("id,ssh_key\na,~nobody-of-this-name/id.pub\n", "row 2: '~nobody.*home directory"),
+        ("id,ssh_key\na,x\0.pub\n", "row 2: .*null byte"),
         ("id,ssh_key\na,ssh-ed25519 !\n", "row 2: SSH key"),
         ("id,wifi_ssid\na,net\n", "row 2: Wi-Fi needs all three"),
         (f"id,wifi_ssid,wifi_password,wifi_country\na,{'é' * 17},12345678,DE\n", "row 2: .*1 to 32 bytes"),
@@ -143,6 +146,7 @@ def test_toml_describes_one_device_or_several(tmp_path: Path) -> None:
         ("modle = 'a'\n", "device 1: unknown key 'modle'; did you mean 'model'?"),
         ("device = 3\n", r"a table each"),
         ("id = \n", "is not TOML"),
+        (f"port = {'9' * 5000}\n", "is not TOML"),
     ],
 )
 def test_a_mistake_in_toml_is_one_line(tmp_path: Path, text: str, complaint: str) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from edgeflock import main
 from fleet.packages import debian, resolve
+from fleet.packages.adapters.pip import read_wheel
 from fleet.packages.app import Wheels, keep_wheels, make_deb
 from fleet.packages.resolve import Distribution, Wanted, lacking
 from fleet.packages.targets import LITERT, TFLITE_RUNTIME, choose_backend, find
@@ -73,6 +74,30 @@ def test_an_extra_of_ours_brings_what_the_extras_that_it_names_need() -> None:
     found = lacking(Wanted(PI, LITERT, ("edge", "serve")), OURS, {})
     assert set(found) == {"tuf", "numpy", LITERT, "uvicorn"}
     assert found["uvicorn"][1] == {"standard"}
+
+
+def test_an_extra_that_there_is_not_is_refused() -> None:
+    ours = Distribution("edgeflock", "0.1.0", extras=("edge", "serve"))
+    resolve.check_extras(Wanted(PI, LITERT, ("edge", "serve")), ours)
+    with pytest.raises(SettingsError, match=r"--extra 'sevre': choose edge, serve"):
+        resolve.check_extras(Wanted(PI, LITERT, ("edge", "sevre")), ours)
+
+
+def test_a_wheel_says_its_extras(tmp_path: Path) -> None:
+    path = wheel_of(tmp_path, "Name: X\nVersion: 1\nProvides-Extra: a\nProvides-Extra: b\n")
+    assert read_wheel(path) == Distribution("x", "1", extras=("a", "b"))
+
+
+def test_a_wheel_without_a_name_is_none(tmp_path: Path) -> None:
+    with pytest.raises(UnavailableError, match=r"is not a wheel: .* names no distribution"):
+        read_wheel(wheel_of(tmp_path, "Version: 1\n"))
+
+
+def wheel_of(folder: Path, about: str) -> Path:
+    path = folder / "x-1-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr("x-1.dist-info/METADATA", about)
+    return path
 
 
 def test_a_system_whose_own_package_is_too_old_is_told() -> None:

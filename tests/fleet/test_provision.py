@@ -98,6 +98,17 @@ def test_flashing_another_device_leaves_nothing_of_the_first(boot: Path) -> None
     assert (boot / "cmdline.txt").read_text().count("ds=nocloud") == 1
 
 
+def test_new_packages_take_the_place_of_those_of_an_earlier_flash(boot: Path) -> None:
+    old = {"edgeflock/edgeflock_0.9_arm64.deb": b"old", "edgeflock/wheels/x-0.9-py3-none-any.whl": b"old"}
+    app.flash(MountedFolder(boot), PLAIN, packages=old)
+    assert not app.flash(MountedFolder(boot), PLAIN), "without packages those that are there stay"
+    changes = app.flash(MountedFolder(boot), PLAIN, packages={"edgeflock/edgeflock_0.10_arm64.deb": b"new"})
+    assert dict(changes) == {**dict.fromkeys(old), "edgeflock/edgeflock_0.10_arm64.deb": b"new"}
+    assert [path.name for path in boot.rglob("*") if path.suffix in (".deb", ".whl")] == [
+        "edgeflock_0.10_arm64.deb"
+    ]
+
+
 def test_an_empty_folder_is_taken_for_the_system_that_is_named_and_gets_none_of_its_files(
     tmp_path: Path,
 ) -> None:
@@ -117,6 +128,13 @@ def test_a_folder_that_is_no_boot_partition_is_refused_and_untouched(tmp_path: P
     with pytest.raises(SettingsError, match=r"but thesis\.tex"):
         flash(tmp_path, PLAIN)
     assert set(contents(tmp_path)) == {"thesis.tex"}
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_names_on_a_mangled_card_do_not_steer_the_terminal(*, force: bool, tmp_path: Path) -> None:
+    (tmp_path / "\x1b[2j\nedgeflock: wrote it").write_text("x")
+    with pytest.raises(SettingsError, match=r"\?\[2j\?edgeflock: wrote it"):
+        flash(tmp_path, PLAIN, force=force)
 
 
 def test_force_takes_any_folder(tmp_path: Path) -> None:
@@ -240,6 +258,22 @@ def test_the_command_takes_password_and_key_from_files(boot: Path, tmp_path: Pat
     assert json.dumps(KEY) in (boot / "user-data").read_text()
 
 
+@pytest.mark.parametrize(("option", "known"), [("--os", "raspios-trixie, ubuntu"), ("--identity", "claim")])
+def test_a_word_that_an_option_does_not_have_is_told_with_those_it_has(
+    option: str, known: str, boot: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run("--boot", str(boot), "--device", "a", option, "trixie")
+    assert ended.value.code == 2
+    assert f"argument {option}: 'trixie' is none of {known}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--ssh-key", "--ca", "--claim", "--root"])
+def test_a_file_of_a_user_that_there_is_not_is_told(option: str, boot: Path) -> None:
+    with pytest.raises(SettingsError, match="~nobody-of-this-name/x"):
+        run("--boot", str(boot), "--device", "a", option, "~nobody-of-this-name/x")
+
+
 def test_the_command_refuses_wifi_without_a_password(boot: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("EDGEFLOCK_WIFI_PASSWORD", raising=False)
     with pytest.raises(SettingsError, match="EDGEFLOCK_WIFI_PASSWORD"):
@@ -249,6 +283,23 @@ def test_the_command_refuses_wifi_without_a_password(boot: Path, monkeypatch: py
 def test_the_command_refuses_a_bad_device_name(boot: Path) -> None:
     with pytest.raises(SettingsError, match="device 'a/b'"):
         run("--boot", str(boot), "--device", "a/b")
+    assert set(contents(boot)) == set(TRIXIE)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "complaint"),
+    [
+        ("--device", "", "device ''"),
+        ("--broker", "", "broker ''"),
+        ("--port", "0", "broker port 0"),
+        ("--claim-port", "0", "claim port 0"),
+    ],
+)
+def test_an_option_that_says_nothing_is_not_the_default(
+    option: str, value: str, complaint: str, boot: Path
+) -> None:
+    with pytest.raises(SettingsError, match=complaint):
+        run("--boot", str(boot), "--device", "a", option, value)
     assert set(contents(boot)) == set(TRIXIE)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -13,6 +15,8 @@ from fleet.provision.card import DeviceCard
 from fleet.provision.inventory import Entry
 from fleet.provision.register import Flashed, Register, forget, note, settle
 from wire.errors import SettingsError
+
+_NOBODY = 65534
 
 
 def entry(name: str, serial: str | None = None, slot: str | None = None, *, named: bool = True) -> Entry:
@@ -77,3 +81,17 @@ def test_a_spoiled_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "flashed.json").write_text("{")
     with pytest.raises(SettingsError, match=r"flashed\.json"):
         RegisterFile(tmp_path).read()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root leaves files that are not the user's")
+def test_after_a_flash_with_sudo_the_fleets_user_goes_on() -> None:
+    with TemporaryDirectory() as folder:  # below what others may enter, unlike tmp_path
+        os.chown(folder, _NOBODY, -1)
+        register = RegisterFile(Path(folder))
+        register.change(lambda old: note(old, entry("d1", "s1"), 1.0))
+        os.seteuid(_NOBODY)
+        try:
+            register.change(lambda old: forget(old, "d1"))
+        finally:
+            os.seteuid(0)
+        assert register.read() == Register()

@@ -39,10 +39,13 @@ def read_wheel(path: Path) -> Distribution:
         with zipfile.ZipFile(path) as wheel:
             (name,) = (n for n in wheel.namelist() if re.fullmatch(r"[^/]+\.dist-info/METADATA", n))
             message = email.message_from_bytes(wheel.read(name))
+            if not (message["Name"] and message["Version"]):
+                raise ValueError(f"{name} names no distribution")
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise UnavailableError(f"{path} is not a wheel: {error}") from error
     name = re.sub(r"[-_.]+", "-", message["Name"]).lower()
-    return Distribution(name, message["Version"], tuple(message.get_all("Requires-Dist") or ()))
+    requires, extras = (tuple(message.get_all(key) or ()) for key in ("Requires-Dist", "Provides-Extra"))
+    return Distribution(name, message["Version"], requires, extras)
 
 
 def download(

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, cast
 
 from fleet.provision.partitions import HEAD_BYTES, SECTOR_BYTES, CardLayout, find_boot
-from wire.errors import SettingsError
+from wire.errors import SettingsError, UnavailableError
 
 #: Large enough for a card to write at its full speed, small enough to show progress.
 CHUNK_BYTES: Final = 4 << 20
@@ -101,9 +101,9 @@ def _unpacking_errors() -> tuple[type[Exception], ...]:
 
 
 def _broken(path: Path, error: Exception) -> Exception:
-    """Return what to raise for `error`: itself where the system could not read, and not the unpacker."""
+    """Return what to raise for `error`: the system could not read, or the unpacker."""
     if isinstance(error, OSError) and error.errno is not None:
-        return error
+        return UnavailableError(f"{path} cannot be read: {error.strerror}")
     return SettingsError(f"{path} is damaged or cut off ({error}): download it again")
 
 
@@ -117,8 +117,10 @@ def _unpacked(path: Path) -> Iterator[BinaryIO]:
             return
         try:
             unpacked = opener(file, path)
-        except zipfile.BadZipFile as error:
+        except (zipfile.BadZipFile, UnicodeDecodeError) as error:
             raise _broken(path, error) from error
+        except RuntimeError as error:  # a .zip with a password, or packed in a way that Python does not know
+            raise SettingsError(f"{path}: {error}; unpack it and name the image") from error
         with unpacked:
             yield unpacked
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -32,12 +31,13 @@ def new_image(out: Path) -> Iterator[int]:
     """
     part = out.with_name(f".{out.name}.part")
     try:
-        descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise SettingsError(f"{out} cannot be written: {error.strerror}") from error
     try:
-        _lock(descriptor, out)
+        _lock(descriptor, part, out)
         try:
+            os.fchmod(descriptor, 0o600)  # whatever it was when somebody else made it
             os.ftruncate(descriptor, 0)
             yield descriptor
             os.fsync(descriptor)
@@ -93,10 +93,12 @@ def _clone(source: Path, descriptor: int) -> bool:
     return True
 
 
-def _lock(descriptor: int, out: Path) -> None:
+def _lock(descriptor: int, part: Path, out: Path) -> None:
+    """Hold the file `part`; raise UnavailableError where another process does, or made `out` of it since."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno != errno.EWOULDBLOCK:
-            raise
-        raise UnavailableError(f"another flash writes {out}: wait for it") from error
+        if os.path.samestat(os.fstat(descriptor), part.stat(follow_symlinks=False)):
+            return
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    raise UnavailableError(f"another flash writes {out}: wait for it")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fleet.provision.boot_partition import check_file_name
 from wire.errors import SettingsError
 
 
@@ -20,4 +21,7 @@ def read_packages(folder: Path) -> dict[str, bytes]:
         found = {f"edgeflock/wheels/{path.name}": path for path in wheels}
     if not found:
         raise SettingsError(f"--packages {folder}: there is no edgeflock_….deb and no wheel in it")
-    return {name: path.read_bytes() for name, path in found.items()}
+    try:
+        return {check_file_name(name): path.read_bytes() for name, path in found.items()}
+    except ValueError as error:
+        raise SettingsError(f"--packages {folder}: {error}") from error

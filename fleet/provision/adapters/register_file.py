@@ -46,7 +46,8 @@ class RegisterFile:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        handle = os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o600)
+        # Readable, which is enough to lock it: cards are written with sudo, and the fleet's user is next.
+        handle = os.open(self._lock, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
