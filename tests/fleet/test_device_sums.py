@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from fleet.adapters.database import Database
+from fleet.adapters.database import Database, StoreError
 from fleet.adapters.fleet_reader import FleetReader
 from fleet.adapters.history import History
 from fleet.adapters.removal import Removal
@@ -25,7 +26,7 @@ from fleet.keeping import Keep
 from fleet.timing import HOUR_S
 from tests.support.examples import VITALS, counters, telemetry
 from wire.deadline import Deadline, wait_until
-from wire.messages import Head, Telemetry
+from wire.messages import Ack, Head, Mark, Telemetry
 
 NOW_S = 1_796_000_000.0
 DEVICES = [f"pi-{n}" for n in range(7)]
@@ -136,6 +137,27 @@ def test_late_sums_are_those_that_were_made_at_once(behind: Behind, tmp_path: Pa
     at_once.database.close()
 
 
+def test_a_disk_that_can_be_neither_written_nor_read_for_a_while_makes_no_sum_twice(
+    behind: Behind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    behind.say(1)
+    monkeypatch.setattr(behind.store._marks, "read", broken)
+    monkeypatch.setattr(behind.store._complaints, "flush", broken)
+    for _ in range(2):
+        with pytest.raises((StoreError, sqlite3.Error)):
+            behind.say(2)
+        assert behind.store.acks() == {}
+    monkeypatch.undo()
+    behind.say(2)
+    behind.catch_up()
+    assert behind.store.acks() == {"pi-1": Ack({"telemetry": (Mark("b1", 2),)})}
+    assert behind.summed == 20
+    assert behind.history.total("digits/1").counters.inferences == 20
+
+
 def _all(store: Behind) -> Any:
     """Return all that is told of devices and of the fleet."""
     since_s, until_s = NOW_S - 40 * HOUR_S, NOW_S + 1
@@ -199,7 +221,7 @@ def test_a_removed_device_leaves_nothing_that_waits(behind: Behind) -> None:
 _TALK = """
 import sys, time
 from pathlib import Path
-from fleet.adapters.database import Database
+from fleet.adapters.database import Database, StoreError
 from fleet.adapters.report_store import ReportStore
 from fleet.ingest import Arrival
 from tests.support.examples import telemetry
