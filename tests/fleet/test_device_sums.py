@@ -192,6 +192,24 @@ def test_what_is_to_stay_out_of_the_sums_stays_out_of_late_ones(behind: Behind) 
     assert found == (MAX_RELEASES // 2 + 1, VITALS.cpu_percent)
 
 
+def test_a_release_that_was_left_out_is_so_after_a_restart(behind: Behind) -> None:
+    for sequence in range(1, 1 + MAX_RELEASES // 2):
+        behind.say(sequence, telemetry(counters(f"a/{sequence}"), counters(f"b/{sequence}")))
+    behind.say(90, telemetry(counters("one/too-many")))
+    assert behind.waiting
+    behind.restart()
+    behind.say(91, telemetry(counters("one/too-many")))
+    behind.catch_up()
+    assert len(FleetReader(behind.database).totals()["pi-1"]) == MAX_RELEASES
+
+
+def test_a_clock_that_was_put_back_keeps_no_report_waiting(behind: Behind) -> None:
+    behind.say(2)
+    behind.store._wall_clock = lambda: NOW_S - 3600
+    behind.store.take(())
+    assert behind.waiting == 0
+
+
 def test_a_report_that_waits_is_not_removed(behind: Behind) -> None:
     for sequence in range(1, 4):
         behind.say(sequence, device="pi-3")
