@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from fleet.accounting import Ledger, StreamFacts, balance
 from fleet.adapters.complaints import Table
@@ -72,10 +72,15 @@ class FleetReader:
             if name in desired
         ]
 
+    def reported(self) -> Iterator[Reported]:
+        """Yield what each device said last of itself."""
+        found = self._database.sql.execute("select reported from device where reported is not null")
+        for (reported,) in found:
+            yield decode(Reported, reported)
+
     def models(self) -> list[ModelState]:
         """Return what each device said last of each of its models."""
-        found = self._database.sql.execute("select reported from device where reported is not null")
-        return [model for (reported,) in found for model in decode(Reported, reported).models]
+        return [model for reported in self.reported() for model in reported.models]
 
     def held(self) -> frozenset[str]:
         """Return the releases that devices have on their disks, as far as they said."""
