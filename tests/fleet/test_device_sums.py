@@ -86,6 +86,15 @@ def test_what_is_told_of_a_device_holds_what_waits(behind: Behind) -> None:
     assert behind.history.total("digits/1", "pi-1").reports == 1
 
 
+def test_sums_past_64_bits_are_told(behind: Behind) -> None:
+    behind.say(1)
+    behind.catch_up()
+    (body,) = behind.database.sql.execute("select body from rollup where scope = 'pi-1'").fetchone()
+    large = body.replace(b'"labelled":', b'"labelled":%d, "was":' % 2**70, 1)
+    behind.database.sql.execute("update rollup set body = ? where scope = 'pi-1'", (large,))
+    assert FleetReader(behind.database).totals()["pi-1"]["digits/1"].labelled == 2**70
+
+
 def test_few_reports_of_a_device_wait_at_a_time(behind: Behind) -> None:
     waited = []
     for sequence in range(1, 31):
