@@ -9,7 +9,7 @@ from typing import Any, Final
 from fleet.plausibility import check_reported, check_samples, check_telemetry
 from wire.counters import Buckets
 from wire.errors import MessageError
-from wire.histogram import EMPTY
+from wire.histogram import EMPTY, merge
 from wire.link import Incoming
 from wire.messages import (
     STREAMS,
@@ -134,3 +134,12 @@ class ReleaseTotal:
     labelled: int = 0
     correct: int = 0
     latency_us: Buckets = EMPTY
+
+    def plus(self, other: ReleaseTotal) -> ReleaseTotal:
+        return ReleaseTotal(
+            self.inferences + other.inferences,
+            self.errors + other.errors,
+            self.labelled + other.labelled,
+            self.correct + other.correct,
+            merge((self.latency_us, other.latency_us)),
+        )

@@ -48,7 +48,7 @@ def make_release(wheels: Iterable[Wheel]) -> bytes:
     (own,) = ours
     if not NAME.fullmatch(own.version):
         raise BundleError(f"version {own.version} can be no release's: letters, digits, '.', '_' and '-' can")
-    source = own.files.get(_PROTOCOL, b"").decode()
+    source = own.files.get(_PROTOCOL, b"").decode(errors="replace")
     manifest = Manifest(
         model=SOFTWARE,
         version=own.version,

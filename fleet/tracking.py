@@ -14,6 +14,10 @@ from wire.errors import MessageError
 #: Sequences above a gap that are remembered; a device that opens a wider one is not believed.
 MAX_PENDING: Final = 50_000
 
+#: A thousand messages a second for thirty years. Gaps of a device that skips further could not be added up in
+#: 64 bits, and what looks at the health of all would fail for all.
+MAX_SEQUENCE: Final = 2**40
+
 
 class Tracker:
     """Arrivals of one (device, stream, boot)."""
@@ -37,7 +41,7 @@ class Tracker:
 
     def add(self, sequence: int, first: int) -> bool:
         """Take note of an arrival; return False for a double. Raises MessageError for an absurd head."""
-        if sequence < 1 or not 1 <= first <= sequence:
+        if not 1 <= first <= sequence <= MAX_SEQUENCE:
             raise MessageError("Head", f"sequence {sequence} with first {first}")
         self._skip_to(first)
         if self.seen(sequence):

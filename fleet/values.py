@@ -16,8 +16,8 @@ from wire.counters import ModelCounters, Moments
 
 @dataclass(frozen=True)
 class ValueFigures:
-    """One number of the output. Errors are answers less their truth: `bias` is their mean, `off` the mean
-    without their sign, `rms` the root of the mean of their squares."""
+    """One number of the output of a model of values: the answers, and how far those with a truth were off.
+    Errors are answers less their truth: `bias` is their mean."""
 
     column: int
     answers: int
@@ -27,8 +27,8 @@ class ValueFigures:
     high: float | None
     judged: int
     bias: float | None
-    off: float | None
-    rms: float | None
+    mean_absolute_error: float | None
+    root_mean_square_error: float | None
 
 
 def value_figures(counters: Iterable[ModelCounters]) -> tuple[ValueFigures, ...]:
@@ -46,8 +46,8 @@ def value_figures(counters: Iterable[ModelCounters]) -> tuple[ValueFigures, ...]
             high=one.answers.high if one.answers.count else None,
             judged=one.errors.count,
             bias=_mean(one.errors.total, one.errors),
-            off=_mean(one.off, one.errors),
-            rms=sqrt(one.errors.squares / one.errors.count) if one.errors.count else None,
+            mean_absolute_error=_mean(one.off, one.errors),
+            root_mean_square_error=_root_mean(one.errors),
         )
         for one in sums.counters("").values
     )
@@ -55,6 +55,10 @@ def value_figures(counters: Iterable[ModelCounters]) -> tuple[ValueFigures, ...]
 
 def _mean(total: float, moments: Moments) -> float | None:
     return total / moments.count if moments.count else None
+
+
+def _root_mean(errors: Moments) -> float | None:
+    return sqrt(errors.squares / errors.count) if errors.count else None
 
 
 def _deviation(moments: Moments) -> float | None:

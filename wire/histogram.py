@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from operator import add
 from typing import Final
 
 from wire.counters import Buckets
@@ -45,13 +46,17 @@ def pack(counts: Sequence[int]) -> Buckets:
 
 def merge(parts: Iterable[Buckets]) -> Buckets:
     """Return the histogram of all values of `parts`; raise ValueError for buckets out of range."""
-    total = [0] * BUCKETS
-    for part in parts:
-        if part.first < 0 or part.first + len(part.counts) > BUCKETS:
-            raise ValueError(f"histogram reaches past bucket {BUCKETS - 1}")
-        for i, n in enumerate(part.counts, part.first):
-            total[i] += n
-    return pack(total)
+    filled = [part for part in parts if part.counts]
+    first = min((part.first for part in filled), default=0)
+    end = max((part.first + len(part.counts) for part in filled), default=0)
+    if first < 0 or end > BUCKETS:
+        raise ValueError(f"histogram reaches past bucket {BUCKETS - 1}")
+    total = [0] * (end - first)
+    for part in filled:
+        at = slice(part.first - first, part.first - first + len(part.counts))
+        total[at] = map(add, total[at], part.counts)
+    whole = pack(total)
+    return Buckets(first + whole.first, whole.counts) if whole.counts else EMPTY
 
 
 def count(histogram: Buckets) -> int:

@@ -39,23 +39,26 @@ def save_keras(model: Any, folder: Path) -> Path:
     A model with layers or functions of the caller's own becomes a SavedModel, which carries what they
     compute but cannot be trained further. Raises ModelError when it can be saved in neither form.
     """
-    path = folder / "model.keras"
+    path, why_not = folder / "model.keras", ""
     try:
         model.save(path)
-        with zipfile.ZipFile(path) as archive:
-            plain = not own_objects(json.loads(archive.read(_CONFIG)))
-        if plain:
-            _without_time(path)
-            return path
-    except Exception:  # noqa: S110  # a layer's own get_config raises what it likes; a SavedModel asks for none
-        pass
+    except Exception as error:  # a layer's own get_config raises what it likes; a SavedModel asks for none
+        why_not = f" (nor as .keras: {one_line(error)})"
+    if not why_not and not _has_own_objects(path):
+        _without_time(path)
+        return path
     path.unlink(missing_ok=True)
     exported = folder / "model"
     try:
         model.export(exported, verbose=False, input_signature=_one_row(model))
     except Exception as error:  # what a layer's code raises, and Keras for a model that was never called
-        raise ModelError(f"the model {model.name} cannot be saved: {one_line(error)}") from error
+        raise ModelError(f"the model {model.name} cannot be saved: {one_line(error)}{why_not}") from error
     return exported
+
+
+def _has_own_objects(path: Path) -> bool:
+    with zipfile.ZipFile(path) as archive:
+        return bool(own_objects(json.loads(archive.read(_CONFIG))))
 
 
 def _without_time(path: Path) -> None:

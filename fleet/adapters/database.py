@@ -113,7 +113,8 @@ class Database:
             try:
                 yield self.sql
             finally:
-                self.sql.execute("rollback")
+                if self.sql.in_transaction:  # SQLite may have ended it, on a failure that is to be told
+                    self.sql.execute("rollback")
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

@@ -69,7 +69,9 @@ class DeviceSums:
 
     def forget(self, device: str) -> None:
         """Drop what is in memory of a device: its rows are erased."""
-        self._waiting.pop(device, None)
+        waiting = self._waiting.pop(device, None)
+        for number in waiting.ids if waiting else ():
+            self._left_out.pop(number, None)
         self._releases.pop(device, None)
 
     @property
@@ -81,7 +83,12 @@ class DeviceSums:
         """Return whether a device may count a release: one of the first `MAX_RELEASES` of its life."""
         known = self._releases.get(device)
         if known is None:  # what an earlier process left waiting may name others
-            waiting = [c["release"] for _, _, report in self._stored(device) for c in report["models"]]
+            waiting = [
+                counters["release"]
+                for number, _, report in self._stored(device)
+                for counters in report["models"]
+                if counters["release"] not in self._left_out.get(number, ())
+            ]
             known = tuple(dict.fromkeys((*self._rollups.releases(device), *waiting)))
         if release not in known and len(known) < MAX_RELEASES:
             known = (*known, release)
@@ -118,8 +125,8 @@ class DeviceSums:
         """
         sql = self._database.sql
         sql.executemany("insert into unsummed values (?, ?, ?)", self._begun)
-        until_s = now_s - _LONGEST_S if later else now_s
-        longest = [d for d, waiting in islice(self._waiting.items(), _STEP) if waiting.since_s <= until_s]
+        first = islice(self._waiting.items(), _STEP)
+        longest = [d for d, waiting in first if not later or waiting.since_s <= now_s - _LONGEST_S]
         for device in self._due | dict.fromkeys(longest):
             self._catch_up(device, now_s)
         self._rollups.flush()

@@ -44,11 +44,22 @@ class ReleaseReader:
 
     def facts(self, reported: Iterable[Reported], now_s: float) -> list[ReleaseFacts]:
         """Return the facts of each release that any device serves; `reported` is what devices said last."""
+        serving, known = self._known(reported)
+        return [self._release(name, before, known.get(name), now_s) for name, before in serving.items()]
+
+    def facts_of(self, release: str, reported: Iterable[Reported], now_s: float) -> ReleaseFacts | None:
+        """Return the facts of one release, None where no device serves it."""
+        serving, known = self._known(reported)
+        if release not in serving:
+            return None
+        return self._release(release, serving[release], known.get(release), now_s)
+
+    def _known(self, reported: Iterable[Reported]) -> tuple[Mapping[str, str | None], dict[str, Release]]:
+        """Return what serves and what is in the registry; what is remembered of other releases goes."""
         serving = _serving(reported)
-        known = {release.name: release for release in self._registry.releases()}
         self._references.keep(frozenset(serving))
         self._baselines = {name: windows for name, windows in self._baselines.items() if name in serving}
-        return [self._release(name, before, known.get(name), now_s) for name, before in serving.items()]
+        return serving, {release.name: release for release in self._registry.releases()}
 
     def _release(self, name: str, before: str | None, known: Release | None, now_s: float) -> ReleaseFacts:
         read = self._counts.by_device

@@ -6,8 +6,10 @@ together or not at all. Statements are collected and run at its end, many rows a
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from fleet.adapters.class_counts import ClassCounts
@@ -50,15 +52,13 @@ class ReportStore:
         self._heard: set[str] = set()
         # The newest report of each (device, boot) of the batch.
         self._news: dict[tuple[str, str], bytes] = {}
+        self._stands = False  # whether what is in memory of devices is what the disk says
 
     def open(self) -> ReportStore:
         """Read where each device stands."""
         self._marks.read()
-        for part in (self._messages, self._rollups, self._complaints):
-            part.forget()
         self._device_sums.read(self._wall_clock())
-        self._heard.clear()
-        self._news.clear()
+        self._stands = True
         return self
 
     @property
@@ -76,15 +76,27 @@ class ReportStore:
 
         With `later` the sums of single devices may run some reports behind (fleet/adapters/device_sums.py).
         """
+        if not self._stands:
+            self.open()
         self._complaints.begin()
         try:
             with self._database.transaction():
                 taken = self._take(words, later=later)
         except BaseException:
-            self.open()  # what is in memory ran ahead of the disk
+            self._forget()
+            with suppress(sqlite3.Error):  # the same disk: the next batch tries again
+                self.open()
             raise
         self._complaints.written()
         return taken
+
+    def _forget(self) -> None:
+        """Drop what is in memory, which ran ahead of the disk."""
+        self._stands = False
+        for part in (self._messages, self._rollups, self._complaints):
+            part.forget()
+        self._heard.clear()
+        self._news.clear()
 
     def _take(self, words: Iterable[Word], *, later: bool) -> Taken:
         self._now_s = self._wall_clock()
@@ -225,5 +237,6 @@ class ReportStore:
         return self._complaints.waiting
 
     def acks(self, devices: Iterable[str] | None = None) -> dict[str, Ack]:
-        """Return what has been committed for each of `devices` (default: all)."""
-        return self._marks.acks(devices)
+        """Return what has been committed for each of `devices` (default: all); nothing while the
+        disk cannot be read."""
+        return self._marks.acks(devices) if self._stands else {}

@@ -117,9 +117,7 @@ class StoreReading:
         return self._history.by_device(release, window.since_s, window.until_s)
 
     def compared(self, release: str) -> ReleaseFacts | None:
-        said = (facts.reported for facts in self._health.facts(self._wall_clock()) if facts.reported)
-        found = self._releases.facts(said, self._wall_clock())
-        return next((facts for facts in found if facts.release == release), None)
+        return self._releases.facts_of(release, self._reader.reported(), self._wall_clock())
 
     def fleet(self, release: str, window: Window) -> list[Slot]:
         return self._history.fleet(release, window.since_s, window.until_s, int(window.resolution_s))

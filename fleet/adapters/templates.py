@@ -44,8 +44,8 @@ class Templates:
             auto_reload=False,
         )
         filters: dict[str, Callable[..., Any]] = {
-            "percent": wording.percent, "count": wording.count, "iso": wording.iso, "local": wording.local,
-            "interval": _interval,
+            "percent": wording.percent, "sureness": wording.sureness, "count": wording.count,
+            "iso": wording.iso, "local": wording.local, "interval": _interval,
             "bin_interval": _bin_interval,
         }  # fmt: skip
         self._environment.filters.update(filters)

@@ -24,10 +24,12 @@ def read_wheel(path: Path) -> Wheel:
     if len(infos) != 1 or f"{(info := infos.pop())}/METADATA" not in files:
         raise BundleError(f"{path} is no wheel: it lacks its METADATA")
     metadata, about = _headers(files[f"{info}/METADATA"]), _headers(files[f"{info}/WHEEL"])
+    if not metadata["Name"] or not metadata["Version"]:
+        raise BundleError(f"{path} does not say what it is")
     name = re.sub(r"[-_.]+", "-", str(metadata["Name"])).lower()
     kept = {name: data for name, data in files.items() if not _by_an_installer(name)}
     tags = tuple(str(tag) for tag in about.get_all("Tag") or ())
-    if not tags:
+    if not tags or not all(re.fullmatch(r"[^-]+-[^-]+-[^-]+", tag) for tag in tags):
         raise BundleError(f"{path} does not say what it is for")
     return Wheel(name, str(metadata["Version"]), str(metadata["Requires-Python"] or ""), tags, kept)
 

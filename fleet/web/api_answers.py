@@ -6,7 +6,7 @@ Times are Unix times in seconds, shares are of 1, units are in the names. What i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 from fleet.agreeing import Agreement
 from fleet.alerts import Alert
@@ -17,7 +17,7 @@ from fleet.per_class import ClassFigures
 from fleet.progress import Rollout
 from fleet.quality import quality
 from fleet.spans import Slot
-from fleet.values import value_figures
+from fleet.values import ValueFigures, value_figures
 from fleet.view import DeviceRow
 from fleet.web.condition import condition
 from fleet.web.figures import Share, share
@@ -115,22 +115,6 @@ class ClassAnswer:
 
 
 @dataclass(frozen=True)
-class ValueAnswer:
-    """One number of the output of a model of values: the answers, and how far those with a truth were off."""
-
-    column: int
-    answers: int
-    mean: float | None
-    deviation: float | None
-    low: float | None
-    high: float | None
-    judged: int
-    bias: float | None
-    mean_absolute_error: float | None
-    root_mean_square_error: float | None
-
-
-@dataclass(frozen=True)
 class AgreementAnswer:
     """How often samples that were taken for one reason were answered as a reference model does; `share` is of
     all answers, where they are a picture of all."""
@@ -159,7 +143,7 @@ class ModelAnswer:
     macro_f1: float | None
     tflite_bytes: int
     classes: Sequence[ClassAnswer]
-    values: Sequence[ValueAnswer]
+    values: Sequence[ValueFigures]
     boards: Sequence[BoardLatency]
     agreements: Sequence[AgreementAnswer]
     points: Sequence[Point]
@@ -280,7 +264,7 @@ def model_answer(release: Release, read: ModelReadings) -> ModelAnswer:
         tflite_bytes=release.manifest.tflite_bytes,
         classes=[_class_answer(figure, read.names) for figure in figures.classes],
         boards=by_board(read.by_device, read.boards),
-        values=[ValueAnswer(*astuple(one)) for one in value_figures(read.by_device.values())],
+        values=value_figures(read.by_device.values()),
         agreements=[answer for one in read.agreements for answer in _agreement_answers(one)],
         points=[point(slot, found) for slot in read.slots],
     )

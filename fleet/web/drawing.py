@@ -174,19 +174,23 @@ def _curves(rows: Array) -> Curves:
 
 
 def _path(values: Array, low: float, span: float) -> str:
-    points = [(i, v) for i, v in _extremes(values) if np.isfinite(v)]
+    points = _extremes(values)
     wide = max(1, len(values) - 1)
     return " ".join(f"{i * _WIDTH / wide:.1f},{_HEIGHT - (v - low) / span * _HEIGHT:.1f}" for i, v in points)
 
 
 def _extremes(values: Array) -> list[tuple[int, float]]:
-    """Return the points to draw: all, or the lowest and the highest of as many pieces as there are pixels."""
+    """Return the points to draw, without what is no number: all, or the lowest and the highest of as many
+    pieces as there are pixels."""
+    known = np.flatnonzero(np.isfinite(values))
     if len(values) <= 2 * _WIDTH:
-        return list(enumerate(values.tolist()))
+        return [(int(i), float(values[i])) for i in known]
     kept: list[tuple[int, float]] = []
-    for piece in np.array_split(np.arange(len(values)), _WIDTH):
-        part = np.nan_to_num(values[piece])
-        kept += [(int(piece[i]), float(part[i])) for i in sorted({int(part.argmin()), int(part.argmax())})]
+    for piece in np.array_split(known, min(_WIDTH, max(1, len(known)))):
+        if len(piece):
+            part = values[piece]
+            ends = sorted({int(part.argmin()), int(part.argmax())})
+            kept += [(int(piece[i]), float(part[i])) for i in ends]
     return kept
 
 

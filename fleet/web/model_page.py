@@ -278,7 +278,8 @@ def _features(parts: Iterable[ModelCounters]) -> list[SpreadLine]:
 
 def _values(of: ValueFigures) -> list[str]:
     """Return a line: column, answers, mean, deviation, lowest, highest, with truth, bias, MAE, RMSE."""
-    figures = (of.mean, of.deviation, of.low, of.high, of.bias, of.off, of.rms)
+    errors = (of.bias, of.mean_absolute_error, of.root_mean_square_error)
+    figures = (of.mean, of.deviation, of.low, of.high, *errors)
     texts = [wording.UNKNOWN if figure is None else f"{figure:.4g}" for figure in figures]
     return [str(of.column), wording.count(of.answers), *texts[:4], wording.count(of.judged), *texts[4:]]
 

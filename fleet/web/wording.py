@@ -9,10 +9,20 @@ UNKNOWN: Final = "\u2013"
 
 _THIN: Final = "\u202f"
 
+#: A dequantized share may be a code past 1.
+_SLACK: Final = 0.01
+
 
 def percent(share: float | None, digits: int = 1) -> str:
     """Return a share of 1 as per cent."""
     return UNKNOWN if share is None else f"{share * 100:.{digits}f}{_THIN}%"
+
+
+def sureness(confidence: float | None) -> str:
+    """Return a confidence as per cent; as the number that it is where that is no share: a logit, or a lie."""
+    if confidence is not None and not -_SLACK <= confidence <= 1 + _SLACK:
+        return significant(confidence)
+    return percent(confidence)
 
 
 def percent_range(low: float | None, high: float | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from converter import forest
+from converter.adapters import keras_source
 from converter.forest import Tree
 from converter.keras_config import own_objects
 from converter.refusals import not_expressed, not_loaded
@@ -145,3 +147,22 @@ def test_own_code_is_found_in_a_configuration() -> None:
     whole = layer("Sequential", "keras", None, layers=inside) | {"compile_config": {"loss": inside}}
     assert own_objects(whole) == {"swish2", "Custom>Mine", "a lambda"}
     assert own_objects(layer("Dense", "keras.layers", None)) == set()
+
+
+def test_a_keras_model_that_cannot_be_saved_in_either_form_says_why_of_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Unsaved:
+        name = "digits"
+
+        def save(self, path: Path) -> None:
+            path.write_bytes(b"half a fi")
+            raise OSError("no space left on device")
+
+        def export(self, *_: object, **__: object) -> None:
+            raise ValueError("the model was never called")
+
+    monkeypatch.setattr(keras_source, "_one_row", lambda _: None)
+    with pytest.raises(ModelError, match=r"digits cannot .* never called \(nor as \.keras: no space left"):
+        keras_source.save_keras(Unsaved(), tmp_path)
+    assert not list(tmp_path.iterdir())

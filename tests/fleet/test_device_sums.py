@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from fleet.adapters.database import Database
+from fleet.adapters.database import Database, StoreError
 from fleet.adapters.fleet_reader import FleetReader
 from fleet.adapters.history import History
 from fleet.adapters.removal import Removal
@@ -25,7 +26,7 @@ from fleet.keeping import Keep
 from fleet.timing import HOUR_S
 from tests.support.examples import VITALS, counters, telemetry
 from wire.deadline import Deadline, wait_until
-from wire.messages import Head, Telemetry
+from wire.messages import Ack, Head, Mark, Telemetry
 
 NOW_S = 1_796_000_000.0
 DEVICES = [f"pi-{n}" for n in range(7)]
@@ -85,6 +86,15 @@ def test_what_is_told_of_a_device_holds_what_waits(behind: Behind) -> None:
     assert behind.history.total("digits/1", "pi-1").reports == 1
 
 
+def test_sums_past_64_bits_are_told(behind: Behind) -> None:
+    behind.say(1)
+    behind.catch_up()
+    (body,) = behind.database.sql.execute("select body from rollup where scope = 'pi-1'").fetchone()
+    large = body.replace(b'"labelled":', b'"labelled":%d, "was":' % 2**70, 1)
+    behind.database.sql.execute("update rollup set body = ? where scope = 'pi-1'", (large,))
+    assert FleetReader(behind.database).totals()["pi-1"]["digits/1"].labelled == 2**70
+
+
 def test_few_reports_of_a_device_wait_at_a_time(behind: Behind) -> None:
     waited = []
     for sequence in range(1, 31):
@@ -136,6 +146,27 @@ def test_late_sums_are_those_that_were_made_at_once(behind: Behind, tmp_path: Pa
     at_once.database.close()
 
 
+def test_a_disk_that_can_be_neither_written_nor_read_for_a_while_makes_no_sum_twice(
+    behind: Behind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    behind.say(1)
+    monkeypatch.setattr(behind.store._marks, "read", broken)
+    monkeypatch.setattr(behind.store._complaints, "flush", broken)
+    for _ in range(2):
+        with pytest.raises((StoreError, sqlite3.Error)):
+            behind.say(2)
+        assert behind.store.acks() == {}
+    monkeypatch.undo()
+    behind.say(2)
+    behind.catch_up()
+    assert behind.store.acks() == {"pi-1": Ack({"telemetry": (Mark("b1", 2),)})}
+    assert behind.summed == 20
+    assert behind.history.total("digits/1").counters.inferences == 20
+
+
 def _all(store: Behind) -> Any:
     """Return all that is told of devices and of the fleet."""
     since_s, until_s = NOW_S - 40 * HOUR_S, NOW_S + 1
@@ -170,6 +201,24 @@ def test_what_is_to_stay_out_of_the_sums_stays_out_of_late_ones(behind: Behind) 
     assert found == (MAX_RELEASES // 2 + 1, VITALS.cpu_percent)
 
 
+def test_a_release_that_was_left_out_is_so_after_a_restart(behind: Behind) -> None:
+    for sequence in range(1, 1 + MAX_RELEASES // 2):
+        behind.say(sequence, telemetry(counters(f"a/{sequence}"), counters(f"b/{sequence}")))
+    behind.say(90, telemetry(counters("one/too-many")))
+    assert behind.waiting
+    behind.restart()
+    behind.say(91, telemetry(counters("one/too-many")))
+    behind.catch_up()
+    assert len(FleetReader(behind.database).totals()["pi-1"]) == MAX_RELEASES
+
+
+def test_a_clock_that_was_put_back_keeps_no_report_waiting(behind: Behind) -> None:
+    behind.say(2)
+    behind.store._wall_clock = lambda: NOW_S - 3600
+    behind.store.take(())
+    assert behind.waiting == 0
+
+
 def test_a_report_that_waits_is_not_removed(behind: Behind) -> None:
     for sequence in range(1, 4):
         behind.say(sequence, device="pi-3")
@@ -199,7 +248,7 @@ def test_a_removed_device_leaves_nothing_that_waits(behind: Behind) -> None:
 _TALK = """
 import sys, time
 from pathlib import Path
-from fleet.adapters.database import Database
+from fleet.adapters.database import Database, StoreError
 from fleet.adapters.report_store import ReportStore
 from fleet.ingest import Arrival
 from tests.support.examples import telemetry

@@ -32,7 +32,7 @@ from tests.support.examples import counters, telemetry
 from tests.support.shelf import make_goods
 from tests.support.tiny_bundle import write_tiny_bundle
 from wire.codec import encode
-from wire.counters import FeatureCounts
+from wire.counters import FeatureCounts, ModelCounters
 from wire.deadline import Deadline, wait_until
 from wire.errors import UnavailableError
 from wire.memory_link import MemoryBroker
@@ -376,4 +376,25 @@ def test_a_release_is_held_against_the_one_that_its_devices_had_before(tmp_path:
     (facts,) = ReleaseReader(store.database, History(store.database, lambda: NOW_S)).facts(said, NOW_S)
     assert (facts.release, facts.before_name, facts.reference) == ("digits/2", "digits/1", None)
     assert facts.before["pi-1"].inferences == 10
+    store.database.close()
+
+
+def test_for_one_release_no_sums_of_others_are_read(tmp_path: Path) -> None:
+    class Counted:
+        def __init__(self) -> None:
+            self.read: set[str] = set()
+
+        def by_device(self, release: str, _since_s: float, _until_s: float) -> dict[str, ModelCounters]:
+            self.read.add(release)
+            return {}
+
+    plan_two(tmp_path)
+    store, counts = Store(tmp_path), Counted()
+    models = tuple(ModelState(m, "idle", f"{m}/2", f"{m}/1", None) for m in ("digits", "ants"))
+    reader, said = ReleaseReader(store.database, counts), [Reported("b1", 1, NOW_S, models)]
+    facts = reader.facts_of("digits/2", said, NOW_S)
+    assert facts is not None
+    assert (facts.release, facts.before_name) == ("digits/2", "digits/1")
+    assert counts.read == {"digits/1", "digits/2"}
+    assert reader.facts_of("digits/1", said, NOW_S) is None
     store.database.close()

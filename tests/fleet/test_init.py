@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 from fleet import init_cli, initialising
 from fleet.adapters import broker_files, pki
 from fleet.adapters.broker_files import BrokerFiles
-from fleet.adapters.database import Database
+from fleet.adapters.database import Database, StoreError
 from fleet.adapters.key_files import make_key, offline_folder
 from fleet.initialising import has_keys, open_signing, root_file
 from wire.errors import SettingsError
@@ -200,4 +201,12 @@ def test_a_second_opening_leaves_the_locks_of_the_first(tmp_path: Path) -> None:
         other = [sys.executable, "-c", alone, str(tmp_path / "fleet.db")]
         done = subprocess.run(other, capture_output=True, text=True, check=False)
     assert "database is locked" in done.stderr
+    database.close()
+
+
+def test_a_failed_reading_tells_why_where_sqlite_has_ended_it(tmp_path: Path) -> None:
+    database = Database(tmp_path).open()
+    with pytest.raises(StoreError, match="disk I/O error"), database.snapshot() as sql:
+        sql.execute("rollback")  # as SQLite does by itself on some failures
+        raise sqlite3.OperationalError("disk I/O error")
     database.close()

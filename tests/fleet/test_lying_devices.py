@@ -12,8 +12,10 @@ import pytest
 from edge.recorder import Recorder
 from edge.remembered import Remembered
 from fleet.adapters.history import History
+from fleet.adapters.loss_reader import LossReader
 from fleet.adapters.mark_table import MAX_BOOTS
 from fleet.plausibility import are_possible
+from fleet.tracking import MAX_SEQUENCE
 from tests.fleet.test_server import TOPICS, Fleet
 from tests.support.examples import VITALS, counters, report, telemetry
 from tests.support.shelf import make_goods
@@ -83,6 +85,7 @@ REFUSED: dict[str, Callable[[], bytes]] = {
     "a tag that is a page": _with(slices=(SliceCounters("a" * 500, 1),)),
     "a hundred models": lambda: encode(report(1, telemetry(*(counters(f"a/{n}") for n in range(100))))),
     "a sequence below one": lambda: encode(report(0, telemetry())),
+    "a sequence past all others": lambda: encode(report(2**40 + 1, telemetry(), first=2**40 + 1)),
     "a sequence past 64 bits": _patched(b'"sequence":1', b'"sequence":%d' % 2**70),
 }  # fmt: skip
 
@@ -94,6 +97,16 @@ def test_what_cannot_be_is_refused_counted_for_the_device_and_stops_nobody(fleet
     assert list(fleet.reader.complaints("refusal")) == ["liar"]
     assert {d: t["digits/1"].inferences for d, t in fleet.reader.totals().items()} == {"pi-1": 7}
     assert History(fleet.database).total("digits/1").counters.inferences == 7
+
+
+def test_the_widest_gaps_of_all_boots_of_a_device_can_be_added_up(fleet: Fleet) -> None:
+    for boot in ("b1", "b2"):
+        _say(fleet, "liar", encode(report(2**63 - 1, telemetry(), boot=boot, first=2**63 - 1)))
+        _say(fleet, "liar", encode(report(MAX_SEQUENCE, telemetry(), boot=boot, first=MAX_SEQUENCE)))
+    losses = LossReader(fleet.database)
+    assert losses.lost(NOW_S) == {}
+    assert losses._before == {"liar": 2 * (MAX_SEQUENCE - 1)}
+    assert MAX_BOOTS * MAX_SEQUENCE < 2**63
 
 
 def test_labels_of_answers_before_a_restart_are_believed(fleet: Fleet) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from edgeflock import main
+from fleet.adapters.wheel_file import read_wheel
 from fleet.releasing import build, read_release
 from fleet.software_release import Wheel, make_release
 from tests.support.software import make_wheel
@@ -107,6 +109,31 @@ def test_what_is_no_wheel_is_told_in_one_line(
     assert "is no wheel" in said
     assert said.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("metadata", "about", "why"),
+    [
+        ("Name: edgeflock\nVersion: 1", "Tag: py3", "what it is for"),
+        ("Name: edgeflock\nVersion: 1", "", "what it is for"),
+        ("Name: edgeflock", "Tag: py3-none-any", "what it is"),
+        ("Version: 1", "Tag: py3-none-any", "what it is"),
+    ],
+)
+def test_a_wheel_that_lacks_a_word_is_told_in_one_line(
+    tmp_path: Path, metadata: str, about: str, why: str
+) -> None:
+    path = tmp_path / "x.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x.dist-info/METADATA", f"{metadata}\n")
+        archive.writestr("x.dist-info/WHEEL", f"{about}\n")
+    with pytest.raises(BundleError, match=f"x.whl does not say {why}$"):
+        read_wheel(path)
+
+
+def test_a_protocol_that_is_no_text_is_told_in_one_line() -> None:
+    with pytest.raises(BundleError, match="too old"):
+        make_release([wheel(files={"wire/protocol.py": b"\xff"})])
 
 
 def test_a_server_pushes_no_software_that_it_could_not_understand(tmp_path: Path) -> None:

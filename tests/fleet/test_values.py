@@ -38,8 +38,8 @@ def test_figures_are_of_the_numbers_of_all_devices_together() -> None:
     (found,) = value_figures(TWO.values())
     assert (found.answers, found.mean, found.low, found.high) == (3, 20.0, 18.0, 22.0)
     assert found.deviation == pytest.approx((8 / 3) ** 0.5)
-    assert (found.judged, found.bias, found.off) == (3, 0.0, 2.0)
-    assert found.rms == pytest.approx((14 / 3) ** 0.5)
+    assert (found.judged, found.bias, found.mean_absolute_error) == (3, 0.0, 2.0)
+    assert found.root_mean_square_error == pytest.approx((14 / 3) ** 0.5)
 
 
 def test_without_a_truth_there_are_no_errors() -> None:
@@ -75,4 +75,4 @@ def test_the_largest_that_devices_may_say_can_be_summed() -> None:
     (found,) = Sums().add_plain(sums.plain("heat/1")).counters("heat/1").values
     assert found.answers.count == 3 * MAX_COUNT
     (figures,) = value_figures([sums.counters("heat/1")])
-    assert figures.rms == pytest.approx(MAX_VALUE)
+    assert figures.root_mean_square_error == pytest.approx(MAX_VALUE)

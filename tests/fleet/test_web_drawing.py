@@ -103,6 +103,17 @@ def test_a_long_wave_keeps_its_peak() -> None:
     assert (min(heights), max(heights), found.high) == (0.0, 48.0, "1")
 
 
+def test_what_is_no_number_in_a_long_wave_is_no_point_of_it() -> None:
+    wave = np.full((1, 8000), 50.0, np.float32)
+    wave[0, ::2] = 51.0
+    wave[0, 1000:3000] = np.nan
+    wave[0, 5000] = np.inf
+    path = seen(wave, Preprocessing("wave", rate_hz=8000)).paths[0]
+    assert {float(point.split(",")[1]) for point in path.split()} == {0.0, 48.0}
+    nothing = np.full((1, 8000), np.nan, np.float32)
+    assert seen(nothing, Preprocessing("wave", rate_hz=8000)).paths == [""]
+
+
 def test_values_without_an_order_have_the_names_of_their_columns() -> None:
     found = seen(np.array([[5.1, 0.25, 3.0]], np.float32))
     assert found == Values([("0", "5.1"), ("petal width", "0.25"), ("2", "3")])

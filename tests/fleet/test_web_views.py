@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from fleet.adapters.templates import Templates
 from fleet.agreeing import Against, Agreement, PolicyAgreement
 from fleet.class_names import ClassNames
 from fleet.estimating import Estimate
@@ -38,6 +39,22 @@ def labelled(release: str, cells: Cells, **more: object) -> ModelCounters:
     right = sum(n for t, p, n in zip(cells.truth, cells.predicted, cells.counts, strict=True) if t == p)
     whole = counters(release, sum(cells.counts))
     return replace(whole, labelled=sum(cells.counts), correct=right, confusion=cells, **more)
+
+
+@pytest.mark.parametrize(
+    ("confidence", "text"),
+    [
+        (None, wording.UNKNOWN),
+        (0.994, "99.4\u202f%"),
+        (1.004, "100.4\u202f%"),
+        (12.3, "12.3"),
+        (-7.0, "-7"),
+        (1e300, "1e+300"),
+    ],
+)
+def test_a_confidence_that_is_no_share_is_not_told_as_one(confidence: float | None, text: str) -> None:
+    shown = Templates()._environment.from_string("{{ c|sureness }}").render(c=confidence)
+    assert shown == wording.sureness(confidence) == text
 
 
 def test_the_bar_of_versions_is_full_and_ten_stands_behind_nine() -> None:

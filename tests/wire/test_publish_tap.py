@@ -66,13 +66,14 @@ def read(data: bytes, cuts: list[int] | None = None) -> Read:
     """Send `data` through a tap, cut into pieces at `cuts`, and read like paho until there is no more."""
     borders = [0, *sorted(min(cut, len(data)) for cut in cuts or ()), len(data)]
     pieces = [data[a:b] for a, b in pairwise(borders) if b > a]
-    out = Read()
-    tap = PublishTap(Stream(pieces), out.take)
-    try:
-        while True:
+    out, stream = Read(), Stream(pieces)
+    tap = PublishTap(stream, out.take)
+    while True:
+        try:
             out.passed += tap.recv(1 + len(out.passed) % 7)
-    except BlockingIOError:
-        return out
+        except BlockingIOError:
+            if not stream.pieces:
+                return out
 
 
 @given(st.lists(st.integers(0, 2000), max_size=8))
@@ -126,6 +127,46 @@ def test_a_message_of_megabytes_is_put_together_once() -> None:
     data = publish(b"a", payload)
     found = read(data, [*range(0, len(data), 64 * 1024)])
     assert found.messages == [Incoming("a", payload)]
+
+
+def test_what_came_in_many_pieces_is_taken_together() -> None:
+    batches: list[list[Incoming]] = []
+    tap = PublishTap(
+        Stream([publish(b"a", bytes([i])) for i in range(50)]), lambda messages, _: batches.append(messages)
+    )
+    with pytest.raises(BlockingIOError):
+        tap.recv(1)
+    assert [len(batch) for batch in batches] == [50]
+
+
+def test_a_stream_that_does_not_end_leaves_paho_its_turns() -> None:
+    class Flood:
+        def recv(self, _size: int) -> bytes:
+            return publish(b"a", bytes(1000), qos=0) * 10
+
+    out = Read()
+    tap = PublishTap(Flood(), out.take)
+    for _ in range(3):
+        taken = len(out.messages)
+        with pytest.raises(BlockingIOError):
+            tap.recv(1)
+        assert 60 <= len(out.messages) - taken <= 80
+
+
+def test_what_came_before_a_connection_broke_is_taken() -> None:
+    class Broken(Stream):
+        def recv(self, size: int) -> bytes:
+            if not self.pieces:
+                raise ConnectionResetError
+            return super().recv(size)
+
+    out = Read()
+    tap = PublishTap(Broken([publish(b"a", b"one"), publish(b"a", b"two")]), out.take)
+    with pytest.raises(BlockingIOError):
+        tap.recv(1)
+    assert [m.payload for m in out.messages] == [b"one", b"two"]
+    with pytest.raises(ConnectionResetError):
+        tap.recv(1)
 
 
 def test_a_packet_that_is_told_is_read_as_a_retained_message() -> None:

@@ -122,6 +122,11 @@ class _Client(mqtt.Client):
             result = super().loop_read(max_packets)
         return result
 
+    def heard(self) -> None:
+        """Take note that the broker lives. paho waits 10 s for its answer to a ping, and does not see what
+        stands before it, nor for how long we had no room for that."""
+        self._ping_t = 0.0
+
     def send(self, packets: bytes) -> None:
         """Have the network thread write packets that ask for no answer, as if they were one of that kind."""
         self._packet_queue(mqtt.PUBACK, packets, 0, 0)
@@ -366,6 +371,7 @@ class PahoLink:
                 self._drop(message)
         if answers:
             self._client.send(answers)
+        self._client.heard()
         if self._gather_s and sum(len(message.payload) for message in messages) < _FEW_BYTES:
             time.sleep(self._gather_s)
 

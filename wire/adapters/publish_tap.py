@@ -8,6 +8,8 @@ Rules:
 - what is taken is a PUBLISH at QoS 0 or 1 that can be read; all else goes on to paho, as it came and in its
   place: whatever stands behind it waits until paho has it;
 - what cannot even be cut into packets goes on to paho to the end of the connection: it knows how to end one;
+- behind messages that were taken paho has a turn, though there be more to read: acknowledgements and pings go
+  out in it, also under a flood of what asks for none;
 - nothing here raises because of what came.
 """
 
@@ -53,15 +55,13 @@ class PublishTap:
         return self._at < self._until or self._lacking == 0
 
     def recv(self, size: int) -> bytes:
-        """Return at most `size` bytes for paho, none at the end; raise BlockingIOError when none came."""
+        """Return at most `size` bytes for paho, none at the end; raise BlockingIOError when none came, or
+        messages that were taken."""
         while self._at == self._until:
-            while self._lacking > 0:
-                more = self._sock.recv(_PIECE)
-                if not more:
-                    return b""
-                self._parts.append(more)
-                self._lacking -= len(more)
-            self._cut()
+            if self._lacking > 0 and not self._read():
+                return b""
+            if self._cut() and self._at == self._until:
+                raise BlockingIOError
         found = self._piece[self._at : min(self._at + size, self._until)]
         self._at += len(found)
         return found
@@ -74,8 +74,30 @@ class PublishTap:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)
 
-    def _cut(self) -> None:
-        """Take messages up to the first packet that is none, which paho may have, or to the end."""
+    def _read(self) -> bool:
+        """Read what is lacking, and what else has come, up to a piece; return False at the end.
+
+        TLS gives one record at a time, which mosquitto makes of each message: taken one by one they would be
+        gathered one by one.
+        """
+        size = 0
+        while self._lacking > 0 or size < _PIECE:
+            try:
+                more = self._sock.recv(_PIECE)
+            except OSError:  # also that nothing has come yet
+                if self._lacking > 0:
+                    raise
+                break  # what was read comes first
+            if not more:
+                return self._lacking <= 0
+            self._parts.append(more)
+            self._lacking -= len(more)
+            size += len(more)
+        return True
+
+    def _cut(self) -> bool:
+        """Take messages up to the first packet that is none, which paho may have, or to the end; return
+        whether there were any."""
         piece, at = b"".join((self._piece[self._at :], *self._parts)), 0
         found: list[Incoming] = []
         answers: list[bytes] = []
@@ -97,6 +119,7 @@ class PublishTap:
         self._piece, self._at, self._until = piece, at, until
         if found:
             self._take(found, b"".join(answers))
+        return bool(found)
 
 
 def _packet(piece: bytes, at: int) -> tuple[int, int]:
