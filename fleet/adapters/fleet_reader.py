@@ -140,7 +140,10 @@ class FleetReader:
         return counts
 
     def totals(self) -> dict[str, dict[str, ReleaseTotal]]:
-        """Return the sums by device and release."""
+        """Return the sums by device and release.
+
+        They may lack a device's last four reports, where the fleet reports so often that they wait.
+        """
         totals: dict[str, dict[str, ReleaseTotal]] = {}
         found = self._database.sql.execute(
             "select scope, release, body from rollup where resolution_s = 0 union all "

@@ -90,7 +90,7 @@ def test_every_field_of_the_manifest_is_shown(bundle: Path, capsys: pytest.Captu
     text = capsys.readouterr().out
     shown = {"inputs": "input 0", "outputs": "output 0"}
     empty = {name for name, value in said["manifest"].items() if value in (None, "", [])}
-    assert empty <= {"source", "min_runtime", "labels_sha256", "machines", "memory_bytes"}
+    assert empty <= {"source", "min_runtime", "labels_sha256", "machines", "memory_bytes", "software"}
     for part in fields(Manifest):
         assert part.name in empty or shown.get(part.name, part.name) in text, part.name
 
