@@ -29,7 +29,7 @@ from fleet.auditing import Auditor
 from fleet.evaluator import Evaluator
 from fleet.gate import Gate
 from fleet.home_topics import Home, topics_of
-from fleet.ingest import Word, understand
+from fleet.ingest import Presence, StateWord, Word, understand
 from fleet.keeping import Keep
 from fleet.publishing import (
     Publication,
@@ -107,6 +107,8 @@ class Server:
         self._gone: list[str] = []
         self._removal = Removal(database)
         self._acks: dict[str, Ack] = {}
+        # What a failing store did not take, and no device says again: the last words of each.
+        self._unstored: dict[tuple[type[Word], str], Word] = {}
         self._signing = signing
         self._evaluator = evaluator
         self._truths = TruthPost(Labels(database), topics, time.monotonic)
@@ -149,7 +151,7 @@ class Server:
 
     def _turn(self) -> None:
         auditing = not self._auditor.idle
-        words = self._receive()
+        words = [*self._unstored.values(), *self._receive()]
         if words or self._store.complaining or self._store.behind:
             self._commit(words)
         self._send_acks()
@@ -227,7 +229,9 @@ class Server:
             words.append(word)
 
     def _commit(self, words: list[Word]) -> None:
+        self._unstored = {(type(w), w.device): w for w in words if isinstance(w, Presence | StateWord)}
         taken = self._store.take(words, later=len(words) >= _MANY)
+        self._unstored.clear()
         if taken.new_devices:
             log.info("new here: %s", ", ".join(sorted(taken.new_devices)))
             self._registry.welcome(taken.new_devices)

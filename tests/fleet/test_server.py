@@ -150,6 +150,23 @@ def test_what_cannot_be_committed_is_not_acknowledged(fleet: Fleet, monkeypatch:
     assert fleet.acked() == Ack({"telemetry": (Mark("b1", 1),)})
 
 
+def test_what_a_device_says_but_once_outlives_a_full_disk(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(*_: object, **__: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    fleet.say("online", Online("b1", False))
+    monkeypatch.setattr(fleet.server._store, "_flush", full_disk)
+    fleet.say("online", Online("b2", True))
+    fleet.say("reported", Reported("b2", 1, 0.0, (ModelState("digits", "idle", "digits/1"),)))
+    assert fleet.reader.rows()[0].presence == "offline"
+    monkeypatch.undo()
+    fleet.turn()
+    (row,) = fleet.reader.rows()
+    assert (row.presence, row.current) == ("online", "digits/1")
+
+
 @pytest.mark.parametrize(
     "payload",
     [b"", b"{}", b"\xff", b"[1,2", encode(report(0, telemetry())), encode(report(1, telemetry(), first=9)),
