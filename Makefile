@@ -26,6 +26,7 @@ test-tools: .venv/.dev
 	@scripts/ensure-nspawn
 	@scripts/ensure-card-tools
 	@scripts/ensure-arm
+	@scripts/ensure-first-boot-checks
 	@scripts/build-page
 
 page:  ## bring in the scripts of the fleet's page (npm), for charts and pages that move by themselves
