@@ -11,12 +11,13 @@ help:  ## list the targets
 demo: .venv/.demo  ## train, convert, push and hot-swap a real model on three local devices; ARGS=--keep
 	@.venv/bin/edgeflock demo $(ARGS)
 
-# Each worker holds TensorFlow in memory: no more of them than a small machine carries.
+# Each worker holds TensorFlow in memory: no more of them than a small machine carries. One more than a small
+# machine has processors, because many tests wait for processes.
 test: test-tools  ## run all checks: lint, types, walls, tests
-	@scripts/check --numprocesses auto --maxprocesses 4 --dist loadfile
+	@scripts/check --numprocesses 3 --dist loadfile --durations 15
 
 test-long: test-tools  ## run the tests with their full counts and write a dated JSON into benchmarks/results/
-	@scripts/check --long-results benchmarks/results
+	@scripts/check --long-results benchmarks/results -o faulthandler_timeout=0
 
 # What the tests use beside Python's packages; each says in a line what is not tested without it.
 test-tools: .venv/.dev
@@ -54,7 +55,7 @@ image: .venv/.dev  ## make an arm64 image like a stock one, and our package for 
 	@.venv/bin/edgeflock package --target bookworm-arm64 --out build/image/packages --deb
 
 boot-test: image test-tools  ## flash that image, boot it in QEMU, update it, cut its power (20 minutes)
-	@.venv/bin/python -m pytest tests/boot --boot-image build/image -rA
+	@.venv/bin/python -m pytest tests/boot --boot-image build/image -rA -s -o faulthandler_timeout=0
 
 clean:  ## remove what the other targets made
 	rm -rf .venv fleet/web/static/vendor demo-run packages build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

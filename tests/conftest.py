@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import platform
 import random
+import shutil
+import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.once import made_once
 from tests.support.training import Bundles, Trained, bundles_in, convert_all, train, trained_in
 
 
@@ -31,8 +34,11 @@ class Counts:
     software_updates: int
 
 
-SHORT = Counts(examples=60, kills=3, update_kills=8, power_cuts=3, software_updates=5)
+SHORT = Counts(examples=60, kills=3, update_kills=8, power_cuts=3, software_updates=2)
 LONG = Counts(examples=1000, kills=50, update_kills=200, power_cuts=40, software_updates=50)
+
+#: Where a test says how long it may take, it means the full counts.
+_SHORT_TIMEOUT_S = 600
 
 # A noisy machine is no fault of a test.
 _PATIENT = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
@@ -50,6 +56,9 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("long" if config.getoption("--long-results") else "short")
     config.addinivalue_line("markers", "long: takes minutes or gigabytes; runs with --long-results only")
     config.addinivalue_line("markers", "boot: boots an image in QEMU; runs with --boot-image only")
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        # As in a shell's background job: the processes that tests start, and interrupt, would ignore it too.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -60,6 +69,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if item.get_closest_marker(mark):
                 item.add_marker(skip)
+    if not any(asked.values()):
+        for item in items:
+            limit = item.get_closest_marker("timeout")
+            if limit is not None and limit.args[0] > _SHORT_TIMEOUT_S:
+                item.add_marker(pytest.mark.timeout(_SHORT_TIMEOUT_S), append=False)
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -104,9 +118,18 @@ def seed(pytestconfig: pytest.Config) -> int:
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Trained:
     there: Path | None = pytestconfig.getoption("--trained")
-    return train(tmp_path_factory.mktemp("trained")) if there is None else trained_in(there)
+    return trained_in(there or made_once(tmp_path_factory, "trained", train))
 
 
 @pytest.fixture(scope="session")
-def bundles(trained: Trained, pytestconfig: pytest.Config) -> Bundles:
-    return convert_all(trained) if pytestconfig.getoption("--trained") is None else bundles_in(trained.folder)
+def bundles(
+    trained: Trained, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+) -> Bundles:
+    if pytestconfig.getoption("--trained"):
+        return bundles_in(trained.folder)
+
+    def convert(folder: Path) -> None:
+        shutil.copytree(trained.folder, folder, dirs_exist_ok=True)
+        convert_all(trained_in(folder))
+
+    return bundles_in(made_once(tmp_path_factory, "bundles", convert))

@@ -42,18 +42,19 @@ class Bundles:
     huge: Path
 
 
-def train(folder: Path) -> Trained:
+def train(folder: Path) -> None:
+    """Leave both versions, their data and what was said in `folder`."""
     data, v1, v2 = folder / "digits.npz", folder / "v1.keras", folder / "v2.keras"
     files = ["--out-data", str(data), "--out-v1", str(v1), "--out-v2", str(v2)]
     command = [sys.executable, "-m", "demo.train", *files]
     done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
-    return Trained(folder, data, v1, v2, done.stdout)
+    (folder / "train.log").write_text(done.stdout)
 
 
 def trained_in(folder: Path) -> Trained:
     """Return what `train` left in a folder: a device's Python has no TensorFlow to train with."""
-    data, v1, v2 = (folder / name for name in ("digits.npz", "v1.keras", "v2.keras"))
-    return Trained(folder, data, v1, v2, log="")
+    data, v1, v2, log = (folder / name for name in ("digits.npz", "v1.keras", "v2.keras", "train.log"))
+    return Trained(folder, data, v1, v2, log.read_text())
 
 
 def bundles_in(folder: Path) -> Bundles:
