@@ -219,6 +219,29 @@ def test_a_second_flash_has_nothing_to_do_and_says_so(
     assert (out.stat().st_ino, out.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
+@pytest.mark.parametrize("shares", [True, False], ids=["shared blocks", "copied"])
+def test_an_image_that_ends_within_a_sector_is_known_again(
+    shares: bool,
+    stock: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def share(descriptor: int, _: int, source: int) -> None:  # what Btrfs does
+        if not shares:
+            raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+        os.copy_file_range(source, descriptor, os.fstat(source).st_size)
+
+    monkeypatch.setattr(fcntl, "ioctl", share)
+    image, out = tmp_path / "odd.img", tmp_path / "out.img"
+    shutil.copy(stock, image)
+    with image.open("ab") as file:
+        file.write(b"odd")
+    assert flash(image, out) == 0
+    assert flash(image, out) == 0
+    assert "nothing to do" in capsys.readouterr().out
+
+
 def test_a_name_that_is_no_utf8_is_shown_and_not_stumbled_over(
     stock: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

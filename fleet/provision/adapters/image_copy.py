@@ -11,6 +11,7 @@ from typing import Final
 
 from fleet.provision.adapters.card_image import CardImage
 from fleet.provision.adapters.file_medium import FileMedium
+from fleet.provision.partitions import in_sectors
 from wire.adapters.files import sync_folder
 from wire.blob import Told
 from wire.errors import SettingsError, UnavailableError
@@ -53,6 +54,7 @@ def new_image(out: Path) -> Iterator[int]:
 def fill(descriptor: int, image: CardImage, told: Told) -> None:
     """Make an empty file a copy of `image`: by sharing its blocks where the file system can."""
     if not image.is_packed and _clone(image.path, descriptor):
+        os.ftruncate(descriptor, in_sectors(os.fstat(descriptor).st_size))
         told(image.size_bytes, image.size_bytes)
         return
     done = 0
