@@ -38,7 +38,7 @@ _Maker = Callable[[Item], str]
 def run(args: argparse.Namespace) -> int:
     """Make every device of the list that is not made yet; return 1 if any failed."""
     desk = desk_of(args)
-    entries = desk.settle(read_fleet(args.fleet, card_of(args), mints=desk.mints))
+    entries = desk.settle(read_fleet(args.fleet, card_of(args), mints=desk.mints), str(args.fleet))
     orders = make_orders(entries, desk, args)
     items = [Item(order, entry.serial, entry.slot) for order, entry in zip(orders, entries, strict=True)]
     image = open_image(args.image)
