@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 
 from rich.table import Table
@@ -16,7 +15,7 @@ from rich.table import Table
 from fleet.adapters.terminal import make_console, steps_shown
 from fleet.provision.adapters.card_image import CardImage, open_image
 from fleet.provision.adapters.flash_record import Made, open_record
-from fleet.provision.adapters.image_copy import fill, new_image
+from fleet.provision.adapters.image_copy import fill, scratch_image
 from fleet.provision.card_options import card_of, desk_of
 from fleet.provision.image_flash import eject, make_orders, make_reader
 from fleet.provision.inventory import read_fleet
@@ -119,9 +118,8 @@ def _unpacked(image: CardImage, folder: Path) -> Iterator[CardImage]:
     if not image.is_packed:
         yield image
         return
-    with TemporaryDirectory(dir=folder, prefix=".unpacked-") as temporary:
-        plain = Path(temporary, "stock.img")
-        with new_image(plain) as descriptor, steps_shown(in_bytes=True) as begin:
+    with scratch_image(folder) as (plain, descriptor):
+        with steps_shown(in_bytes=True) as begin:
             fill(descriptor, image, begin(f"unpacking {image.path.name}"))
         yield open_image(plain)
 

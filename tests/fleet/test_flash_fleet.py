@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ import pytest
 from edgeflock import main
 from fleet.provision import fleet_flash, image_flash
 from fleet.provision.adapters.flash_record import Made, open_record
+from fleet.provision.adapters.image_copy import scratch_image
 from tests.support.card_images import BOOT_START, MIB, make_image, needs_card_tools, read_files
 from tests.support.fake_disks import FakeDisks, card
 from wire.adapters.files import only_owner
@@ -121,6 +125,30 @@ def test_a_packed_image_is_unpacked_once_and_goes_away(stock: Path, devices: Pat
     packed = Path(shutil.make_archive(str(tmp_path / "raspios"), "zip", stock.parent, stock.name))
     out = tmp_path / "images"
     assert flash(packed, devices, "--out", str(out)) == 0
+    assert sorted(path.name for path in out.iterdir()) == [f"kitchen-{n}.img" for n in (1, 2, 3)]
+
+
+def test_what_a_killed_run_unpacked_goes_away_and_what_a_living_one_did_stays(
+    stock: Path, devices: Path, tmp_path: Path
+) -> None:
+    packed = Path(shutil.make_archive(str(tmp_path / "raspios"), "zip", stock.parent, stock.name))
+    out = tmp_path / "images"
+    out.mkdir()
+    killed = """
+import os, signal, sys
+from pathlib import Path
+from fleet.provision.adapters.image_copy import scratch_image
+with scratch_image(Path(sys.argv[1])) as (_, descriptor):
+    os.write(descriptor, b"gigabytes")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert subprocess.run([sys.executable, "-c", killed, str(out)], check=False).returncode == -9
+    [left] = out.iterdir()
+    with scratch_image(out) as (living, descriptor):
+        assert not left.exists()
+        os.write(descriptor, b"gigabytes")
+        assert flash(packed, devices, "--out", str(out)) == 0
+        assert living.exists()
     assert sorted(path.name for path in out.iterdir()) == [f"kitchen-{n}.img" for n in (1, 2, 3)]
 
 
