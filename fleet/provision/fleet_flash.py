@@ -14,7 +14,7 @@ from rich.table import Table
 
 from fleet.adapters.terminal import make_console, steps_shown
 from fleet.provision.adapters.card_image import CardImage, open_image
-from fleet.provision.adapters.flash_record import Made, open_record
+from fleet.provision.adapters.flash_record import Kind, Made, open_record
 from fleet.provision.adapters.image_copy import fill, scratch_image
 from fleet.provision.card_options import card_of, desk_of
 from fleet.provision.image_flash import eject, make_orders, make_reader
@@ -49,17 +49,17 @@ def run(args: argparse.Namespace) -> int:
 
 def _make(items: list[Item], image: CardImage, args: argparse.Namespace) -> list[Result]:
     record = open_record(args.fleet.with_suffix(".flashed.json"))
-    sha256 = image.sha256()
+    sha256, kind = image.sha256(), Kind.CARD if args.write_to else Kind.IMAGE
     made = {
         item.device
         for item in items
-        if record.is_made(item.device, sha256, item.digest)
+        if record.is_made(item.device, kind, sha256, item.digest)
         and (args.write_to or _place(args.out, item).exists())  # an image may be gone, and wanted again
     }
 
     def note(result: Result) -> None:
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        record.add(result.item.device, Made(sha256, result.item.digest, now, result.said))
+        record.add(result.item.device, Made(kind, sha256, result.item.digest, now, result.said))
 
     if len(made) == len(items):  # nobody is asked, and nothing is unpacked
         maker: AbstractContextManager[_Maker] = nullcontext(_make_none)

@@ -13,7 +13,7 @@ import pytest
 
 from edgeflock import main
 from fleet.provision import fleet_flash, image_flash
-from fleet.provision.adapters.flash_record import Made, open_record
+from fleet.provision.adapters.flash_record import Kind, Made, open_record
 from fleet.provision.adapters.image_copy import scratch_image
 from tests.support.card_images import BOOT_START, MIB, make_image, needs_card_tools, read_files
 from tests.support.fake_disks import FakeDisks, card
@@ -280,6 +280,14 @@ def test_a_run_with_nothing_left_to_do_asks_nobody(
     assert len(operator.cards) == 3
 
 
+def test_who_has_the_images_of_a_list_gets_its_cards_too(
+    stock: Path, devices: Path, tmp_path: Path, operator: Operator
+) -> None:
+    assert flash(stock, devices, "--out", str(tmp_path / "images")) == 0
+    assert flash(stock, devices, "--write-to", READER, "--yes") == 0
+    assert [name_in(path) for path in operator.cards] == ["kitchen-1", "kitchen-2", "kitchen-3"]
+
+
 def test_an_interrupted_run_goes_on_with_the_next_card(
     stock: Path, devices: Path, operator: Operator, disks: FakeDisks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -342,12 +350,13 @@ def test_a_no_leaves_the_card_as_it_is(
 
 def test_the_record_knows_an_image_and_a_card_by_their_digests(tmp_path: Path) -> None:
     record = open_record(tmp_path / "r.json")
-    record.add("a", Made("image", "card", "2026-11-30T00:00:00+00:00", "a.img"))
+    record.add("a", Made(Kind.IMAGE, "image", "card", "2026-11-30T00:00:00+00:00", "a.img"))
     again = open_record(tmp_path / "r.json")
-    assert again.is_made("a", "image", "card")
-    assert not again.is_made("a", "other", "card")
-    assert not again.is_made("a", "image", "other")
-    assert not again.is_made("b", "image", "card")
+    assert again.is_made("a", Kind.IMAGE, "image", "card")
+    assert not again.is_made("a", Kind.CARD, "image", "card")
+    assert not again.is_made("a", Kind.IMAGE, "other", "card")
+    assert not again.is_made("a", Kind.IMAGE, "image", "other")
+    assert not again.is_made("b", Kind.IMAGE, "image", "card")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"devices": {"a": {}}}', '{"devices": {"a": 1}}'])

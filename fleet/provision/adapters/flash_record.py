@@ -1,18 +1,32 @@
-"""Which devices of a list have been made already, in a file beside it: so that an interrupted run goes on."""
+"""Which devices of a list have been made already, in a file beside it: so that an interrupted run goes on.
+
+A device has one entry, for the card or the image that it was made as last: what lets a device in ends with
+the next that is made for it.
+"""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from wire.adapters.files import write_atomic
 from wire.errors import SettingsError
 
 
+class Kind(StrEnum):
+    """What a device was made as."""
+
+    CARD = "card"
+    IMAGE = "image"
+
+
 @dataclass(frozen=True)
 class Made:
-    """What one device was made of, and when."""
+    """What one device was made as and of, and when."""
+
+    kind: str
 
     #: Of the image file.
     image_sha256: str
@@ -30,10 +44,11 @@ class FlashRecord:
         self.path = path
         self._made = made
 
-    def is_made(self, device: str, image_sha256: str, card_digest: str) -> bool:
-        """Say whether this very device was made of this very image."""
+    def is_made(self, device: str, kind: Kind, image_sha256: str, card_digest: str) -> bool:
+        """Say whether this very device was made of this very image, and as such a thing last."""
         made = self._made.get(device)
-        return made is not None and (made.image_sha256, made.card_digest) == (image_sha256, card_digest)
+        wanted = (kind, image_sha256, card_digest)
+        return made is not None and (made.kind, made.image_sha256, made.card_digest) == wanted
 
     def add(self, device: str, made: Made) -> None:
         """Note a device; raise OSError when the file cannot be written."""
