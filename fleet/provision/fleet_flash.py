@@ -14,7 +14,7 @@ from rich.table import Table
 
 from fleet.adapters.terminal import make_console, steps_shown
 from fleet.provision.adapters.card_image import CardImage, open_image
-from fleet.provision.adapters.flash_record import Kind, Made, open_record
+from fleet.provision.adapters.flash_record import Kind, Made, only_flash, open_record
 from fleet.provision.adapters.image_copy import fill, scratch_image
 from fleet.provision.card_options import card_of, desk_of
 from fleet.provision.image_flash import eject, make_orders, make_reader
@@ -22,7 +22,7 @@ from fleet.provision.inventory import read_fleet
 from fleet.provision.many import Item, Result, make_all
 from fleet.provision.orders import check_order
 from fleet.provision.to_image import flash_image
-from wire.adapters.files import as_text, only_owner
+from wire.adapters.files import as_text
 from wire.errors import SettingsError
 
 #: How often a reader is looked at for the next card: a person needs longer to change it.
@@ -41,14 +41,14 @@ def run(args: argparse.Namespace) -> int:
     orders = make_orders(entries, desk, args)
     items = [Item(order, entry.serial, entry.slot) for order, entry in zip(orders, entries, strict=True)]
     image = open_image(args.image)
-    with only_owner(args.fleet.with_name(f".{args.fleet.name}.lock"), "flash of this list"):
+    with only_flash(args.fleet):
         results = _make(items, image, args)
     make_console().print(_table(results))
     return 1 if any(result.problem for result in results) else 0
 
 
 def _make(items: list[Item], image: CardImage, args: argparse.Namespace) -> list[Result]:
-    record = open_record(args.fleet.with_suffix(".flashed.json"))
+    record = open_record(args.fleet)
     sha256, kind = image.sha256(), Kind.CARD if args.write_to else Kind.IMAGE
     made = {
         item.device

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -23,6 +24,7 @@ from wire.errors import SettingsError
 pytestmark = needs_card_tools
 
 ROWS = ("kitchen-1,10000000deadbeef,A1", "kitchen-2,,A2", "kitchen-3,,A3")
+_NOBODY = 65534
 READER = "/dev/sdx"
 #: As auditwheel names them.
 LONG_WHEEL = (
@@ -348,10 +350,30 @@ def test_a_no_leaves_the_card_as_it_is(
 # --- the record ---------------------------------------------------------------------------------
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root leaves files that are not the user's")
+def test_after_a_flash_with_sudo_the_lists_owner_goes_on(stock: Path) -> None:
+    with TemporaryDirectory() as folder:  # below what others may enter, unlike tmp_path
+        devices, image = write_list(Path(folder, "devices.csv"), *ROWS), Path(folder, "raspios.img")
+        shutil.copy(stock, image)
+        for path in (Path(folder), devices, image):
+            os.chown(path, _NOBODY, -1)
+        assert flash(image, devices, "--out", folder) == 0
+        os.seteuid(_NOBODY)
+        try:
+            assert flash(image, devices, "--out", folder) == 0
+            (Path(folder) / "kitchen-2.img").unlink()
+            assert flash(image, devices, "--out", folder) == 0
+        finally:
+            os.seteuid(0)
+        record = devices.with_suffix(".flashed.json").stat()
+        assert (record.st_uid, record.st_mode & 0o777) == (_NOBODY, 0o600)
+
+
 def test_the_record_knows_an_image_and_a_card_by_their_digests(tmp_path: Path) -> None:
-    record = open_record(tmp_path / "r.json")
+    (tmp_path / "r.csv").touch()
+    record = open_record(tmp_path / "r.csv")
     record.add("a", Made(Kind.IMAGE, "image", "card", "2026-11-30T00:00:00+00:00", "a.img"))
-    again = open_record(tmp_path / "r.json")
+    again = open_record(tmp_path / "r.csv")
     assert again.is_made("a", Kind.IMAGE, "image", "card")
     assert not again.is_made("a", Kind.CARD, "image", "card")
     assert not again.is_made("a", Kind.IMAGE, "other", "card")
@@ -361,6 +383,7 @@ def test_the_record_knows_an_image_and_a_card_by_their_digests(tmp_path: Path) -
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"devices": {"a": {}}}', '{"devices": {"a": 1}}'])
 def test_a_record_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
-    (tmp_path / "r.json").write_text(text)
+    (tmp_path / "r.csv").touch()
+    (tmp_path / "r.flashed.json").write_text(text)
     with pytest.raises(SettingsError, match="move it away"):
-        open_record(tmp_path / "r.json")
+        open_record(tmp_path / "r.csv")
