@@ -53,24 +53,35 @@ def _make(items: list[Item], image: CardImage, args: argparse.Namespace) -> list
     made = {
         item.device
         for item in items
-        if record.is_made(item.device, kind, sha256, item.digest)
-        and (args.write_to or _place(args.out, item).exists())  # an image may be gone, and wanted again
+        if (known := record.find(item.device, kind, sha256, item.digest))
+        and (args.write_to or _is_there(_place(args.out, item), known))
     }
 
-    def note(result: Result) -> None:
+    def add(item: Item, where: str, inode: int | None = None) -> None:
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        record.add(result.item.device, Made(kind, sha256, result.item.digest, now, result.said))
+        record.add(item.device, Made(kind, sha256, item.digest, now, where, inode))
+
+    def note(result: Result) -> None:
+        add(result.item, result.said)
 
     if len(made) == len(items):  # nobody is asked, and nothing is unpacked
         maker: AbstractContextManager[_Maker] = nullcontext(_make_none)
     else:
-        maker = _card_maker(args, image) if args.write_to else _image_maker(args.out, image)
+        maker = _card_maker(args, image) if args.write_to else _image_maker(args.out, image, add)
     with maker as make:
         return make_all(items, made, make, note, _tell)
 
 
 def _place(folder: Path, item: Item) -> Path:
     return folder / f"{item.device}.img"
+
+
+def _is_there(image: Path, known: Made) -> bool:
+    """Say whether an image is there as it is known: it may be gone, and wanted again."""
+    try:
+        return known.inode in (None, image.stat().st_ino)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def _make_none(item: Item) -> str:
@@ -97,7 +108,9 @@ def _card_maker(args: argparse.Namespace, image: CardImage) -> Iterator[_Maker]:
 
 
 @contextmanager
-def _image_maker(folder: Path, image: CardImage) -> Iterator[_Maker]:
+def _image_maker(
+    folder: Path, image: CardImage, announce: Callable[[Item, str, int], None]
+) -> Iterator[_Maker]:
     if folder.exists() and not folder.is_dir():
         raise SettingsError(f"--out {folder} is no folder: with --fleet, name one for the images")
     folder.mkdir(parents=True, exist_ok=True)
@@ -106,7 +119,7 @@ def _image_maker(folder: Path, image: CardImage) -> Iterator[_Maker]:
         def make(item: Item) -> str:
             out = _place(folder, item)
             with steps_shown(in_bytes=True) as begin:
-                flash_image(item.order, plain, out, begin)
+                flash_image(item.order, plain, out, begin, lambda inode: announce(item, as_text(out), inode))
             return as_text(out)
 
         yield make

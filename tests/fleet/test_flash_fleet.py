@@ -7,12 +7,15 @@ import os
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 
 from edgeflock import main
+from fleet.adapters.broker_files import BrokerFiles
+from fleet.broker_setup import BrokerPlan
 from fleet.provision import fleet_flash, image_flash
 from fleet.provision.adapters.flash_record import Kind, Made, open_record
 from fleet.provision.adapters.image_copy import scratch_image
@@ -225,6 +228,69 @@ def test_two_at_a_time_do_not_make_the_same_list(
     assert "another flash of this list works in" in capsys.readouterr().err
 
 
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    """A fleet's state folder with certificates: each flash makes a token."""
+    folder = tmp_path / "fleet"
+    BrokerFiles(folder).make(BrokerPlan(("hub.local",), port=9883, claim_port=9884), datetime.now(UTC))
+    return folder
+
+
+def end_run(when: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the process end as if killed, around the moment at which kitchen-2's image gets its name."""
+    rename = Path.replace
+
+    def replace(path: Path, target: Path) -> Path:
+        if target.name == "kitchen-2.img" and when == "before its name":
+            os._exit(9)
+        result = rename(path, target)
+        if target.name == "kitchen-2.img":
+            os._exit(9)
+        return result
+
+    monkeypatch.setattr(Path, "replace", replace)
+
+
+def flash_and_end(when: str, *arguments: str) -> None:
+    """Flash in a process of its own that ends so."""
+    child = os.fork()
+    if child == 0:
+        try:
+            end_run(when, pytest.MonkeyPatch())
+            main(["flash", *arguments])
+        finally:  # the tests are the parent's
+            os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+
+
+@pytest.mark.parametrize("when", ["before its name", "after its name"])
+def test_a_run_that_was_killed_around_an_images_name_goes_on(
+    when: str, stock: Path, devices: Path, state: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "images"
+    command = ("--image", str(stock), "--fleet", str(devices), "--out", str(out), "--unsigned")
+    flash_and_end(when, *command, "--state", str(state))
+    before = {path: path.stat().st_ino for path in out.glob("*.img")}
+    capsys.readouterr()
+    assert main(["flash", *command, "--state", str(state)]) == 0
+    assert capsys.readouterr().out.count(": done before\n") == (1 if when == "before its name" else 2)
+    assert {path: path.stat().st_ino for path in before} == before
+    assert sorted(path.name for path in out.iterdir()) == [f"kitchen-{n}.img" for n in (1, 2, 3)]
+    assert name_in(out / "kitchen-2.img") == "kitchen-2"
+
+
+def test_what_somebody_put_where_a_killed_run_would_have_named_its_image_stays(
+    stock: Path, devices: Path, state: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "images"
+    command = ("--image", str(stock), "--fleet", str(devices), "--out", str(out), "--unsigned")
+    flash_and_end("before its name", *command, "--state", str(state))
+    (out / "kitchen-2.img").write_bytes(b"someone's")
+    assert main(["flash", *command, "--state", str(state)]) == 1
+    assert f"{out / 'kitchen-2.img'} is there already" in capsys.readouterr().out
+    assert (out / "kitchen-2.img").read_bytes() == b"someone's"
+
+
 # --- cards --------------------------------------------------------------------------------------
 
 
@@ -374,11 +440,11 @@ def test_the_record_knows_an_image_and_a_card_by_their_digests(tmp_path: Path) -
     record = open_record(tmp_path / "r.csv")
     record.add("a", Made(Kind.IMAGE, "image", "card", "2026-11-30T00:00:00+00:00", "a.img"))
     again = open_record(tmp_path / "r.csv")
-    assert again.is_made("a", Kind.IMAGE, "image", "card")
-    assert not again.is_made("a", Kind.CARD, "image", "card")
-    assert not again.is_made("a", Kind.IMAGE, "other", "card")
-    assert not again.is_made("a", Kind.IMAGE, "image", "other")
-    assert not again.is_made("b", Kind.IMAGE, "image", "card")
+    assert again.find("a", Kind.IMAGE, "image", "card")
+    assert not again.find("a", Kind.CARD, "image", "card")
+    assert not again.find("a", Kind.IMAGE, "other", "card")
+    assert not again.find("a", Kind.IMAGE, "image", "other")
+    assert not again.find("b", Kind.IMAGE, "image", "card")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"devices": {"a": {}}}', '{"devices": {"a": 1}}'])

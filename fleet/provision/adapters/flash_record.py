@@ -1,5 +1,8 @@
 """Which devices of a list have been made already, in a file beside it: so that an interrupted run goes on.
 
+An image is noted just before it gets its name, and is made if the file of that name is the noted one: where a
+run ends between the two, it is neither made again nor is another's file taken for it.
+
 A device has one entry, for the card or the image that it was made as last: what lets a device in ends with
 the next that is made for it.
 """
@@ -15,7 +18,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from wire.adapters.files import only_owner, write_checked
-from wire.errors import SettingsError
+from wire.errors import SettingsError, UnavailableError
 
 
 class Kind(StrEnum):
@@ -38,6 +41,8 @@ class Made:
     at: str
     #: The disk, or the file's name.
     where: str
+    #: Of an image that may not have its name yet.
+    inode: int | None = None
 
 
 class FlashRecord:
@@ -48,18 +53,21 @@ class FlashRecord:
         self._owner = owner
         self._made = made
 
-    def is_made(self, device: str, kind: Kind, image_sha256: str, card_digest: str) -> bool:
-        """Say whether this very device was made of this very image, and as such a thing last."""
+    def find(self, device: str, kind: Kind, image_sha256: str, card_digest: str) -> Made | None:
+        """Return this very device's entry if it was made of this very image and as such a thing last."""
         made = self._made.get(device)
         wanted = (kind, image_sha256, card_digest)
-        return made is not None and (made.kind, made.image_sha256, made.card_digest) == wanted
+        return made if made and (made.kind, made.image_sha256, made.card_digest) == wanted else None
 
     def add(self, device: str, made: Made) -> None:
-        """Note a device; raise OSError when the file cannot be written."""
+        """Note a device; raise UnavailableError when the file cannot be written."""
         self._made[device] = made
         devices = {name: vars(one) for name, one in sorted(self._made.items())}
         data = json.dumps({"devices": devices}, indent=1).encode() + b"\n"
-        write_checked(self._path, data, lambda temp: _give_away(temp, self._owner), mode=0o600)
+        try:
+            write_checked(self._path, data, lambda temp: _give_away(temp, self._owner), mode=0o600)
+        except OSError as error:
+            raise UnavailableError(f"{self._path} cannot be written: {error.strerror}") from error
 
 
 @contextmanager
