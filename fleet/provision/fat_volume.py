@@ -13,19 +13,18 @@ from __future__ import annotations
 
 import errno
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from fleet.provision import fat_folder
-from fleet.provision.boot_partition import check_file_name
+from fleet.provision.boot_partition import GROWTH_CLUSTERS, check_file_name, clusters_needed
 from fleet.provision.fat_folder import ARCHIVE, DELETED, ENTRY_BYTES, FOLDER, Entry
 from fleet.provision.fat_layout import ClusterTable, FatLayout, damaged, parse_layout
 from fleet.provision.medium import Medium
 from fleet.provision.partitions import SECTOR_BYTES, Partition
 
-#: The most clusters that a new entry makes its folder grow by: its slots at 16 to a cluster.
-_GROWTH_CLUSTERS: Final = 2
 _ROOT: Final = 0  # as the cluster of a folder
 _INFO_MARKS: Final = ((0, 0x41615252), (484, 0x61417272))
 
@@ -121,6 +120,13 @@ class FatVolume:
         """Return how much more data fits into files that are there; a new one needs an entry too."""
         return self._table.free_count * self._layout.cluster_bytes
 
+    def needed_bytes(self, sizes: Mapping[str, int]) -> int:
+        root = self._root()
+        if not root.clusters:
+            tops = {check_file_name(name).split("/")[0] for name in sizes}
+            _check_slots(root, sum(fat_folder.slots_needed(top) for top in tops if root.entry(top) is None))
+        return clusters_needed(sizes, self._layout.cluster_bytes, self._is_there) * self._layout.cluster_bytes
+
     def flush(self) -> None:
         self._medium.sync()
 
@@ -134,12 +140,10 @@ class FatVolume:
 
     def _check_room(self, folder: _Folder, clusters: int, new_names: list[str]) -> None:
         """Raise OSError unless so many clusters fit, and a new entry in `folder` and its new folders."""
-        if clusters + _GROWTH_CLUSTERS * len(new_names) > self._table.free_count:
+        if clusters + GROWTH_CLUSTERS * len(new_names) > self._table.free_count:
             raise OSError(errno.ENOSPC, "the boot partition is full")
         if new_names and not folder.clusters:
-            count = fat_folder.slots_needed(new_names[0])
-            if (fat_folder.free_slots(folder.data, count) + count) * ENTRY_BYTES > len(folder.data):
-                raise OSError(errno.ENOSPC, "the boot partition's first folder is full")
+            _check_slots(folder, fat_folder.slots_needed(new_names[0]))
 
     # --- folders ---------------------------------------------------------------------------------
 
@@ -163,6 +167,11 @@ class FatVolume:
                 raise NotADirectoryError(errno.ENOTDIR, "Not a directory", name)
             found = self._folder(entry.cluster)
         return found
+
+    def _is_there(self, path: str) -> bool:
+        *folders, last = path.split("/")
+        folder = self._walk(folders)
+        return folder is not None and folder.entry(last) is not None
 
     def _make_folder(self, parent: _Folder, name: str) -> _Folder:
         first = parent.clusters[0] if parent.clusters else _ROOT
@@ -261,6 +270,12 @@ class FatVolume:
         except OSError:
             self._known_table = None  # it may say what the medium does not
             raise
+
+
+def _check_slots(folder: _Folder, count: int) -> None:
+    """Raise OSError unless `folder`, which cannot grow, has so many free slots in a row."""
+    if (fat_folder.free_slots(folder.data, count) + count) * ENTRY_BYTES > len(folder.data):
+        raise OSError(errno.ENOSPC, "the boot partition's first folder is full")
 
 
 def _runs(clusters: list[int]) -> list[tuple[int, int]]:
