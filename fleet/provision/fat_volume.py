@@ -5,6 +5,7 @@ Rules:
   with the file's entry, and only then the old clusters are given back. Whatever moment the writing ends
   at, a file is the old or the new one; at worst some clusters belong to nobody.
 - Room is checked before the first write.
+- Where two files share clusters nothing is written: those that one gives back would still be the other's.
 - The operating system may still change the order. Who writes a disk that can be pulled must `flush`,
   read back, and take the card for unwritten until then.
 """
@@ -42,10 +43,13 @@ class _Folder:
 def open_fat(medium: Medium, partition: Partition, where: str, when: datetime) -> FatVolume:
     """Return the file system in `partition` of `medium`; what is written gets the time `when`.
 
-    Raises SettingsError for what is no FAT16 or FAT32, OSError for what cannot be read.
+    Raises SettingsError for what is no FAT16 or FAT32, OSError for what cannot be read or is damaged.
     """
     sector = medium.read_at(partition.offset_bytes, SECTOR_BYTES)
-    return FatVolume(medium, partition, parse_layout(sector, partition.size_bytes, where), where, when)
+    layout = parse_layout(sector, partition.size_bytes, where)
+    volume = FatVolume(medium, partition, layout, where, when)
+    volume.check_chains()
+    return volume
 
 
 class FatVolume:
@@ -60,6 +64,19 @@ class FatVolume:
         self._layout = layout
         self._when = when
         self._known_table: ClusterTable | None = None
+
+    def check_chains(self) -> None:
+        """Raise OSError where two files or folders share a cluster; of the data only folders are read."""
+        folders = [self._root()]
+        seen = set(folders[0].clusters)
+        while folders:
+            for entry in fat_folder.entries(folders.pop().data):
+                clusters = self._chain(entry)
+                if not seen.isdisjoint(clusters):
+                    raise damaged("two files share clusters", "check it with fsck.vfat")
+                seen.update(clusters)
+                if entry.is_folder:
+                    folders.append(_Folder(clusters, self._read_chain(clusters)))
 
     def read(self, name: str) -> bytes | None:
         *folders, last = check_file_name(name).split("/")

@@ -239,6 +239,35 @@ def test_a_damaged_file_system_is_an_error_and_not_read_wrongly(place: str, tmp_
         opened(FakeMedium(bytes(data))).read("a")
 
 
+@pytest.mark.parametrize("how", ["the same begin", "a common end", "a folder in itself"])
+def test_where_two_files_share_clusters_nothing_is_written(how: str, tmp_path: Path) -> None:
+    path = make_fat(tmp_path / "fat", mib=4, bits=16)
+    put_files(path, {"a": bytes(2000), "b": bytes(2000), "folder/c": b"", "folder/d/e": b""})
+    medium = FakeMedium(path.read_bytes())
+    boot = opened(medium)
+    root, within = boot._root(), boot._folder(boot._root().entry("folder").cluster)  # type: ignore[union-attr]
+    first, second = root.entry("a"), root.entry("b")
+    inner = within.entry("d")
+    assert first
+    assert second
+    assert inner
+    layout = boot._layout
+    if how == "the same begin":
+        place = layout.root_offset + second.slot * 32 + 26
+        medium.data[place : place + 2] = first.cluster.to_bytes(2, "little")
+    elif how == "a common end":
+        for table in layout.table_offsets:
+            place = table + second.cluster * 2
+            medium.data[place : place + 2] = boot._chain(first)[1].to_bytes(2, "little")
+    else:
+        place = layout.cluster_offset(within.clusters[0]) + inner.slot * 32 + 26
+        medium.data[place : place + 2] = within.clusters[0].to_bytes(2, "little")
+    before = bytes(medium.data)
+    with pytest.raises(OSError, match=r"two files share clusters\): check it with fsck\.vfat"):
+        opened(medium).write("b", b"new")
+    assert medium.data == before
+
+
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [

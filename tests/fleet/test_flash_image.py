@@ -355,6 +355,19 @@ def test_a_full_boot_partition_leaves_no_copy(tmp_path: Path, capsys: pytest.Cap
     assert digest(image) == before
 
 
+def test_an_image_whose_files_share_clusters_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = make_image(tmp_path / "crossed.img", boot_mib=6, bits=16)
+    data = bytearray(image.read_bytes())
+    config, issue = (data.index(name) + 26 for name in (b"CONFIG  TXT", b"ISSUE   TXT"))
+    data[issue : issue + 2] = data[config : config + 2]
+    image.write_bytes(data)
+    assert flash(image, tmp_path / "out.img") == 1
+    assert said(capsys).endswith("two files share clusters): check it with fsck.vfat")
+    assert [*tmp_path.iterdir()] == [image]
+
+
 def test_a_full_disk_leaves_no_copy(
     stock: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
