@@ -1,7 +1,8 @@
 """Write one device's files to a boot partition.
 
-Everything is rendered before the first byte is written, each file is written wholly or not at all, and
-cmdline.txt comes last: a flash that was interrupted leaves a card that still starts, and is repeated.
+Everything is rendered, and has room, before the first byte is written; each file is written wholly or not
+at all, and cmdline.txt comes last: a flash that was interrupted leaves a card that still starts, and is
+repeated.
 One thread, the caller's.
 """
 
@@ -25,6 +26,7 @@ _MARKS: Final = ("cmdline.txt", "config.txt", "edgeflock/device.toml")
 Changes = Mapping[str, bytes | None]
 
 _NONE: Final[Mapping[str, bytes]] = MappingProxyType({})
+_NO_SIZES: Final[Mapping[str, int]] = MappingProxyType({})
 
 
 def flash(
@@ -63,19 +65,19 @@ def pending(
     force: bool = False,
     system: Os | None = None,
     packages: Mapping[str, bytes] = _NONE,
+    reserved: Mapping[str, int] = _NO_SIZES,
 ) -> Changes:
-    """Return what `flash` would do; raise UnavailableError where that does not fit."""
+    """Return what `flash` would do; raise UnavailableError where that, and `reserved` by it, does not fit."""
     try:
         if not force:
             _check_boot(boot)
         files = {**packages, **plan(boot, card, system)}
         written = {name: data for name, data in files.items() if boot.read(name) != data}
-        needed, free = sum(map(len, written.values())), boot.free_bytes()
         removed = stale(boot, files)
     except OSError as error:
         raise UnavailableError(f"cannot read {boot.where}: {error.strerror or error}") from error
-    if needed > free:
-        raise UnavailableError(f"{boot.where} is full: {needed:,} bytes go there, and {free:,} fit")
+    if written:
+        _check_room(boot, {**reserved, **{name: len(data) for name, data in written.items()}})
     return {**dict.fromkeys(removed), **written}
 
 
@@ -87,6 +89,15 @@ def verify(boot: BootPartition, changes: Changes) -> None:
         raise UnavailableError(f"{boot.where} cannot be read back: {error.strerror or error}") from error
     if wrong:
         raise UnavailableError(f"{wrong[0]} does not read back as it was written: use another card")
+
+
+def _check_room(boot: BootPartition, sizes: Mapping[str, int]) -> None:
+    try:
+        needed, free = boot.needed_bytes(sizes), boot.free_bytes()
+    except OSError as error:
+        raise UnavailableError(f"cannot write to {boot.where}: {error.strerror or error}") from error
+    if needed > free:
+        raise UnavailableError(f"{boot.where} is full: {needed:,} bytes go there, and {free:,} fit")
 
 
 def _check_boot(boot: BootPartition) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 #: What FAT's long names can hold, but for a dot or a space at the end, which it loses. 127 characters are at
@@ -23,6 +23,9 @@ from typing import Final, Protocol
 _PART: Final = re.compile(
     r'[^/\\:*?"<>|\x00-\x1f\x7f\ud800-\udfff]{0,126}[^/\\:*?"<>|\x00-\x1f\x7f\ud800-\udfff. ]'
 )
+
+#: The most clusters that a new entry makes its folder grow by: its slots at 16 to a cluster.
+GROWTH_CLUSTERS: Final = 2
 
 
 class BootPartition(Protocol):
@@ -46,6 +49,12 @@ class BootPartition(Protocol):
 
     def free_bytes(self) -> int:
         """Return how much more data fits."""
+
+    def needed_bytes(self, sizes: Mapping[str, int]) -> int:
+        """Return how much of the free bytes it takes at most to write files of such sizes.
+
+        Raises OSError (ENOSPC) where a folder cannot grow to hold their entries.
+        """
 
     def flush(self) -> None:
         """Return when everything written is on the medium."""
@@ -78,6 +87,9 @@ class FakeBootPartition:
     def free_bytes(self) -> int:
         return self._room_bytes - sum(map(len, self.files.values()))
 
+    def needed_bytes(self, sizes: Mapping[str, int]) -> int:
+        return sum(sizes.values())
+
     def flush(self) -> None:
         """Nothing is elsewhere."""
 
@@ -98,6 +110,17 @@ def check_file_name(name: str) -> str:
     if not all(_PART.fullmatch(part) for part in name.split("/")):
         raise ValueError(f"{name!r} cannot be a file on a boot partition")
     return name
+
+
+def clusters_needed(sizes: Mapping[str, int], cluster_bytes: int, is_there: Callable[[str], bool]) -> int:
+    """Return how many clusters files of such sizes take at most, and their folders for the entries.
+
+    What they replace is not taken for free: it goes away only when the new file is there.
+    """
+    parts = [name.split("/") for name in sizes]
+    paths = {"/".join(part[:depth]) for part in parts for depth in range(1, len(part) + 1)}
+    new = sum(not is_there(path) for path in paths)
+    return sum(-(-size // cluster_bytes) for size in sizes.values()) + GROWTH_CLUSTERS * new
 
 
 def find(boot: BootPartition, name: str) -> list[str]:

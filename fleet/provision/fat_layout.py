@@ -21,9 +21,9 @@ _LEAST_FAT16_CLUSTERS: Final = 4085
 _FAT32_MASK: Final = 0x0FFFFFFF  # the upper four bits are not ours, and stay as they are
 
 
-def damaged(problem: str) -> OSError:
+def damaged(problem: str, remedy: str = "write the image again") -> OSError:
     """Return what is raised for a file system that contradicts itself."""
-    return OSError(errno.EIO, f"the boot partition is damaged ({problem}): write the image again")
+    return OSError(errno.EIO, f"the boot partition is damaged ({problem}): {remedy}")
 
 
 @dataclass(frozen=True)

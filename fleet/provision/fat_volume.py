@@ -5,6 +5,7 @@ Rules:
   with the file's entry, and only then the old clusters are given back. Whatever moment the writing ends
   at, a file is the old or the new one; at worst some clusters belong to nobody.
 - Room is checked before the first write.
+- Where two files share clusters nothing is written: those that one gives back would still be the other's.
 - The operating system may still change the order. Who writes a disk that can be pulled must `flush`,
   read back, and take the card for unwritten until then.
 """
@@ -13,19 +14,18 @@ from __future__ import annotations
 
 import errno
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from fleet.provision import fat_folder
-from fleet.provision.boot_partition import check_file_name
+from fleet.provision.boot_partition import GROWTH_CLUSTERS, check_file_name, clusters_needed
 from fleet.provision.fat_folder import ARCHIVE, DELETED, ENTRY_BYTES, FOLDER, Entry
 from fleet.provision.fat_layout import ClusterTable, FatLayout, damaged, parse_layout
 from fleet.provision.medium import Medium
 from fleet.provision.partitions import SECTOR_BYTES, Partition
 
-#: The most clusters that a new entry makes its folder grow by: its slots at 16 to a cluster.
-_GROWTH_CLUSTERS: Final = 2
 _ROOT: Final = 0  # as the cluster of a folder
 _INFO_MARKS: Final = ((0, 0x41615252), (484, 0x61417272))
 
@@ -43,10 +43,13 @@ class _Folder:
 def open_fat(medium: Medium, partition: Partition, where: str, when: datetime) -> FatVolume:
     """Return the file system in `partition` of `medium`; what is written gets the time `when`.
 
-    Raises SettingsError for what is no FAT16 or FAT32, OSError for what cannot be read.
+    Raises SettingsError for what is no FAT16 or FAT32, OSError for what cannot be read or is damaged.
     """
     sector = medium.read_at(partition.offset_bytes, SECTOR_BYTES)
-    return FatVolume(medium, partition, parse_layout(sector, partition.size_bytes, where), where, when)
+    layout = parse_layout(sector, partition.size_bytes, where)
+    volume = FatVolume(medium, partition, layout, where, when)
+    volume.check_chains()
+    return volume
 
 
 class FatVolume:
@@ -61,6 +64,19 @@ class FatVolume:
         self._layout = layout
         self._when = when
         self._known_table: ClusterTable | None = None
+
+    def check_chains(self) -> None:
+        """Raise OSError where two files or folders share a cluster; of the data only folders are read."""
+        folders = [self._root()]
+        seen = set(folders[0].clusters)
+        while folders:
+            for entry in fat_folder.entries(folders.pop().data):
+                clusters = self._chain(entry)
+                if not seen.isdisjoint(clusters):
+                    raise damaged("two files share clusters", "check it with fsck.vfat")
+                seen.update(clusters)
+                if entry.is_folder:
+                    folders.append(_Folder(clusters, self._read_chain(clusters)))
 
     def read(self, name: str) -> bytes | None:
         *folders, last = check_file_name(name).split("/")
@@ -121,6 +137,13 @@ class FatVolume:
         """Return how much more data fits into files that are there; a new one needs an entry too."""
         return self._table.free_count * self._layout.cluster_bytes
 
+    def needed_bytes(self, sizes: Mapping[str, int]) -> int:
+        root = self._root()
+        if not root.clusters:
+            tops = {check_file_name(name).split("/")[0] for name in sizes}
+            _check_slots(root, sum(fat_folder.slots_needed(top) for top in tops if root.entry(top) is None))
+        return clusters_needed(sizes, self._layout.cluster_bytes, self._is_there) * self._layout.cluster_bytes
+
     def flush(self) -> None:
         self._medium.sync()
 
@@ -134,12 +157,10 @@ class FatVolume:
 
     def _check_room(self, folder: _Folder, clusters: int, new_names: list[str]) -> None:
         """Raise OSError unless so many clusters fit, and a new entry in `folder` and its new folders."""
-        if clusters + _GROWTH_CLUSTERS * len(new_names) > self._table.free_count:
+        if clusters + GROWTH_CLUSTERS * len(new_names) > self._table.free_count:
             raise OSError(errno.ENOSPC, "the boot partition is full")
         if new_names and not folder.clusters:
-            count = fat_folder.slots_needed(new_names[0])
-            if (fat_folder.free_slots(folder.data, count) + count) * ENTRY_BYTES > len(folder.data):
-                raise OSError(errno.ENOSPC, "the boot partition's first folder is full")
+            _check_slots(folder, fat_folder.slots_needed(new_names[0]))
 
     # --- folders ---------------------------------------------------------------------------------
 
@@ -163,6 +184,11 @@ class FatVolume:
                 raise NotADirectoryError(errno.ENOTDIR, "Not a directory", name)
             found = self._folder(entry.cluster)
         return found
+
+    def _is_there(self, path: str) -> bool:
+        *folders, last = path.split("/")
+        folder = self._walk(folders)
+        return folder is not None and folder.entry(last) is not None
 
     def _make_folder(self, parent: _Folder, name: str) -> _Folder:
         first = parent.clusters[0] if parent.clusters else _ROOT
@@ -261,6 +287,12 @@ class FatVolume:
         except OSError:
             self._known_table = None  # it may say what the medium does not
             raise
+
+
+def _check_slots(folder: _Folder, count: int) -> None:
+    """Raise OSError unless `folder`, which cannot grow, has so many free slots in a row."""
+    if (fat_folder.free_slots(folder.data, count) + count) * ENTRY_BYTES > len(folder.data):
+        raise OSError(errno.ENOSPC, "the boot partition's first folder is full")
 
 
 def _runs(clusters: list[int]) -> list[tuple[int, int]]:

@@ -8,22 +8,21 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 
 from rich.table import Table
 
 from fleet.adapters.terminal import make_console, steps_shown
 from fleet.provision.adapters.card_image import CardImage, open_image
-from fleet.provision.adapters.flash_record import Made, open_record
-from fleet.provision.adapters.image_copy import fill, new_image
+from fleet.provision.adapters.flash_record import Kind, Made, only_flash, open_record
+from fleet.provision.adapters.image_copy import fill, scratch_image
 from fleet.provision.card_options import card_of, desk_of
 from fleet.provision.image_flash import eject, make_orders, make_reader
 from fleet.provision.inventory import read_fleet
 from fleet.provision.many import Item, Result, make_all
 from fleet.provision.orders import check_order
 from fleet.provision.to_image import flash_image
-from wire.adapters.files import as_text, only_owner
+from wire.adapters.files import as_text
 from wire.errors import SettingsError
 
 #: How often a reader is looked at for the next card: a person needs longer to change it.
@@ -38,40 +37,51 @@ _Maker = Callable[[Item], str]
 def run(args: argparse.Namespace) -> int:
     """Make every device of the list that is not made yet; return 1 if any failed."""
     desk = desk_of(args)
-    entries = desk.settle(read_fleet(args.fleet, card_of(args), mints=desk.mints))
+    entries = desk.settle(read_fleet(args.fleet, card_of(args), mints=desk.mints), str(args.fleet))
     orders = make_orders(entries, desk, args)
     items = [Item(order, entry.serial, entry.slot) for order, entry in zip(orders, entries, strict=True)]
     image = open_image(args.image)
-    with only_owner(args.fleet.with_name(f".{args.fleet.name}.lock"), "flash of this list"):
+    with only_flash(args.fleet):
         results = _make(items, image, args)
     make_console().print(_table(results))
     return 1 if any(result.problem for result in results) else 0
 
 
 def _make(items: list[Item], image: CardImage, args: argparse.Namespace) -> list[Result]:
-    record = open_record(args.fleet.with_suffix(".flashed.json"))
-    sha256 = image.sha256()
+    record = open_record(args.fleet)
+    sha256, kind = image.sha256(), Kind.CARD if args.write_to else Kind.IMAGE
     made = {
         item.device
         for item in items
-        if record.is_made(item.device, sha256, item.digest)
-        and (args.write_to or _place(args.out, item).exists())  # an image may be gone, and wanted again
+        if (known := record.find(item.device, kind, sha256, item.digest))
+        and (args.write_to or _is_there(_place(args.out, item), known))
     }
 
-    def note(result: Result) -> None:
+    def add(item: Item, where: str, inode: int | None = None) -> None:
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        record.add(result.item.device, Made(sha256, result.item.digest, now, result.said))
+        record.add(item.device, Made(kind, sha256, item.digest, now, where, inode))
+
+    def note(result: Result) -> None:
+        add(result.item, result.said)
 
     if len(made) == len(items):  # nobody is asked, and nothing is unpacked
         maker: AbstractContextManager[_Maker] = nullcontext(_make_none)
     else:
-        maker = _card_maker(args, image) if args.write_to else _image_maker(args.out, image)
+        maker = _card_maker(args, image) if args.write_to else _image_maker(args.out, image, add)
     with maker as make:
         return make_all(items, made, make, note, _tell)
 
 
 def _place(folder: Path, item: Item) -> Path:
     return folder / f"{item.device}.img"
+
+
+def _is_there(image: Path, known: Made) -> bool:
+    """Say whether an image is there as it is known: it may be gone, and wanted again."""
+    try:
+        return known.inode in (None, image.stat().st_ino)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def _make_none(item: Item) -> str:
@@ -98,7 +108,9 @@ def _card_maker(args: argparse.Namespace, image: CardImage) -> Iterator[_Maker]:
 
 
 @contextmanager
-def _image_maker(folder: Path, image: CardImage) -> Iterator[_Maker]:
+def _image_maker(
+    folder: Path, image: CardImage, announce: Callable[[Item, str, int], None]
+) -> Iterator[_Maker]:
     if folder.exists() and not folder.is_dir():
         raise SettingsError(f"--out {folder} is no folder: with --fleet, name one for the images")
     folder.mkdir(parents=True, exist_ok=True)
@@ -107,7 +119,7 @@ def _image_maker(folder: Path, image: CardImage) -> Iterator[_Maker]:
         def make(item: Item) -> str:
             out = _place(folder, item)
             with steps_shown(in_bytes=True) as begin:
-                flash_image(item.order, plain, out, begin)
+                flash_image(item.order, plain, out, begin, lambda inode: announce(item, as_text(out), inode))
             return as_text(out)
 
         yield make
@@ -119,9 +131,8 @@ def _unpacked(image: CardImage, folder: Path) -> Iterator[CardImage]:
     if not image.is_packed:
         yield image
         return
-    with TemporaryDirectory(dir=folder, prefix=".unpacked-") as temporary:
-        plain = Path(temporary, "stock.img")
-        with new_image(plain) as descriptor, steps_shown(in_bytes=True) as begin:
+    with scratch_image(folder) as (plain, descriptor):
+        with steps_shown(in_bytes=True) as begin:
             fill(descriptor, image, begin(f"unpacking {image.path.name}"))
         yield open_image(plain)
 

@@ -41,7 +41,7 @@ def order_of(args: argparse.Namespace) -> Order:
             "TLS needs a claim token: --claim FILE, or the fleet's --state, which makes one "
             "(--identity none goes without)"
         )
-    [order] = make_orders(desk.settle([Entry(card)]), desk, args)
+    [order] = make_orders(desk.settle([Entry(card)], "--device"), desk, args)
     return order
 
 

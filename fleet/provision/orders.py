@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
 from fleet.provision.adapters.card_image import CardImage
 from fleet.provision.adapters.file_medium import FileMedium
@@ -17,6 +18,9 @@ from fleet.provision.medium import Medium
 from fleet.provision.partitions import Partition
 from fleet.provision.systems import Os
 from wire.errors import UnavailableError
+
+#: What `issue` adds takes less than these, its lines in device.toml too: a token, or a key and certificate.
+_ISSUED_BYTES: Final = {"edgeflock/claim-token": 1 << 10, "edgeflock/identity.pem": 4 << 10}
 
 
 @dataclass(frozen=True)
@@ -35,8 +39,15 @@ class Order:
     packages: Mapping[str, bytes] = field(default_factory=dict)
 
     def pending(self, boot: BootPartition) -> Changes:
-        """Return what is to be written to `boot`, without what `issue` adds."""
-        return pending(boot, self.card, force=self.force, system=self.system, packages=self.packages)
+        """Return what is to be written to `boot`, without what `issue` adds, for which there is room too."""
+        return pending(
+            boot,
+            self.card,
+            force=self.force,
+            system=self.system,
+            packages=self.packages,
+            reserved=_ISSUED_BYTES,
+        )
 
     def write(self, boot: BootPartition) -> Changes:
         """Issue the card and write it to `boot`; return what changed."""

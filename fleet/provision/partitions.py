@@ -54,6 +54,11 @@ class CardLayout:
     end_bytes: int
 
 
+def in_sectors(size_bytes: int) -> int:
+    """Return how many bytes the sectors have that hold so many."""
+    return -(-size_bytes // SECTOR_BYTES) * SECTOR_BYTES
+
+
 def find_boot(head: bytes, what: str) -> CardLayout:
     """Return the layout of the card whose first HEAD_BYTES (all, if there are fewer) are `head`.
 

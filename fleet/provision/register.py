@@ -33,15 +33,18 @@ class Register:
     v: int = 1
 
 
-def settle(register: Register, entry: Entry) -> Entry:
-    """Return `entry` under the id that its board has; raise SettingsError where the list gives another."""
+def settle(register: Register, entry: Entry, origin: str) -> Entry:
+    """Return `entry` under the id that its board has; raise SettingsError where its list gives another.
+
+    `origin` names the list.
+    """
     known = _known(register, entry)
     if known is None or known.device == entry.card.name:
         return entry
     if entry.named:
         what = f"serial {entry.serial}" if entry.serial else f"slot {entry.slot}"
         raise SettingsError(
-            f"{entry.where}: {what} is {known.device!r} in this fleet, not {entry.card.name!r}; "
+            f"{origin} {entry.where}: {what} is {known.device!r} in this fleet, not {entry.card.name!r}; "
             f"write that id, or forget the board first: `edgeflock fleet remove {known.device}`"
         )
     return replace(entry, card=replace(entry.card, name=known.device))

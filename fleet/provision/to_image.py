@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from fleet.provision.adapters.card_image import CardImage
@@ -14,10 +15,17 @@ from fleet.releasing import Begin
 from wire.errors import SettingsError, UnavailableError
 
 
-def flash_image(order: Order, image: CardImage, out: Path, begin: Begin) -> Changes:
+def flash_image(
+    order: Order,
+    image: CardImage,
+    out: Path,
+    begin: Begin,
+    announce: Callable[[int], None] = lambda _: None,
+) -> Changes:
     """Make `out` of `image`; return the files that are new in it: none when it is that device already.
 
-    The copy gets its name when it is finished and read back; `image` is only read.
+    The copy gets its name when it is finished and read back, and just after `announce` was told its inode;
+    `image` is only read.
     """
     _check_place(out)
     check_order(order, image)
@@ -30,7 +38,9 @@ def flash_image(order: Order, image: CardImage, out: Path, begin: Begin) -> Chan
     try:
         with new_image(out) as descriptor:
             fill(descriptor, image, begin(f"copying to {out.name}"))
-            return fulfil(order, FileMedium(descriptor), image.layout.boot, str(out))
+            changes = fulfil(order, FileMedium(descriptor), image.layout.boot, str(out))
+            announce(os.fstat(descriptor).st_ino)
+            return changes
     except OSError as error:
         raise UnavailableError(f"{out} cannot be written: {error.strerror or error}") from error
 

@@ -122,6 +122,35 @@ def stock_cluster(boot: FatVolume) -> bytes:
     return bytes(boot._layout.cluster_bytes)  # the one that the old cmdline.txt had
 
 
+def test_files_that_have_room_by_the_count_can_all_be_written(stock: bytes) -> None:
+    files = {"cmdline.txt": 700, "meta-data": 0, "a-name-that-is-long-and-new.txt": 1}
+    files |= {f"edgeflock/wheels/a-wheel-with-a-rather-long-name-{number}.whl": 1000 for number in range(20)}
+    refused, taken = 0, 0
+    for left in range(0, 150, 5):
+        boot = opened(FakeMedium(stock))
+        cluster = len(stock_cluster(boot))
+        boot.write("filler", bytes(boot.free_bytes() - left * cluster - 2 * cluster))
+        if boot.needed_bytes(files) > boot.free_bytes():
+            refused += 1
+            continue
+        taken += 1
+        for name, size in files.items():
+            boot.write(name, bytes(size))
+    assert refused
+    assert taken
+
+
+def test_a_root_of_fat16_without_entries_for_all_is_told_beforehand(tmp_path: Path) -> None:
+    medium = FakeMedium(make_fat(tmp_path / "fat", mib=4, bits=16).read_bytes())
+    boot = opened(medium)
+    with pytest.raises(OSError, match="first folder is full"):
+        boot.needed_bytes({f"file-number-{number}": 1 for number in range(300)})
+    fit = {f"file-number-{number}": 1 for number in range(150)}
+    assert boot.needed_bytes(fit) < boot.free_bytes()
+    for name in fit:
+        boot.write(name, b"x")
+
+
 def test_a_root_of_fat16_that_is_full_refuses_before_anything_is_changed(tmp_path: Path) -> None:
     medium = FakeMedium(make_fat(tmp_path / "fat", mib=4, bits=16).read_bytes())
     boot = opened(medium)
@@ -208,6 +237,35 @@ def test_a_damaged_file_system_is_an_error_and_not_read_wrongly(place: str, tmp_
         data[entry + 28 : entry + 32] = (1 << 30).to_bytes(4, "little")
     with pytest.raises(OSError, match="damaged"):
         opened(FakeMedium(bytes(data))).read("a")
+
+
+@pytest.mark.parametrize("how", ["the same begin", "a common end", "a folder in itself"])
+def test_where_two_files_share_clusters_nothing_is_written(how: str, tmp_path: Path) -> None:
+    path = make_fat(tmp_path / "fat", mib=4, bits=16)
+    put_files(path, {"a": bytes(2000), "b": bytes(2000), "folder/c": b"", "folder/d/e": b""})
+    medium = FakeMedium(path.read_bytes())
+    boot = opened(medium)
+    root, within = boot._root(), boot._folder(boot._root().entry("folder").cluster)  # type: ignore[union-attr]
+    first, second = root.entry("a"), root.entry("b")
+    inner = within.entry("d")
+    assert first
+    assert second
+    assert inner
+    layout = boot._layout
+    if how == "the same begin":
+        place = layout.root_offset + second.slot * 32 + 26
+        medium.data[place : place + 2] = first.cluster.to_bytes(2, "little")
+    elif how == "a common end":
+        for table in layout.table_offsets:
+            place = table + second.cluster * 2
+            medium.data[place : place + 2] = boot._chain(first)[1].to_bytes(2, "little")
+    else:
+        place = layout.cluster_offset(within.clusters[0]) + inner.slot * 32 + 26
+        medium.data[place : place + 2] = within.clusters[0].to_bytes(2, "little")
+    before = bytes(medium.data)
+    with pytest.raises(OSError, match=r"two files share clusters\): check it with fsck\.vfat"):
+        opened(medium).write("b", b"new")
+    assert medium.data == before
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from edgeflock import main
+from fleet.adapters.broker_files import BrokerFiles
+from fleet.broker_setup import BrokerPlan
 from fleet.provision import fleet_flash, image_flash
-from fleet.provision.adapters.flash_record import Made, open_record
+from fleet.provision.adapters.flash_record import Kind, Made, open_record
+from fleet.provision.adapters.image_copy import scratch_image
 from tests.support.card_images import BOOT_START, MIB, make_image, needs_card_tools, read_files
 from tests.support.fake_disks import FakeDisks, card
 from wire.adapters.files import only_owner
@@ -19,6 +27,7 @@ from wire.errors import SettingsError
 pytestmark = needs_card_tools
 
 ROWS = ("kitchen-1,10000000deadbeef,A1", "kitchen-2,,A2", "kitchen-3,,A3")
+_NOBODY = 65534
 READER = "/dev/sdx"
 #: As auditwheel names them.
 LONG_WHEEL = (
@@ -124,6 +133,30 @@ def test_a_packed_image_is_unpacked_once_and_goes_away(stock: Path, devices: Pat
     assert sorted(path.name for path in out.iterdir()) == [f"kitchen-{n}.img" for n in (1, 2, 3)]
 
 
+def test_what_a_killed_run_unpacked_goes_away_and_what_a_living_one_did_stays(
+    stock: Path, devices: Path, tmp_path: Path
+) -> None:
+    packed = Path(shutil.make_archive(str(tmp_path / "raspios"), "zip", stock.parent, stock.name))
+    out = tmp_path / "images"
+    out.mkdir()
+    killed = """
+import os, signal, sys
+from pathlib import Path
+from fleet.provision.adapters.image_copy import scratch_image
+with scratch_image(Path(sys.argv[1])) as (_, descriptor):
+    os.write(descriptor, b"gigabytes")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert subprocess.run([sys.executable, "-c", killed, str(out)], check=False).returncode == -9
+    [left] = out.iterdir()
+    with scratch_image(out) as (living, descriptor):
+        assert not left.exists()
+        os.write(descriptor, b"gigabytes")
+        assert flash(packed, devices, "--out", str(out)) == 0
+        assert living.exists()
+    assert sorted(path.name for path in out.iterdir()) == [f"kitchen-{n}.img" for n in (1, 2, 3)]
+
+
 @pytest.mark.parametrize(
     ("there", "taken"),
     [
@@ -195,6 +228,69 @@ def test_two_at_a_time_do_not_make_the_same_list(
     assert "another flash of this list works in" in capsys.readouterr().err
 
 
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    """A fleet's state folder with certificates: each flash makes a token."""
+    folder = tmp_path / "fleet"
+    BrokerFiles(folder).make(BrokerPlan(("hub.local",), port=9883, claim_port=9884), datetime.now(UTC))
+    return folder
+
+
+def end_run(when: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the process end as if killed, around the moment at which kitchen-2's image gets its name."""
+    rename = Path.replace
+
+    def replace(path: Path, target: Path) -> Path:
+        if target.name == "kitchen-2.img" and when == "before its name":
+            os._exit(9)
+        result = rename(path, target)
+        if target.name == "kitchen-2.img":
+            os._exit(9)
+        return result
+
+    monkeypatch.setattr(Path, "replace", replace)
+
+
+def flash_and_end(when: str, *arguments: str) -> None:
+    """Flash in a process of its own that ends so."""
+    child = os.fork()
+    if child == 0:
+        try:
+            end_run(when, pytest.MonkeyPatch())
+            main(["flash", *arguments])
+        finally:  # the tests are the parent's
+            os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+
+
+@pytest.mark.parametrize("when", ["before its name", "after its name"])
+def test_a_run_that_was_killed_around_an_images_name_goes_on(
+    when: str, stock: Path, devices: Path, state: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "images"
+    command = ("--image", str(stock), "--fleet", str(devices), "--out", str(out), "--unsigned")
+    flash_and_end(when, *command, "--state", str(state))
+    before = {path: path.stat().st_ino for path in out.glob("*.img")}
+    capsys.readouterr()
+    assert main(["flash", *command, "--state", str(state)]) == 0
+    assert capsys.readouterr().out.count(": done before\n") == (1 if when == "before its name" else 2)
+    assert {path: path.stat().st_ino for path in before} == before
+    assert sorted(path.name for path in out.iterdir()) == [f"kitchen-{n}.img" for n in (1, 2, 3)]
+    assert name_in(out / "kitchen-2.img") == "kitchen-2"
+
+
+def test_what_somebody_put_where_a_killed_run_would_have_named_its_image_stays(
+    stock: Path, devices: Path, state: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "images"
+    command = ("--image", str(stock), "--fleet", str(devices), "--out", str(out), "--unsigned")
+    flash_and_end("before its name", *command, "--state", str(state))
+    (out / "kitchen-2.img").write_bytes(b"someone's")
+    assert main(["flash", *command, "--state", str(state)]) == 1
+    assert f"{out / 'kitchen-2.img'} is there already" in capsys.readouterr().out
+    assert (out / "kitchen-2.img").read_bytes() == b"someone's"
+
+
 # --- cards --------------------------------------------------------------------------------------
 
 
@@ -250,6 +346,14 @@ def test_a_run_with_nothing_left_to_do_asks_nobody(
     flash(stock, devices, "--write-to", READER, "--yes")
     assert flash(stock, devices, "--write-to", READER) == 0
     assert len(operator.cards) == 3
+
+
+def test_who_has_the_images_of_a_list_gets_its_cards_too(
+    stock: Path, devices: Path, tmp_path: Path, operator: Operator
+) -> None:
+    assert flash(stock, devices, "--out", str(tmp_path / "images")) == 0
+    assert flash(stock, devices, "--write-to", READER, "--yes") == 0
+    assert [name_in(path) for path in operator.cards] == ["kitchen-1", "kitchen-2", "kitchen-3"]
 
 
 def test_an_interrupted_run_goes_on_with_the_next_card(
@@ -312,18 +416,40 @@ def test_a_no_leaves_the_card_as_it_is(
 # --- the record ---------------------------------------------------------------------------------
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root leaves files that are not the user's")
+def test_after_a_flash_with_sudo_the_lists_owner_goes_on(stock: Path) -> None:
+    with TemporaryDirectory() as folder:  # below what others may enter, unlike tmp_path
+        devices, image = write_list(Path(folder, "devices.csv"), *ROWS), Path(folder, "raspios.img")
+        shutil.copy(stock, image)
+        for path in (Path(folder), devices, image):
+            os.chown(path, _NOBODY, -1)
+        assert flash(image, devices, "--out", folder) == 0
+        os.seteuid(_NOBODY)
+        try:
+            assert flash(image, devices, "--out", folder) == 0
+            (Path(folder) / "kitchen-2.img").unlink()
+            assert flash(image, devices, "--out", folder) == 0
+        finally:
+            os.seteuid(0)
+        record = devices.with_suffix(".flashed.json").stat()
+        assert (record.st_uid, record.st_mode & 0o777) == (_NOBODY, 0o600)
+
+
 def test_the_record_knows_an_image_and_a_card_by_their_digests(tmp_path: Path) -> None:
-    record = open_record(tmp_path / "r.json")
-    record.add("a", Made("image", "card", "2026-11-30T00:00:00+00:00", "a.img"))
-    again = open_record(tmp_path / "r.json")
-    assert again.is_made("a", "image", "card")
-    assert not again.is_made("a", "other", "card")
-    assert not again.is_made("a", "image", "other")
-    assert not again.is_made("b", "image", "card")
+    (tmp_path / "r.csv").touch()
+    record = open_record(tmp_path / "r.csv")
+    record.add("a", Made(Kind.IMAGE, "image", "card", "2026-11-30T00:00:00+00:00", "a.img"))
+    again = open_record(tmp_path / "r.csv")
+    assert again.find("a", Kind.IMAGE, "image", "card")
+    assert not again.find("a", Kind.CARD, "image", "card")
+    assert not again.find("a", Kind.IMAGE, "other", "card")
+    assert not again.find("a", Kind.IMAGE, "image", "other")
+    assert not again.find("b", Kind.IMAGE, "image", "card")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"devices": {"a": {}}}', '{"devices": {"a": 1}}'])
 def test_a_record_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
-    (tmp_path / "r.json").write_text(text)
+    (tmp_path / "r.csv").touch()
+    (tmp_path / "r.flashed.json").write_text(text)
     with pytest.raises(SettingsError, match="move it away"):
-        open_record(tmp_path / "r.json")
+        open_record(tmp_path / "r.csv")

@@ -219,6 +219,29 @@ def test_a_second_flash_has_nothing_to_do_and_says_so(
     assert (out.stat().st_ino, out.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
+@pytest.mark.parametrize("shares", [True, False], ids=["shared blocks", "copied"])
+def test_an_image_that_ends_within_a_sector_is_known_again(
+    shares: bool,
+    stock: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def share(descriptor: int, _: int, source: int) -> None:  # what Btrfs does
+        if not shares:
+            raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+        os.copy_file_range(source, descriptor, os.fstat(source).st_size)
+
+    monkeypatch.setattr(fcntl, "ioctl", share)
+    image, out = tmp_path / "odd.img", tmp_path / "out.img"
+    shutil.copy(stock, image)
+    with image.open("ab") as file:
+        file.write(b"odd")
+    assert flash(image, out) == 0
+    assert flash(image, out) == 0
+    assert "nothing to do" in capsys.readouterr().out
+
+
 def test_a_name_that_is_no_utf8_is_shown_and_not_stumbled_over(
     stock: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -330,6 +353,19 @@ def test_a_full_boot_partition_leaves_no_copy(tmp_path: Path, capsys: pytest.Cap
     assert "full.img is full: " in said(capsys)
     assert [*tmp_path.iterdir()] == [image]
     assert digest(image) == before
+
+
+def test_an_image_whose_files_share_clusters_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = make_image(tmp_path / "crossed.img", boot_mib=6, bits=16)
+    data = bytearray(image.read_bytes())
+    config, issue = (data.index(name) + 26 for name in (b"CONFIG  TXT", b"ISSUE   TXT"))
+    data[issue : issue + 2] = data[config : config + 2]
+    image.write_bytes(data)
+    assert flash(image, tmp_path / "out.img") == 1
+    assert said(capsys).endswith("two files share clusters): check it with fsck.vfat")
+    assert [*tmp_path.iterdir()] == [image]
 
 
 def test_a_full_disk_leaves_no_copy(

@@ -29,6 +29,7 @@ from wire.adapters.tls import TlsFiles, load, make_context
 from wire.enrolment import CertificateRequest, Claim, prove
 from wire.errors import MessageError, SettingsError
 
+LIST = "devices.csv"
 NOW = dt.datetime.now(dt.UTC)
 
 
@@ -122,7 +123,7 @@ def test_without_certificates_or_on_demand_a_card_goes_as_it_is(state: Path, tmp
     entry = locked(state)
     assert FleetDesk(state, Identity.NONE).issue(entry) == entry
     assert FleetDesk(tmp_path / "nowhere").issue(entry) == entry
-    assert FleetDesk(tmp_path / "nowhere").settle([entry]) == [entry]
+    assert FleetDesk(tmp_path / "nowhere").settle([entry], LIST) == [entry]
     given = replace(entry, card=replace(entry.card, claim_token="x" * 30))
     assert FleetDesk(state).issue(given) == given
 
@@ -131,7 +132,7 @@ def test_a_board_that_is_flashed_again_keeps_its_id(state: Path) -> None:
     desk = FleetDesk(state)
     desk.issue(locked(state))
     nameless = replace(locked(state, "pi-00000000deadbeef"), named=False)
-    assert [entry.card.name for entry in desk.settle([nameless])] == ["kitchen-1"]
+    assert [entry.card.name for entry in desk.settle([nameless], LIST)] == ["kitchen-1"]
     assert json.loads((state / "flashed.json").read_text())["devices"][0]["serial"] == "00000000deadbeef"
 
 
@@ -140,8 +141,8 @@ def test_two_boards_cannot_come_to_one_id(state: Path) -> None:
     desk.issue(locked(state))
     again = replace(locked(state, "pi-00000000deadbeef"), named=False, where="row 2")
     other = Entry(locked(state).card, serial="00000000cafe0001", where="row 3")
-    with pytest.raises(SettingsError, match="row 3: id 'kitchen-1' is in row 2 too"):
-        desk.settle([again, other])
+    with pytest.raises(SettingsError, match=r"^devices\.csv, .* row 3: id 'kitchen-1' is in row 2 too"):
+        desk.settle([again, other], LIST)
 
 
 def test_an_image_for_any_board_needs_a_shared_token(state: Path) -> None:

@@ -16,6 +16,7 @@ from fleet.provision.inventory import Entry
 from fleet.provision.register import Flashed, Register, forget, note, settle
 from wire.errors import SettingsError
 
+LIST = "devices.csv"
 _NOBODY = 65534
 
 
@@ -27,18 +28,19 @@ KITCHEN = note(Register(), entry("kitchen-1", "s1", "left"), 1.0)
 
 
 def test_a_board_keeps_its_id() -> None:
-    assert settle(KITCHEN, entry("pi-s1", "s1", named=False)).card.name == "kitchen-1"
-    assert settle(KITCHEN, entry("left", None, "left", named=False)).card.name == "kitchen-1"
+    assert settle(KITCHEN, entry("pi-s1", "s1", named=False), LIST).card.name == "kitchen-1"
+    assert settle(KITCHEN, entry("left", None, "left", named=False), LIST).card.name == "kitchen-1"
 
 
 def test_another_board_gets_another_id() -> None:
-    assert settle(KITCHEN, entry("pi-s2", "s2", "left", named=False)).card.name == "pi-s2"
+    assert settle(KITCHEN, entry("pi-s2", "s2", "left", named=False), LIST).card.name == "pi-s2"
 
 
 def test_a_known_board_under_another_id_is_refused() -> None:
-    with pytest.raises(SettingsError, match="row 2: serial s1 is 'kitchen-1' in this fleet, not 'hall-1'"):
-        settle(KITCHEN, entry("hall-1", "s1"))
-    assert settle(KITCHEN, entry("kitchen-1", "s1")).card.name == "kitchen-1"
+    complaint = r"^devices\.csv row 2: serial s1 is 'kitchen-1' in this fleet, not 'hall-1'"
+    with pytest.raises(SettingsError, match=complaint):
+        settle(KITCHEN, entry("hall-1", "s1"), LIST)
+    assert settle(KITCHEN, entry("kitchen-1", "s1"), LIST).card.name == "kitchen-1"
 
 
 def test_a_broken_board_gives_its_id_to_the_next() -> None:
@@ -60,7 +62,7 @@ def test_a_serial_number_stays_known_where_only_the_place_is_given() -> None:
 
 
 def test_a_forgotten_board_may_have_any_id() -> None:
-    assert settle(forget(KITCHEN, "kitchen-1"), entry("hall-1", "s1")).card.name == "hall-1"
+    assert settle(forget(KITCHEN, "kitchen-1"), entry("hall-1", "s1"), LIST).card.name == "hall-1"
 
 
 def test_the_file_is_kept_and_several_may_write_it(tmp_path: Path) -> None:

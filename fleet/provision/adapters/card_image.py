@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
-from fleet.provision.partitions import HEAD_BYTES, SECTOR_BYTES, CardLayout, find_boot
+from fleet.provision.partitions import HEAD_BYTES, CardLayout, find_boot, in_sectors
 from wire.errors import SettingsError, UnavailableError
 
 #: Large enough for a card to write at its full speed, small enough to show progress.
@@ -48,7 +48,7 @@ class CardImage:
         with _unpacked(self.path) as file:
             while chunk := _read(file, CHUNK_BYTES, self.path):
                 done += len(chunk)
-                yield chunk.ljust(-(-len(chunk) // SECTOR_BYTES) * SECTOR_BYTES, b"\0")
+                yield chunk.ljust(in_sectors(len(chunk)), b"\0")
         _check_whole(self.path, done, self.layout)
 
     def sha256(self) -> str:

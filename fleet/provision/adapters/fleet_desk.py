@@ -59,13 +59,13 @@ class FleetDesk:
         """Whether cards that speak TLS are given what lets them in."""
         return self._files.exist and self._identity != Identity.NONE
 
-    def settle(self, entries: Sequence[Entry]) -> list[Entry]:
-        """Return the entries under the ids that their boards have."""
+    def settle(self, entries: Sequence[Entry], origin: str) -> list[Entry]:
+        """Return the entries of the list `origin` under the ids that their boards have."""
         if self._register is None:
             return list(entries)
         register = self._register.read()
-        settled = [settle(register, entry) for entry in entries]
-        check_unlike(settled, str(self._state / "flashed.json"))
+        settled = [settle(register, entry, origin) for entry in entries]
+        check_unlike(settled, f"{origin}, with the ids in {self._state / 'flashed.json'},")
         return settled
 
     def issue(self, entry: Entry) -> Entry:

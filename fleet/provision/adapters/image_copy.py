@@ -5,12 +5,14 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Final
 
 from fleet.provision.adapters.card_image import CardImage
 from fleet.provision.adapters.file_medium import FileMedium
+from fleet.provision.partitions import in_sectors
 from wire.adapters.files import sync_folder
 from wire.blob import Told
 from wire.errors import SettingsError, UnavailableError
@@ -20,6 +22,8 @@ _FICLONE: Final = 0x40049409
 #: How fine holes are: what file systems have for a block, times some.
 _HOLE_BYTES: Final = 64 << 10
 _ZEROS: Final = bytes(_HOLE_BYTES)
+#: How names of scratch files begin.
+_SCRATCH: Final = ".unpacked-"
 
 
 @contextmanager
@@ -50,9 +54,24 @@ def new_image(out: Path) -> Iterator[int]:
     sync_folder(out.parent)
 
 
+@contextmanager
+def scratch_image(folder: Path) -> Iterator[tuple[Path, int]]:
+    """Yield an empty file in `folder`, and its descriptor, for the time of the block.
+
+    It is locked while its process lives. What a killed one has left, gigabytes, goes away first.
+    """
+    for left in folder.glob(f"{_SCRATCH}*"):
+        with suppress(OSError):  # it is gone meanwhile, or somebody else's: nobody needs it to go
+            _remove_abandoned(left)
+    with NamedTemporaryFile(dir=folder, prefix=_SCRATCH) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield Path(file.name), file.fileno()
+
+
 def fill(descriptor: int, image: CardImage, told: Told) -> None:
     """Make an empty file a copy of `image`: by sharing its blocks where the file system can."""
     if not image.is_packed and _clone(image.path, descriptor):
+        os.ftruncate(descriptor, in_sectors(os.fstat(descriptor).st_size))
         told(image.size_bytes, image.size_bytes)
         return
     done = 0
@@ -91,6 +110,17 @@ def _clone(source: Path, descriptor: int) -> bool:
         except OSError:  # another file system, or one that cannot, or not Linux: then it is copied
             return False
     return True
+
+
+def _remove_abandoned(scratch: Path) -> None:
+    """Remove a scratch file; raise OSError where another process holds it."""
+    descriptor = os.open(scratch, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(descriptor).st_size:  # one without may be just made, and not locked yet
+            scratch.unlink()
+    finally:
+        os.close(descriptor)
 
 
 def _lock(descriptor: int, part: Path, out: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
-from fleet.provision.boot_partition import check_file_name
+from fleet.provision.boot_partition import check_file_name, clusters_needed
 from wire.adapters.files import sync_folder, write_atomic
 from wire.errors import SettingsError
 
@@ -44,6 +46,11 @@ class MountedFolder:
 
     def free_bytes(self) -> int:
         return shutil.disk_usage(self._folder).free
+
+    def needed_bytes(self, sizes: Mapping[str, int]) -> int:
+        cluster_bytes = os.statvfs(self._folder).f_frsize
+        # Each is written under another name first, so all entries are new.
+        return clusters_needed(sizes, cluster_bytes, lambda _: False) * cluster_bytes
 
     def flush(self) -> None:
         """Bring everything to the card; `write` has done it for each file already."""
