@@ -23,7 +23,7 @@ _PLACES: Final = {
     "systemd/edgeflock.service.d/": "etc/systemd/system/edgeflock.service.d/",
     "systemd/optional/": "usr/local/share/edgeflock/",
 }
-_PROGRAMS: Final = "usr/local/lib/edgeflock/"
+_PROGRAMS: Final = ("usr/local/lib/edgeflock/", "etc/systemd/system-generators/")
 
 
 def system_files() -> dict[str, bytes]:

@@ -25,6 +25,7 @@ needs_systemd = pytest.mark.skipif(
     shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed"
 )
 
+_GENERATOR = "etc/systemd/system-generators/edgeflock-data"
 _TARGETS = ("basic", "local-fs", "multi-user", "network", "shutdown", "swap", "sysinit", "time-set", "umount")
 
 
@@ -68,7 +69,34 @@ def test_the_archive_is_the_same_each_time_and_belongs_to_root() -> None:
         entries = archive.getmembers()
     assert {(entry.uid, entry.gid, entry.mtime) for entry in entries} == {(0, 0, 0)}
     programs = {entry.name for entry in entries if entry.isfile() and entry.mode & 0o111}
-    assert programs == {f"usr/local/lib/edgeflock/{name}" for name in ("apply-system", "zram")}
+    assert programs == {
+        "usr/local/lib/edgeflock/apply-system",
+        "usr/local/lib/edgeflock/zram",
+        _GENERATOR,
+    }
+
+
+@pytest.mark.parametrize(
+    ("kernel", "first_process", "mounts"),
+    [("quiet", "/sbin/init", 0), ("quiet overlayroot=tmpfs:recurse=0", "/sbin/init", 3),
+     ("quiet", "/sbin/init\0overlayroot=tmpfs\0", 3), ("no_overlayroot=1", "/sbin/init", 0)],
+    ids=["a writable root", "one that is only read", "in a container", "another word"],
+)  # fmt: skip
+def test_the_data_partition_is_waited_for_where_it_is_asked_for_alone(
+    root: Path, kernel: str, first_process: str, mounts: int
+) -> None:
+    (root / "proc/1").mkdir(parents=True)
+    (root / "proc/cmdline").write_text(f"{kernel}\n")
+    (root / "proc/1/cmdline").write_text(first_process)
+    units = root / "run/systemd/generator"
+    units.mkdir(parents=True)
+    environment = {"EDGEFLOCK_ROOT": str(root), "PATH": os.environ["PATH"]}
+    subprocess.run([root / _GENERATOR, units, units, units], env=environment, check=True)
+    made = [path.readlink() for path in units.glob("local-fs.target.wants/*")]
+    assert len(made) == mounts
+    assert all((root / str(target).lstrip("/")).is_file() for target in made)
+    wanted = {path.name for path in (root / "etc/systemd/system").glob("*.wants/*")}
+    assert not wanted & {path.name for path in (root / "etc/systemd/system").glob("*[!p].mount")}
 
 
 def test_every_link_leads_into_the_archive_or_to_nothing() -> None:
