@@ -104,7 +104,7 @@ class Device:
 
     def wait_started_anew(self, old_pid: int) -> None:
         def again() -> bool:
-            return self.system.show("ActiveState") == "active" and self.pid != old_pid
+            return self.pid not in (0, old_pid) and self.system.show("ActiveState") == "active"
 
         self.wait("the service started anew", again)
 
@@ -115,6 +115,7 @@ class Device:
     def signal(self, name: str) -> int:
         """Send a signal to the service's process, which is returned."""
         pid = self.pid
+        assert pid > 0, "it does not run: `kill` would take 0 for the tests' own processes"
         self.system.run("kill", f"-{name}", str(pid))
         return pid
 

@@ -71,7 +71,10 @@ class BootedSystem:
     def run(self, *command: str) -> str:
         """Run a command in the system, as root; return its output, whatever its exit code."""
         inside = ["nsenter", "--target", str(self._leader), "--all", "--", *command]
-        done = subprocess.run(inside, capture_output=True, text=True, timeout=60, check=False)
+        # In a session of its own: whatever it signals, it does not reach the tests.
+        done = subprocess.run(
+            inside, capture_output=True, text=True, timeout=60, check=False, start_new_session=True
+        )
         return done.stdout + done.stderr
 
     def show(self, name: str, unit: str = UNIT) -> str:
