@@ -161,6 +161,13 @@ def test_a_lost_template_says_so(boot: Path, own_templates: Path) -> None:
         flash(boot, PLAIN)
 
 
+def test_a_template_that_cannot_be_read_is_not_taken_for_the_card(boot: Path, own_templates: Path) -> None:
+    (own_templates / "boot" / "meta-data.in").unlink()
+    (own_templates / "boot" / "meta-data.in").mkdir()
+    with pytest.raises(UnavailableError, match=r"cannot read the template .*meta-data\.in"):
+        flash(boot, PLAIN)
+
+
 def test_a_full_card_keeps_whole_files_and_its_old_cmdline(
     boot: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
