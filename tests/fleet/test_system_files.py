@@ -92,11 +92,12 @@ def test_the_data_partition_is_waited_for_where_it_is_asked_for_alone(
     units.mkdir(parents=True)
     environment = {"EDGEFLOCK_ROOT": str(root), "PATH": os.environ["PATH"]}
     subprocess.run([root / _GENERATOR, units, units, units], env=environment, check=True)
-    made = [path.readlink() for path in units.glob("local-fs.target.wants/*")]
+    made = {path.name: path.readlink() for path in units.glob("*.mount")}
     assert len(made) == mounts
-    assert all((root / str(target).lstrip("/")).is_file() for target in made)
-    wanted = {path.name for path in (root / "etc/systemd/system").glob("*.wants/*")}
-    assert not wanted & {path.name for path in (root / "etc/systemd/system").glob("*[!p].mount")}
+    assert all((root / str(target).lstrip("/")).is_file() for target in made.values())
+    assert {path.name for path in units.glob("local-fs.target.wants/*")} == made.keys()
+    # A unit that is there is waited for, by whoever has a folder below its mount.
+    assert {path.name for path in (root / "etc").rglob("*.mount")} == {"tmp.mount"}
 
 
 def test_every_link_leads_into_the_archive_or_to_nothing() -> None:
@@ -144,8 +145,9 @@ def test_systemd_takes_every_unit_with_its_drop_ins(root: Path) -> None:
     optional = templates.locate() / "systemd" / "optional"
     shutil.copytree(optional, root / "etc/systemd/system/edgeflock.service.d", dirs_exist_ok=True)
     folder = root / "etc/systemd/system"
+    shutil.copytree(root / "usr/local/share/edgeflock/data", folder, dirs_exist_ok=True)
     units = sorted(path.name for path in folder.iterdir() if path.is_file())
-    assert len(units) >= 7
+    assert len(units) >= 7, units
     done = analyze(root, "verify", *units)
     assert (done.returncode, done.stderr) == (0, "")  # a misspelt key is only a warning
 
