@@ -4,6 +4,7 @@
 #
 #   first-boot.sh enable   let systemd run it at every boot
 #   first-boot.sh start    the same, and now
+#   first-boot.sh disarm   take firstrun.sh out of cmdline.txt
 #   first-boot.sh run      do what is left to do; exit code 1: something failed, systemd comes back in a minute
 #
 # Rules:
@@ -59,6 +60,16 @@ set_up() {
     systemctl daemon-reload && systemctl enable edgeflock-first-boot.service
 }
 
+# Over the bytes that are there, with blanks for what goes: a card writes a sector or does not. Of a new file a power
+# cut may leave nothing, and a board without cmdline.txt starts no more.
+disarm() {
+  size=$(wc -c <"$boot/cmdline.txt") &&
+    line=$(sed 's/ systemd\.\(run\|run_success_action\|unit\)=[^ ]*//g' "$boot/cmdline.txt") &&
+    [ -n "$line" ] &&
+    LC_ALL=C printf "%-$((size - 1))s\n" "$line" |
+    dd of="$boot/cmdline.txt" bs=4k iflag=fullblock conv=notrunc,fsync status=none
+}
+
 # --- the system ---------------------------------------------------------------------------------
 
 # Watchdog, journal, clock: firmware-config/system, as one file because FAT has no links.
@@ -101,9 +112,11 @@ let_in() {
   home=$(getent passwd fleet | cut -d: -f6)
   [ -n "$home" ] || { say "SSH: there is no user 'fleet'; nobody can log in"; return 0; }
   keys=$root$home/.ssh/authorized_keys
-  mkdir -p "${keys%/*}" &&
-    { grep -qxF -f "$card/authorized_keys" "$keys" 2>/dev/null || cat "$card/authorized_keys" >>"$keys"; } &&
-    chmod 0700 "${keys%/*}" && chmod 0600 "$keys" && chown fleet:fleet "${keys%/*}" "$keys" &&
+  mkdir -p "${keys%/*}" && touch "$keys" || return 1
+  if [ -n "$(tail -c 1 "$keys")" ]; then echo >>"$keys" || return 1; fi # a line that a cut left unended
+  missing=$(grep -vxF -f "$keys" "$card/authorized_keys")
+  if [ -n "$missing" ]; then printf '%s\n' "$missing" >>"$keys" || return 1; fi
+  chmod 0700 "${keys%/*}" && chmod 0600 "$keys" && chown fleet:fleet "${keys%/*}" "$keys" &&
     systemctl enable --now ssh &&
     sync &&
     install -D -m 0644 "$card/authorized_keys" "$target/authorized_keys" &&
@@ -367,9 +380,10 @@ run() {
 case "${1:-}" in
 enable) is_set_up || set_up ;;
 start) is_set_up || { set_up && systemctl start --no-block edgeflock-first-boot.service; } ;;
+disarm) disarm ;;
 run) run ;;
 *)
-  echo "usage: first-boot.sh enable|start|run" >&2
+  echo "usage: first-boot.sh enable|start|disarm|run" >&2
   exit 2
   ;;
 esac

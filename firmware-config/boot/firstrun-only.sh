@@ -3,6 +3,6 @@
 set +e
 sh /boot/firmware/edgeflock/first-boot.sh enable
 sync # before the last line that asks for this
-sed -i 's/ systemd\.\(run\|run_success_action\|unit\)=[^ ]*//g' /boot/firmware/cmdline.txt
+sh /boot/firmware/edgeflock/first-boot.sh disarm
 sync
 exit 0

@@ -79,6 +79,12 @@ class Bench:
         assert reached, f"{self.row(name)}\n{guest.console[-4000:]}"
 
 
+def wait_until_active(guest: Guest) -> None:
+    """Ask the board itself: where its power went, what the server last heard is of the time before."""
+    guest.wait_for_login(_BOOT_S)
+    guest.run("timeout 110 sh -c 'until systemctl is-active edgeflock; do sleep 1; done'")
+
+
 @pytest.fixture(scope="module")
 def bench(
     tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config, bundles: Bundles
@@ -151,10 +157,15 @@ def test_a_power_cut_in_an_update_ends_in_the_new_version(
 ) -> None:
     guest = Guest(board)
     power.append(guest)
-    bench.wait_for(guest, "pi-1", "digits/2")
+    wait_until_active(guest)
     bench.push(bundles.large)
-    began = wait_until(lambda: bench.row("pi-1").get("target") is not None, Deadline.after(120), every_s=0.2)
-    assert began, bench.row("pi-1")
+
+    def is_under_way() -> bool:
+        row = bench.row("pi-1")
+        fetched, total = int(str(row["fetched_chunks"])), int(str(row["total_chunks"]))
+        return row["target"] == "digits/3" and 0 < fetched < total
+
+    assert wait_until(is_under_way, Deadline.after(120), every_s=0.2), bench.row("pi-1")
     guest.pull_the_plug()
     guest = Guest(board)
     power.append(guest)
@@ -175,6 +186,7 @@ def test_a_crashed_kernel_is_reset_by_the_hardware_watchdog(
     guest.wait("Kernel panic", 60)
     guest.wait("Linux version", 120, times=2)
     bench.timings_s["crashed kernel: reset by the watchdog"] = time.monotonic() - crashed_s
+    wait_until_active(guest)
     bench.wait_for(guest, "pi-1", "digits/3")
 
 

@@ -86,6 +86,21 @@ def test_firstrun_stays_while_the_system_has_yet_to_run_it(board: Board) -> None
     assert board.on_card(SECRETS[2]) == ["firstrun.sh"]
 
 
+@pytest.mark.parametrize("end", ["\n", ""], ids=["ended", "without its line's end"])
+def test_the_words_for_firstrun_become_blanks_in_the_same_bytes(board: Board, end: str) -> None:
+    board.insert(CARD, BOOKWORM)
+    cmdline = board.boot / "cmdline.txt"
+    armed = cmdline.read_text().rstrip("\n") + " quiet" + end
+    cmdline.write_text(armed)
+    inode = cmdline.stat().st_ino
+    assert board.run("disarm") == 0, board.errors
+    disarmed = cmdline.read_text()
+    assert (len(disarmed), cmdline.stat().st_ino) == (len(armed), inode)
+    assert disarmed.split() == [word for word in armed.split() if not word.startswith("systemd.")]
+    assert board.run("disarm") == 0, "a second time changes nothing"
+    assert cmdline.read_text() == disarmed
+
+
 def test_a_cut_at_any_moment_loses_nothing_and_the_next_boot_ends_the_same(tmp_path: Path) -> None:
     new = Board(tmp_path / "new")
     new.insert(CARD, TRIXIE)
@@ -292,6 +307,15 @@ def test_the_key_is_put_in_once_and_can_be_taken_out(board: Board) -> None:
     keys.write_text("")
     board.run()
     assert keys.read_text() == ""
+
+
+def test_keys_that_are_there_stay_whole_and_missing_ones_are_added(board: Board) -> None:
+    board.insert(CARD, TRIXIE)
+    keys = board.root / "home/fleet/.ssh/authorized_keys"
+    keys.parent.mkdir()
+    keys.write_text("ssh-ed25519 AAAA somebody")  # without an end, as a power cut leaves it
+    assert board.run() == 0, board.errors
+    assert keys.read_text() == f"ssh-ed25519 AAAA somebody\n{KEY}\n"
 
 
 def test_the_script_is_enabled_by_what_starts_it(board: Board) -> None:
