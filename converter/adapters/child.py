@@ -8,12 +8,10 @@ whatever its exit code says.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import re
 import signal
 import subprocess
-import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -21,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from wire.adapters.processes import python_environment, python_module
+from wire.adapters.processes import python_environment, python_module, tied
 from wire.deadline import Deadline
 from wire.errors import DataError, EdgeflockError, ModelError, UnavailableError
 
@@ -31,7 +29,6 @@ _LOOK_EVERY_S: Final = 0.2
 _ERRORS: Final[Mapping[str, type[EdgeflockError]]] = {
     kind.__name__: kind for kind in (DataError, ModelError, UnavailableError)
 }
-_PR_SET_PDEATHSIG: Final = 1
 #: What native libraries log around the one line that matters.
 _NOISE: Final = re.compile(r"^(WARNING|INFO|[IWE]\d{4} |\s*\^|\s+File |Extension modules|Current thread)")
 
@@ -81,7 +78,7 @@ def watch_child(
         (folder / name).unlink(missing_ok=True)
     deadline = Deadline.after(time_limit_s)
     with subprocess.Popen(
-        python_module(module, str(folder), *arguments),
+        tied(python_module(module, str(folder), *arguments), how="KILL"),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -107,7 +104,6 @@ def report_progress(folder: Path, done: float) -> None:
 
 def answer(folder: Path, work: Callable[[], dict[str, Any]]) -> int:
     """Be the child: do `work`, write its result or its error as the answer, return the exit code."""
-    _end_with_parent()
     try:
         said: dict[str, Any] = {"result": work()}
     except EdgeflockError as error:
@@ -178,8 +174,3 @@ def _environment() -> dict[str, str]:
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "TF_ENABLE_ONEDNN_OPTS": "0",
     }
-
-
-def _end_with_parent() -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -7,6 +7,7 @@ import secrets
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from io import BufferedIOBase
 from pathlib import Path
@@ -168,13 +169,12 @@ def open_sinks(
     """
     named = [(s, _sink_name(s)) for s in settings if s.kind != "none"]
     sinks: list[tuple[str, RowSink]] = []
-    try:
+    with ExitStack() as opened:
         for setting, name in named:
-            sinks.append((name, _open_sink(setting, broker)))
-    except BaseException:
-        for _, sink in sinks:
-            sink.close()
-        raise
+            sink = _open_sink(setting, broker)
+            opened.callback(sink.close)
+            sinks.append((name, sink))
+        opened.pop_all()  # all are open: from here on they are their deliveries'
     settlement = Settlement(len(sinks), settle) if settle else None
     outcome = settlement.outcome if settlement else None
     deliveries = [Delivery(name, sink, tally, rules, outcome=outcome) for name, sink in sinks]

@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from converter.adapters.child import one_line, run_child, watch_child
+from wire.deadline import Deadline, wait_until
 from wire.errors import DataError, EdgeflockError, ModelError, UnavailableError
 
 _CHILD = """
@@ -96,6 +98,28 @@ def test_a_child_ends_when_nobody_watches_it_any_more(
 def test_the_marked_line_of_a_long_error_is_the_one_to_show() -> None:
     assert one_line(ValueError("a trace\n  x: error: 'tf.Svd' op is custom\nmore")).endswith("op is custom")
     assert one_line(ValueError()) == "ValueError"
+
+
+def test_a_child_that_has_not_come_to_its_work_ends_with_a_killed_parent(tmp_path: Path) -> None:
+    (tmp_path / "the_child.py").write_text("import signal\nsignal.pause()\n")
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom converter.adapters.child import run_child\n"
+        "run_child('the_child', Path(sys.argv[1]), doing='m.keras', time_limit_s=60)"
+    )
+    paths = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])
+    command, environment = [sys.executable, "-c", program, str(tmp_path)], os.environ | {"PYTHONPATH": paths}
+    with subprocess.Popen(command, env=environment) as parent:
+        found: list[psutil.Process] = []
+
+        def starts() -> bool:
+            found[:] = [
+                c for c in psutil.Process(parent.pid).children() if c.cmdline()[:1] == [sys.executable]
+            ]
+            return bool(found)
+
+        assert wait_until(starts, Deadline.after(30))
+        parent.kill()
+    assert wait_until(lambda: not found[0].is_running(), Deadline.after(10))
 
 
 def test_the_parent_never_loads_what_may_crash() -> None:

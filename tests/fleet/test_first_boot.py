@@ -91,6 +91,7 @@ def test_the_words_for_firstrun_become_blanks_in_the_same_bytes(board: Board, en
     board.insert(CARD, BOOKWORM)
     cmdline = board.boot / "cmdline.txt"
     armed = cmdline.read_text().rstrip("\n") + " quiet" + end
+    assert "systemd.run=" in armed
     cmdline.write_text(armed)
     inode = cmdline.stat().st_ino
     assert board.run("disarm") == 0, board.errors

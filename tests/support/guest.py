@@ -104,11 +104,19 @@ class Guest:
         assert wait_until(lambda: self._answers() or not self.alive, Deadline.after(seconds), every_s=2)
         assert self.alive, self.console[-4000:]
 
+    @property
+    def is_serving(self) -> bool:
+        """Whether the board itself, if it may be asked already, says that its service is ready."""
+        return self._ask("systemctl is-active edgeflock") == "active"
+
     def _answers(self) -> bool:
+        return self._ask("echo here") == "here"
+
+    def _ask(self, command: str) -> str:
         try:
-            return "here" in self.run("echo here", check=False)
+            return self.run(command, check=False).strip()
         except subprocess.TimeoutExpired:
-            return False
+            return ""
 
     def _command(self, words: str) -> list[str]:
         board, log = self.board, f"console=ttyAMA0 net.ifnames=0 {words}"
